@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check setup card clean
+
+demo: .venv/core
+	$(BIN)/dar generate --class airplane --class automobile --class bird --class cat --class deer \
+	  --class dog --class frog --class horse --class ship --class truck \
+	  --num 4 --seed 0 --guidance 1:3 --previews --overwrite --out out/demo
+	@echo "contact sheet:  $(CURDIR)/out/demo/sheet.png"
+	@echo "preview strip:  $(CURDIR)/out/demo/previews.png"
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: .venv/dev
+
+# Measures the bundled model and writes its card; DATA is a folder with CIFAR-10's train.parquet and test.parquet.
+card: .venv/dev
+	$(BIN)/python scripts/model_card.py --data $(DATA)
+
+.venv/core: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch numpy
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,29 @@
+"""The command line: ``dar generate``, ``dar reconstruct``, ``dar train`` and ``dar info``."""
+
+import sys
+
+import typer
+
+from dar.cli import generate, info, reconstruct, train
+from dar.errors import DARError
+
+app = typer.Typer(
+    name="dar",
+    help="D-AR: diffusion via autoregressive models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("generate")(generate.generate)
+app.command("reconstruct")(reconstruct.reconstruct)
+app.command("info")(info.info)
+app.add_typer(train.app, name="train")
+
+
+def main() -> None:
+    """Entry point: bad input ends with one sentence and exit code 2."""
+    try:
+        app()
+    except DARError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,33 @@
+"""What several commands share."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dar.errors import DARError
+
+Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one unless told.")]
+Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; the model's own number unless told.")]
+Solver = Annotated[str, typer.Option(help="adams-bashforth-2 or euler.")]
+Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
+
+
+def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None:
+    """Make the output folder before anything is spent.
+
+    Raises:
+        DARError: if it can't be written to, or one of the files is there already and may not be replaced.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".dar-write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DARError(f"cannot write to {out} ({error.strerror}): choose another --out folder") from error
+    if not overwrite and (there := [name for name in names if (out / name).exists()]):
+        raise DARError(f"{out / there[0]} exists already: choose another --out folder, or pass --overwrite")

@@ -1,0 +1,39 @@
+"""``dar reconstruct``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dar.cli import options
+
+
+def reconstruct(
+    image: Annotated[list[Path], typer.Argument(help="Pictures of any common kind.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    model: options.Model = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Draw each picture beside its reconstructions from the first 1, 2, ... and all token groups.
+
+    MODEL may be a whole model or a tokenizer alone.
+
+    Example: dar reconstruct cat.jpg dog.png --out out/
+    """
+    from dar.images import centre_crop, read_image, save_image, to_pixels
+    from dar.pipeline import load_tokenizer
+    from dar.reconstruction import psnr, reconstruction_sheet, reconstructions
+
+    images = [read_image(path) for path in image]
+    files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]
+    options.prepare_outputs(out, files, overwrite=overwrite)
+    tokenizer = load_tokenizer(model, device=device)
+    pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size) for picture in images])
+    stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed=seed)]
+    for i, file in enumerate(files):
+        here = slice(i, i + 1)
+        save_image(reconstruction_sheet(pixels[here], [stage[here] for stage in stages]), out / file)
+        curve = " ".join(f"{psnr(stage[here], pixels[here]).item():.1f}" for stage in stages)
+        typer.echo(f"{out / file}: PSNR in dB after each step {curve}")

@@ -1,0 +1,116 @@
+"""Pictures: reading what people have, turning it into pixels and back, and laying several out side by side."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from dar.errors import DARError
+from dar.storage import writing
+
+FORMATS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def read_image(source: str | Path | bytes) -> Image.Image:
+    """Read an image of any common kind as upright 8-bit RGB.
+
+    Grey, palette, CMYK and 16-bit images are converted, transparency is laid over white, EXIF rotation is applied.
+
+    Args:
+        source: a file, or its content.
+
+    Raises:
+        DARError: if the file is missing, truncated, or not an image.
+    """
+    name = "the image" if isinstance(source, bytes) else str(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            image.load()
+            return to_rgb(image)
+    except FileNotFoundError:
+        raise DARError(f"{name} does not exist: check the path") from None
+    except UnidentifiedImageError:
+        raise DARError(f"{name} is not an image that can be read: give a PNG, JPEG or WebP file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DARError(f"{name} cannot be read ({error}): it may be truncated, so copy it again") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Upright 8-bit RGB from an image of any mode."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        full = 65535 if values.max() > 255 or image.mode.startswith("I;16") else 255
+        return Image.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize(image: Image.Image, size: int) -> Image.Image:
+    """Scale so that the shorter side is ``size`` pixels: by boxes while that halves it, then bicubic."""
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    target = max(size, round(image.width * scale)), max(size, round(image.height * scale))
+    return image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
+
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """Scale so that the shorter side is ``size`` pixels, then keep the central square."""
+    image = resize(image, size)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def to_pixels(images: Sequence[Image.Image]) -> Tensor:
+    """Equally large RGB images -> B x 3 x H x W in [-1, 1], float32."""
+    array = np.stack([np.asarray(image, dtype=np.float32) for image in images])
+    return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """B x 3 x H x W in [-1, 1] -> B RGB images; values are rounded to the nearest of 256 levels."""
+    levels = (127.5 * pixels.detach().float().cpu() + 128).clamp(0, 255).to(torch.uint8)
+    return [Image.fromarray(array) for array in levels.permute(0, 2, 3, 1).numpy()]
+
+
+def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2, scale: int = 1) -> Image.Image:
+    """Equally large images in rows and columns, on white.
+
+    Args:
+        rows: the images; rows may differ in length.
+        gap: white pixels between images.
+        scale: whole number by which images are enlarged, pixel by pixel.
+    """
+    width, height = (side * scale for side in rows[0][0].size)
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for r, row in enumerate(rows):
+        for c, image in enumerate(row):
+            enlarged = image.resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (c * (width + gap), r * (height + gap)))
+    return sheet
+
+
+def display_scale(size: int) -> int:
+    """By how much to enlarge images of ``size`` pixels so that a person can see them on a sheet."""
+    return max(1, 128 // size)
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write a picture, whole or not at all; the ending of the name chooses the format."""
+    with writing(path) as aside:
+        image.save(aside)
+
+
+def save_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int = 250) -> None:
+    """Write an animated GIF that lingers on its last frame and then starts again."""
+    durations = [milliseconds] * (len(frames) - 1) + [6 * milliseconds]
+    with writing(path) as aside:
+        frames[0].save(aside, save_all=True, append_images=frames[1:], duration=durations, loop=0)

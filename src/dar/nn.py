@@ -1,0 +1,177 @@
+"""Attention, rotary embedding and transformer blocks, shared by every part of the tokenizer.
+
+Shape legend: B images, T tokens, S context tokens, D width, H heads, C channels of a head (always 64).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HEAD_WIDTH = 64
+NORM_EPS = 1e-6
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosines and sines, each T x C/2: the angle by which each adjacent channel pair of a token turns."""
+
+
+def plain_norm(x: Tensor) -> Tensor:
+    """LayerNorm over the last dimension, without learned scale and shift."""
+    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Start a linear layer with Xavier-uniform weights and no bias; leave other modules alone."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def init_zero(module: nn.Linear) -> None:
+    """Start a linear layer at zero."""
+    nn.init.zeros_(module.weight)
+    nn.init.zeros_(module.bias)
+
+
+def grid_rotary(height: int, width: int, theta: float, unplaced: int = 0) -> Rotary:
+    """Two-dimensional rotary table for a grid in row-major order (SPEC section 2, "shared block parts").
+
+    The first half of a head's channels turns with the row, the second half with the column.
+
+    Args:
+        height: rows of the grid.
+        width: columns of the grid.
+        theta: base of the geometric series of frequencies.
+        unplaced: tokens that follow the grid and have no place in it; they are not rotated.
+
+    Returns:
+        Cosines and sines, each (height * width + unplaced) x 32, float32.
+    """
+    half = HEAD_WIDTH // 2
+    frequencies = theta ** (-torch.arange(0, half, 2, dtype=torch.float64) / half)  # 16
+    rows, columns = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij"
+    )
+    places = torch.stack([rows, columns], dim=-1).reshape(-1, 2, 1)  # T 2 1
+    angles = (places * frequencies).flatten(1)  # T 32
+    angles = torch.cat([angles, angles.new_zeros(unplaced, half)])
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x_BHTC: Tensor, rotary: Rotary) -> Tensor:
+    """Turn adjacent channel pairs of each token by its angles."""
+    cos, sin = rotary
+    even, odd = x_BHTC.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+class KeyValueCache:
+    """Keys and values of the tokens that one attention layer has seen; empty at first."""
+
+    def __init__(self) -> None:
+        self.key: Tensor | None = None
+        self.value: Tensor | None = None
+
+    def extend(self, key_BHSC: Tensor, value_BHSC: Tensor) -> tuple[Tensor, Tensor]:
+        """Append new tokens; return the keys and values of all tokens so far."""
+        if self.key is not None and self.value is not None:
+            key_BHSC = torch.cat([self.key, key_BHSC], dim=2)
+            value_BHSC = torch.cat([self.value, value_BHSC], dim=2)
+        self.key, self.value = key_BHSC, value_BHSC
+        return key_BHSC, value_BHSC
+
+
+class Attention(nn.Module):
+    """Multi-head attention with biased projections and per-head LayerNorm on queries and keys.
+
+    Args:
+        width: D, a multiple of 64; the number of heads is D / 64.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        if width % HEAD_WIDTH:
+            raise ValueError(f"attention width must be a multiple of {HEAD_WIDTH}, not {width}")
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.query_norm = nn.LayerNorm(HEAD_WIDTH, eps=NORM_EPS)
+        self.key_norm = nn.LayerNorm(HEAD_WIDTH, eps=NORM_EPS)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        context_BSD: Tensor,
+        *,
+        query_rotary: Rotary | None = None,
+        key_rotary: Rotary | None = None,
+        mask_TS: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Let each of T tokens look at S context tokens.
+
+        Args:
+            x_BTD: tokens that ask.
+            context_BSD: tokens that answer; pass ``x_BTD`` itself for self-attention.
+            query_rotary: rotation of the queries, or None.
+            key_rotary: rotation of the keys, or None.
+            mask_TS: boolean, True where token t may see context token s; None lets all see all.
+            cache: earlier keys and values, seen before the context's own; extended in place.
+
+        Returns:
+            B x T x D.
+        """
+        query = self.query_norm(_split_heads(self.query(x_BTD)))
+        key = self.key_norm(_split_heads(self.key(context_BSD)))
+        value = _split_heads(self.value(context_BSD))
+        if query_rotary is not None:
+            query = rotate(query, query_rotary)
+        if key_rotary is not None:
+            key = rotate(key, key_rotary)
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        mixed = F.scaled_dot_product_attention(query, key.type_as(query), value.type_as(query), attn_mask=mask_TS)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def _split_heads(x_BTD: Tensor) -> Tensor:
+    return x_BTD.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)  # B H T C
+
+
+class FeedForward(nn.Sequential):
+    """D -> 4D -> D with SiLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block whose two residual branches start closed, behind learned per-channel gates.
+
+    Args:
+        width: D, a multiple of 64.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.attention = Attention(width)
+        self.attention_gate = nn.Parameter(torch.zeros(width))
+        self.mlp_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.mlp = FeedForward(width)
+        self.mlp_gate = nn.Parameter(torch.zeros(width))
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        *,
+        rotary: Rotary | None = None,
+        mask_TS: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Mix the tokens, then transform each: B x T x D -> B x T x D."""
+        normed = self.attention_norm(x_BTD)
+        mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask_TS=mask_TS, cache=cache)
+        x_BTD = x_BTD + self.attention_gate * mixed
+        return x_BTD + self.mlp_gate * self.mlp(self.mlp_norm(x_BTD))

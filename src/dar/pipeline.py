@@ -1,0 +1,254 @@
+"""Class label -> tokens -> denoising steps -> previews -> image."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dar.errors import DARError
+from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
+from dar.prior import Prior
+from dar.prior.sampling import Guidance, Sampling, generate_tokens, guidance_scales
+from dar.randomness import Seed, draw_noise_and_uniforms, image_seeds
+from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer.model import DEFAULT_SOLVER
+
+BUNDLED = "cifar10"
+"""Name of the model that the package brings along."""
+
+TOKENIZER, PRIOR = "tokenizer", "prior"
+"""Subfolders of a saved pipeline."""
+
+RECIPE, FIGURES = "recipe.yaml", "figures.json"
+"""Files that a saved pipeline may hold beside them: how it was trained, and what was measured."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a batch looks like after a denoising step.
+
+    Attributes:
+        step: how many steps are done, from 1.
+        pixels: B x 3 x H x W in [-1, 1].
+        tokens: B x n, int64: the tokens known so far.
+        is_final: whether this is the finished batch, and ``tokens`` therefore B x N.
+    """
+
+    step: int
+    pixels: Tensor
+    tokens: Tensor
+    is_final: bool
+
+    @cached_property
+    def images(self) -> list[Image.Image]:
+        """The batch as pictures."""
+        return to_images(self.pixels)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished batch.
+
+    Attributes:
+        images: B pictures.
+        tokens: B x N, int64.
+    """
+
+    images: list[Image.Image]
+    tokens: Tensor
+
+
+class DARPipeline:
+    """A tokenizer and a prior that speak the same tokens.
+
+    Args:
+        tokenizer: turns tokens into pixels.
+        prior: predicts tokens.
+
+    Raises:
+        DARError: if the two disagree on the size of the codebook or the number of tokens.
+    """
+
+    def __init__(self, tokenizer: SequentialDiffusionTokenizer, prior: Prior) -> None:
+        for name in ("codebook_size", "num_tokens"):
+            ours, theirs = getattr(tokenizer.config, name), getattr(prior.config, name)
+            if ours != theirs:
+                raise DARError(
+                    f"the tokenizer's {name} is {ours}, the prior's {theirs}: use a prior trained on this tokenizer"
+                )
+        self.tokenizer = tokenizer.eval()
+        self.prior = prior.eval()
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path | None = None, *, device: str | torch.device = "cpu") -> Self:
+        """Load a model.
+
+        Args:
+            source: a folder, a Hub id, or None for the model that the package brings along.
+            device: where to put it.
+
+        Raises:
+            DARError: if the source is neither, or its files are missing or damaged.
+        """
+        folder = model_folder(source)
+        tokenizer = SequentialDiffusionTokenizer.from_pretrained(folder / TOKENIZER)
+        return cls(tokenizer, Prior.from_pretrained(folder / PRIOR)).to(device)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``tokenizer/`` and ``prior/``, each with config.json and model.safetensors, in the weights' dtype."""
+        self.tokenizer.save_pretrained(Path(folder) / TOKENIZER)
+        self.prior.save_pretrained(Path(folder) / PRIOR)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move both models; returns the pipeline itself."""
+        self.tokenizer.to(device)
+        self.prior.to(device)
+        return self
+
+    def __call__(
+        self,
+        classes: Sequence[str | int],
+        *,
+        callback: Callable[[Preview], None] | None = None,
+        guidance_scale: Guidance = 1.0,
+        seed: Seed = 0,
+        steps: int | None = None,
+        solver: str = DEFAULT_SOLVER,
+        sampling: Sampling | None = None,
+        layout: Image.Image | str | Path | None = None,
+        layout_tokens: int | None = None,
+    ) -> Generation:
+        """Generate one image a class: what ``stream`` yields last, to the bit.
+
+        Args:
+            classes: as in ``stream``, which explains the other arguments too.
+            callback: called with each preview, the final one included.
+        """
+        for preview in self.stream(
+            classes,
+            guidance_scale=guidance_scale,
+            seed=seed,
+            steps=steps,
+            solver=solver,
+            sampling=sampling,
+            layout=layout,
+            layout_tokens=layout_tokens,
+        ):
+            if callback is not None:
+                callback(preview)
+        return Generation(preview.images, preview.tokens)
+
+    def stream(
+        self,
+        classes: Sequence[str | int],
+        *,
+        guidance_scale: Guidance = 1.0,
+        seed: Seed = 0,
+        steps: int | None = None,
+        solver: str = DEFAULT_SOLVER,
+        sampling: Sampling | None = None,
+        layout: Image.Image | str | Path | None = None,
+        layout_tokens: int | None = None,
+    ) -> Iterator[Preview]:
+        """Generate one image a class, with a preview after every denoising step.
+
+        A step runs as soon as its token group exists, and a preview costs no further network call.
+
+        The rule of seeds: an image depends on its class, its own seed and the settings alone. With a number, image i
+        uses seed + i; with a list, its own entry. So image i of a batch equals the image generated alone with that
+        seed, up to the rounding of another batch shape. Streamed and unstreamed images are equal to the bit, since
+        both run this code; ``tokenizer.decode(tokens, seed)`` gives them too.
+
+        Args:
+            classes: B class names or indices.
+            guidance_scale: a constant, or (start, end) for a scale that is linear over the tokens; 1 is unguided.
+            seed: see ``dar.randomness.Seed``.
+            steps: denoising steps; the tokenizer's default unless told.
+            solver: "adams-bashforth-2" or "euler".
+            sampling: temperature, top-k and top-p; plain sampling unless told.
+            layout: a picture whose first tokens are kept, so that its layout stays while the class changes.
+            layout_tokens: how many of its tokens to keep, 1 to N; goes with ``layout``.
+
+        Returns:
+            An iterator of previews, one a step; the last is the finished batch.
+
+        Raises:
+            DARError: at the call, for any argument out of its range.
+        """
+        config = self.tokenizer.config
+        if isinstance(classes, str | int) or not classes:
+            raise DARError("classes must be a list with at least one class name or index")
+        indices = torch.tensor([self.prior.config.class_index(wanted) for wanted in classes])
+        guidance_scales(guidance_scale, config.num_tokens)
+        prefix = self._layout_prefix(layout, layout_tokens, len(classes))
+        noise, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(classes)), config.image_size, config.num_tokens)
+        columns = generate_tokens(self.prior, indices, uniforms, guidance_scale, sampling, prefix)
+        return self._denoise_while_generating(columns, noise, config.num_steps if steps is None else steps, solver)
+
+    def _denoise_while_generating(
+        self, columns: Iterator[Tensor], noise: Tensor, steps: int, solver: str
+    ) -> Iterator[Preview]:
+        group = self.tokenizer.config.tokens_per_group
+        known: list[Tensor] = []
+
+        def groups() -> Iterator[Tensor]:
+            for tokens in columns:
+                known.append(tokens)
+                if len(known) % group == 0:
+                    yield torch.stack(known[-group:], dim=1)
+
+        arriving = groups()
+        for step, pixels in enumerate(self.tokenizer.denoise(arriving, noise, steps, solver), start=1):
+            is_final = step == steps
+            if is_final:
+                for _ in arriving:  # with fewer steps than groups, the last step needs no further tokens
+                    pass
+            yield Preview(step, pixels, torch.stack(known, dim=1), is_final)
+
+    def _layout_prefix(
+        self, layout: Image.Image | str | Path | None, layout_tokens: int | None, count: int
+    ) -> Tensor | None:
+        if (layout is None) != (layout_tokens is None):
+            raise DARError("a layout needs both: the picture, and how many of its tokens to keep")
+        if layout is None or layout_tokens is None:
+            return None
+        limit = self.tokenizer.config.num_tokens
+        if not 1 <= layout_tokens <= limit:
+            raise DARError(f"the number of layout tokens must lie between 1 and {limit}, not {layout_tokens}")
+        image = to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
+        pixels = to_pixels([centre_crop(image, self.tokenizer.config.image_size)])
+        return self.tokenizer.encode(pixels)[:, :layout_tokens].expand(count, -1)
+
+
+def load_tokenizer(
+    source: str | Path | None = None, *, device: str | torch.device = "cpu"
+) -> SequentialDiffusionTokenizer:
+    """The tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
+    folder = model_folder(source)
+    whole = folder / TOKENIZER
+    return SequentialDiffusionTokenizer.from_pretrained(whole if whole.is_dir() else folder).to(device)
+
+
+def model_folder(source: str | Path | None) -> Path:
+    """The local folder of a model: a folder itself, a Hub id (downloaded if need be), or None for the bundled one.
+
+    Raises:
+        DARError: if there is no such folder or repository.
+    """
+    if source is None:
+        return Path(str(files("dar") / "models" / BUNDLED))
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.md"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise DARError(f"{source} is neither a folder nor a model that the Hub gives out: check the name") from error

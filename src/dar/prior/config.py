@@ -1,0 +1,111 @@
+"""Sizes, vocabulary and classes of a prior."""
+
+import difflib
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from dar.errors import DARError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorConfig:
+    """A Llama over one vocabulary: image tokens 0 to V - 1, then a token for each class, then the null class.
+
+    The defaults are those of the published prior L. The sequence is [class token, z_1 ... z_N].
+
+    Attributes:
+        class_names: one name a class, in the order of the class indices.
+        codebook_size: V, image tokens.
+        num_tokens: N, image tokens of an image.
+        width: D, a multiple of twice the number of heads.
+        depth: layers.
+        num_heads: attention heads.
+        mlp_width: inner width of the SwiGLU.
+        rope_theta: base of the rotary frequencies.
+        norm_eps: added inside each RMSNorm.
+
+    Raises:
+        ValueError: at construction, naming the value that cannot be.
+    """
+
+    class_names: tuple[str, ...]
+    codebook_size: int = 16384
+    num_tokens: int = 256
+    width: int = 1024
+    depth: int = 24
+    num_heads: int = 16
+    mlp_width: int = 2816
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(self.class_names))  # JSON knows no tuples
+        if not self.class_names or not all(isinstance(name, str) and name for name in self.class_names):
+            raise ValueError("class_names must be at least one name, and none may be empty")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if field.type is int and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ValueError(f"{field.name} must be a whole number, not {value!r}")
+            if not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"{field.name} must be positive, not {value!r}")
+        if self.width % (2 * self.num_heads):
+            raise ValueError(f"width {self.width} is not a multiple of twice the {self.num_heads} heads")
+
+    @property
+    def num_classes(self) -> int:
+        """Classes, the null class not counted."""
+        return len(self.class_names)
+
+    @property
+    def null_class(self) -> int:
+        """Index of the null class, which stands for "no class given" in guidance and in training."""
+        return self.num_classes
+
+    @property
+    def vocab_size(self) -> int:
+        """Image tokens, class tokens and the null class's token."""
+        return self.codebook_size + self.num_classes + 1
+
+    def class_index(self, wanted: str | int) -> int:
+        """Index of a class given by name or index; case and the choice of space, underscore or hyphen don't matter.
+
+        Raises:
+            DARError: for an unknown name (with the nearest matches), one that several classes bear, or an index out
+                of range.
+        """
+        if isinstance(wanted, str):
+            matches = [i for i, name in enumerate(self.class_names) if _plain(name) == _plain(wanted)]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise DARError(f"several classes are named {wanted!r}: give an index of {matches}")
+            if not wanted.strip().lstrip("-").isdigit():
+                raise DARError(f"there is no class {wanted!r}; {self._suggestion(wanted)}")
+        index = int(wanted)
+        if not 0 <= index < self.num_classes:
+            raise DARError(f"class index {index} is out of range: this model has classes 0 to {self.num_classes - 1}")
+        return index
+
+    def _suggestion(self, wanted: str) -> str:
+        names = {_plain(name): name for name in self.class_names}
+        near = [names[match] for match in difflib.get_close_matches(_plain(wanted), names, n=3, cutoff=0.5)]
+        if near:
+            return f"did you mean {' or '.join(near)}?"
+        shown = ", ".join(self.class_names[:10])
+        return f"the classes are {shown}{', ...' if self.num_classes > 10 else ''}"
+
+
+PRIOR_SIZES = MappingProxyType(
+    {
+        "B": {"width": 768, "depth": 12, "num_heads": 12, "mlp_width": 2048},
+        "L": {"width": 1024, "depth": 24, "num_heads": 16, "mlp_width": 2816},
+        "XL": {"width": 1280, "depth": 36, "num_heads": 20, "mlp_width": 3584},
+        "XXL": {"width": 1536, "depth": 48, "num_heads": 24, "mlp_width": 4096},
+    }
+)
+"""Published sizes: 111 M, 343 M, 775 M and 1.4 B parameters."""
+
+
+def _plain(name: Any) -> str:
+    return " ".join(str(name).lower().replace("_", " ").replace("-", " ").split())

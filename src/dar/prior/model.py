@@ -1,0 +1,63 @@
+"""The prior: a plain Llama that predicts image tokens one by one (SPEC section 3)."""
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from dar.prior.config import PriorConfig
+from dar.storage import HubModel
+
+
+class Prior(nn.Module, HubModel, library_name="dar", license="mit"):
+    """transformers' ``LlamaForCausalLM``, unmodified, with the vocabulary of ``PriorConfig``.
+
+    Args:
+        config: sizes, vocabulary and classes.
+
+    Attributes:
+        llama: the transformers model.
+    """
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.llama = LlamaForCausalLM(llama_config(config))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.llama.device
+
+    def forward(self, classes_B: Tensor, tokens_BN: Tensor) -> Tensor:
+        """Logits of every image token, given the class and the tokens before it.
+
+        Args:
+            classes_B: B class indices, int64; ``config.null_class`` stands for none.
+            tokens_BN: B x N image tokens, int64.
+
+        Returns:
+            B x N x V; row i predicts token i. Class tokens can't occur there and have no logit.
+        """
+        sequence = torch.cat([self.class_tokens(classes_B)[:, None], tokens_BN[:, :-1]], dim=1)
+        return self.llama(input_ids=sequence, use_cache=False).logits[..., : self.config.codebook_size]
+
+    def class_tokens(self, classes_B: Tensor) -> Tensor:
+        """Vocabulary ids of class indices, the null class included."""
+        return classes_B + self.config.codebook_size
+
+
+def llama_config(config: PriorConfig) -> LlamaConfig:
+    """The transformers configuration of a prior."""
+    return LlamaConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.width,
+        intermediate_size=config.mlp_width,
+        num_hidden_layers=config.depth,
+        num_attention_heads=config.num_heads,
+        max_position_embeddings=config.num_tokens + 1,
+        rms_norm_eps=config.norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        bos_token_id=None,
+        eos_token_id=None,
+        tie_word_embeddings=False,
+    )

@@ -1,0 +1,45 @@
+"""Images through the tokenizer and back, group by group, and how close they come."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from dar.images import display_scale, grid, to_images
+from dar.randomness import Seed, draw_noise, image_seeds
+from dar.tokenizer import SequentialDiffusionTokenizer
+
+
+def reconstructions(
+    tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0, steps: int | None = None
+) -> list[Tensor]:
+    """What the first denoising step, the first two, ... and finally all of them make of an image's own tokens.
+
+    With as many steps as groups (the default of all shipped models), entry k - 1 comes from the first k groups.
+
+    Args:
+        tokenizer: the model.
+        pixels: B x 3 x H x W in [-1, 1].
+        seed: of the noise.
+        steps: denoising steps; the tokenizer's default unless told.
+
+    Returns:
+        One tensor B x 3 x H x W in [-1, 1] a step.
+    """
+    groups = tokenizer.encode(pixels).split(tokenizer.config.tokens_per_group, dim=1)
+    noise = draw_noise(image_seeds(seed, len(pixels)), tokenizer.config.image_size)
+    return list(tokenizer.denoise(groups, noise, steps))
+
+
+def psnr(images: Tensor, references: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image in dB, both B x 3 x H x W in [-1, 1]: B.
+
+    The peak is 2, the whole range of values.
+    """
+    return 10 * (4 / (images - references).square().mean((1, 2, 3))).log10()
+
+
+def reconstruction_sheet(pixels: Tensor, stages: Sequence[Tensor]) -> Image.Image:
+    """A picture with a row an image: the original, then what became of it after each denoising step."""
+    columns = [to_images(column) for column in (pixels, *stages)]
+    return grid(list(zip(*columns, strict=True)), scale=display_scale(pixels.shape[-1]))

@@ -1,0 +1,59 @@
+"""Integrating an ordinary differential equation one step at a time, with the whole state in plain sight.
+
+A solver is a function of the velocities alone: it says along which slope to move. Previews come for free,
+since the slope that leads to the next state also leads all the way to the end of the path.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from torch import Tensor
+
+Solver = Callable[[Tensor, Tensor | None], Tensor]
+"""(velocity now, velocity one step earlier or None at the first step) -> slope to move along."""
+
+
+def euler(velocity: Tensor, previous: Tensor | None) -> Tensor:
+    """Move along the present velocity. First order."""
+    return velocity
+
+
+def adams_bashforth_2(velocity: Tensor, previous: Tensor | None) -> Tensor:
+    """Move along 3/2 of the present velocity less 1/2 of the previous one; the first step is Euler's.
+
+    The weights are those of equal steps and stay fixed when steps are unequal, as in the published results.
+    Second order for equal steps.
+    """
+    return velocity if previous is None else 1.5 * velocity - 0.5 * previous
+
+
+SOLVERS = MappingProxyType({"euler": euler, "adams-bashforth-2": adams_bashforth_2})
+
+
+@dataclass(frozen=True)
+class SolverState:
+    """Where the integration stands: the point ``x``, and the last velocity (None before the first step)."""
+
+    x: Tensor
+    previous: Tensor | None = None
+
+
+def advance(
+    state: SolverState, velocity: Callable[[Tensor], Tensor], solver: Solver, start: float, end: float
+) -> tuple[SolverState, Tensor]:
+    """Take one step from time ``start`` to ``end`` with exactly one call of ``velocity``.
+
+    Args:
+        state: point and last velocity at ``start``.
+        velocity: the velocity at ``start`` as a function of the point.
+        solver: which slope to follow.
+        start: time of the state, in [0, 1).
+        end: time to reach, in (start, 1].
+
+    Returns:
+        The state at ``end``, and the preview: the point that the same slope reaches at time 1.
+    """
+    now = velocity(state.x)
+    slope = solver(now, state.previous)
+    return SolverState(state.x + (end - start) * slope, now), state.x + (1 - start) * slope

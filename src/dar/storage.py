@@ -1,0 +1,164 @@
+"""Reading and writing weights and settings: safetensors and JSON, whole or not at all."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, constants
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dar.errors import DARError
+
+WEIGHTS = constants.SAFETENSORS_SINGLE_FILE
+CONFIG = constants.CONFIG_NAME
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; put it in place of ``path`` if the block succeeds, else remove it.
+
+    The block may create a file or a folder there.
+
+    Raises:
+        DARError: if the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise DARError(f"cannot write to {path.parent} ({error.strerror}): choose another output folder") from error
+    try:
+        yield aside / path.name
+        (aside / path.name).replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with writing(path) as aside:
+        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DARError: if the file is missing, is not JSON, or is not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DARError(f"{path} does not exist: is {path.parent} a model folder?") from None
+    except (OSError, ValueError) as error:
+        raise DARError(f"{path} cannot be read as JSON ({error}): copy or convert it again") from error
+    if not isinstance(content, dict):
+        raise DARError(f"{path} holds a {type(content).__name__}, not a JSON object: copy or convert it again")
+    return content
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all."""
+    with writing(path) as aside:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file for reading, tensor by tensor.
+
+    Raises:
+        DARError: if the file is missing, truncated, or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise DARError(f"{path} does not exist: is {path.parent} a model folder?") from None
+    except SafetensorError as error:
+        raise DARError(f"{path} is not a whole safetensors file ({error}): copy or convert it again") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; raises as ``open_tensors`` does."""
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model's state from a safetensors file, converting to the model's own dtype and device.
+
+    Raises:
+        DARError: naming every missing, extra and mis-shaped tensor; the model is then untouched.
+    """
+    with open_tensors(path) as file:
+        target = model.state_dict()
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        _check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
+        with torch.no_grad():
+            for name, tensor in target.items():
+                tensor.copy_(file.get_tensor(name))
+
+
+def _check_names_and_shapes(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    complaints = []
+    if missing := sorted(wanted.keys() - found.keys()):
+        complaints.append("missing: " + ", ".join(missing))
+    if extra := sorted(found.keys() - wanted.keys()):
+        complaints.append("extra: " + ", ".join(extra))
+    if wrong := sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name]):
+        complaints.append(
+            "mis-shaped: " + ", ".join(f"{name} (is {found[name]}, should be {wanted[name]})" for name in wrong)
+        )
+    if complaints:
+        raise DARError(f"{path} does not fit its {CONFIG}; {'; '.join(complaints)}")
+
+
+class HubModel(PyTorchModelHubMixin):
+    """``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` with strict loading and atomic writing.
+
+    A subclass is an ``nn.Module`` built from one dataclass, its argument ``config``.
+    """
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        assert isinstance(self, nn.Module)
+        save_tensors(save_directory / WEIGHTS, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """Load from a local folder or the Hub; arguments are those of ``PyTorchModelHubMixin``.
+
+        Raises:
+            DARError: if the folder's files are missing, damaged, or do not fit each other.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        read_json(folder / CONFIG)
+        try:
+            return super().from_pretrained(folder, **kwargs)
+        except DARError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise DARError(f"{folder / CONFIG} does not describe a {cls.__name__}: {error}") from error
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **kwargs: Any) -> Any:
+        from huggingface_hub import hf_hub_download
+
+        config = kwargs.pop("config")
+        if Path(model_id).is_dir():
+            path = Path(model_id) / WEIGHTS
+        else:
+            path = Path(hf_hub_download(model_id, WEIGHTS, **kwargs))
+        model = cls(config)
+        assert isinstance(model, nn.Module)
+        load_weights(model, path)
+        return model.to(map_location).eval()

@@ -1,0 +1,73 @@
+"""Sizes of a tokenizer."""
+
+import math
+from dataclasses import dataclass, fields
+
+from dar.nn import HEAD_WIDTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """Every size of a sequential diffusion tokenizer; the defaults are those of the published v1 model.
+
+    Attributes:
+        image_size: height and width of the images, in pixels.
+        encoder_patch_size: side of the patches that the encoder reads, in pixels.
+        encoder_width: width of the encoder, a multiple of 64.
+        encoder_depth: blocks of the encoder.
+        num_tokens: N, tokens of an image.
+        num_groups: K, the consecutive groups that the tokens form; group k conditions denoising step k.
+        codebook_size: V, entries of the codebook.
+        codebook_dim: channels of an entry.
+        latent_decoder_depth: blocks that turn tokens into conditions; as wide as the diffusion decoder.
+        decoder_patch_size: side of the patches that the diffusion decoder denoises, in pixels.
+        decoder_width: width of the diffusion decoder, a multiple of 64.
+        decoder_depth: blocks of the diffusion decoder.
+        num_steps: S, the default number of denoising steps.
+        data_std: factor that scales images in [-1, 1] for the flow.
+        time_shift: beta of the flow's clock.
+        rope_theta: base of the rotary frequencies.
+
+    Raises:
+        ValueError: at construction, naming the value that cannot be.
+    """
+
+    image_size: int = 256
+    encoder_patch_size: int = 16
+    encoder_width: int = 768
+    encoder_depth: int = 8
+    num_tokens: int = 256
+    num_groups: int = 8
+    codebook_size: int = 16384
+    codebook_dim: int = 8
+    latent_decoder_depth: int = 8
+    decoder_patch_size: int = 8
+    decoder_width: int = 768
+    decoder_depth: int = 12
+    num_steps: int = 8
+    data_std: float = 0.6
+    time_shift: float = 2.0
+    rope_theta: float = 10000.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ValueError(f"{field.name} must be a whole number, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
+        for name in ("encoder_width", "decoder_width"):
+            if getattr(self, name) % HEAD_WIDTH:
+                raise ValueError(f"{name} must be a multiple of {HEAD_WIDTH}, not {getattr(self, name)}")
+        for name in ("encoder_patch_size", "decoder_patch_size"):
+            if self.image_size % getattr(self, name):
+                raise ValueError(f"image_size {self.image_size} is not a multiple of {name} {getattr(self, name)}")
+        if self.num_tokens % self.num_groups:
+            raise ValueError(f"num_tokens {self.num_tokens} is not a multiple of num_groups {self.num_groups}")
+        if self.codebook_size < 2:
+            raise ValueError(f"codebook_size must be at least 2, not {self.codebook_size}")
+
+    @property
+    def tokens_per_group(self) -> int:
+        """q = N / K, the tokens that condition one denoising step."""
+        return self.num_tokens // self.num_groups

@@ -1,0 +1,96 @@
+"""The velocity network on pixels (SPEC section 2, "Diffusion decoder")."""
+
+import torch
+from torch import Tensor, nn
+
+from dar.nn import Attention, FeedForward, Rotary, grid_rotary, init_linear, init_zero, plain_norm
+from dar.tokenizer.config import TokenizerConfig
+
+
+class TimeEmbedding(nn.Module):
+    """Time in [0, 1] to a vector of width D."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        frequencies = 10000 ** (-torch.arange(half, dtype=torch.float64) / half)
+        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t_B: Tensor) -> Tensor:
+        """B -> B x D: cosines then sines of 1000 t, through two linear layers."""
+        angles = 1000 * t_B.float()[:, None] * self.frequencies
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
+
+
+class DiffusionBlock(nn.Module):
+    """A transformer block over patches that time and condition tokens modulate, patch by patch."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.time = TimeEmbedding(width)
+        self.condition_mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.cross_attention = Attention(width)
+        last = nn.Linear(width, 6 * width)
+        self.modulation = nn.Sequential(nn.SiLU(), last)
+        self.attention = Attention(width)
+        self.mlp = FeedForward(width)
+        self.apply(init_linear)
+        init_zero(last)  # the block starts as the identity
+
+    def forward(self, h_BTD: Tensor, t_B: Tensor, condition_BSD: Tensor, rotary: Rotary) -> Tensor:
+        """B x T x D patch tokens -> the same shape, given B times and B x S x D condition tokens."""
+        condition = plain_norm(self.condition_mlp(condition_BSD))
+        guide = self.cross_attention(plain_norm(h_BTD), condition, query_rotary=rotary)
+        modulation = self.modulation(self.time(t_B)[:, None] + guide)  # B T 6D
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
+        normed = plain_norm(h_BTD) * (1 + scale1) + shift1
+        h_BTD = h_BTD + gate1 * self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary)
+        normed = plain_norm(h_BTD) * (1 + scale2) + shift2
+        return h_BTD + gate2 * self.mlp(normed)
+
+
+class DiffusionDecoder(nn.Module):
+    """Velocity of the flow at a noisy image, given the tokens of one group.
+
+    Args:
+        config: sizes.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        width = config.decoder_width
+        self.patch = config.decoder_patch_size
+        self.grid = config.image_size // self.patch
+        self.condition_in = nn.Linear(width, width)
+        self.inward = nn.Linear(3 * self.patch**2, width)
+        self.blocks = nn.ModuleList(DiffusionBlock(width) for _ in range(config.decoder_depth))
+        self.out = nn.Linear(width, 3 * self.patch**2)
+        init_linear(self.condition_in)
+        init_linear(self.inward)
+        init_zero(self.out)  # the velocity starts at zero
+        cos, sin = grid_rotary(self.grid, self.grid, config.rope_theta)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, x_B3HW: Tensor, t_B: Tensor, condition_BqD: Tensor) -> Tensor:
+        """Velocity: B x 3 x H x W noisy image at B times, B x q x D conditions -> B x 3 x H x W."""
+        condition = plain_norm(self.condition_in(condition_BqD))
+        h = self.inward(self._to_patches(x_B3HW))
+        for block in self.blocks:
+            h = block(h, t_B, condition, (self.cos, self.sin))
+        return self._to_pixels(self.out(plain_norm(h)))
+
+    def _to_patches(self, x_B3HW: Tensor) -> Tensor:
+        """B x 3 x H x W -> B x T x 3pp; a patch's channels run over colour, row, column."""
+        x = x_B3HW.unflatten(3, (self.grid, self.patch)).unflatten(2, (self.grid, self.patch))  # B 3 g p g p
+        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+    def _to_pixels(self, x_BTP: Tensor) -> Tensor:
+        x = x_BTP.unflatten(2, (3, self.patch, self.patch)).unflatten(1, (self.grid, self.grid))  # B g g 3 p p
+        return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)

@@ -1,0 +1,32 @@
+"""Features to codes and back (SPEC section 2, "Quantizer")."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dar.tokenizer.config import TokenizerConfig
+
+
+class Quantizer(nn.Module):
+    """A codebook on the unit sphere.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.codebook = nn.Parameter(F.normalize(torch.randn(config.codebook_size, config.codebook_dim), dim=-1))
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """Code of the nearest codebook entry for each feature: ... x codebook_dim -> ..., int64.
+
+        On the unit sphere the nearest entry is the one with the largest inner product.
+        """
+        unit = F.normalize(features.detach().float(), dim=-1).flatten(0, -2)
+        entries = F.normalize(self.codebook.detach().float(), dim=-1)
+        return (unit @ entries.T).argmax(-1).view(features.shape[:-1])
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Codebook entries, of unit length: ... int64 -> ... x codebook_dim."""
+        return F.normalize(F.embedding(codes, self.codebook), dim=-1)

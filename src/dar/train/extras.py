@@ -1,0 +1,16 @@
+"""What training needs beyond the core package."""
+
+from importlib.util import find_spec
+
+from dar.errors import DARError
+
+
+def require_extras() -> None:
+    """Check that the optional packages are installed.
+
+    Raises:
+        DARError: naming those that are missing, and the remedy.
+    """
+    missing = [name for name in ("accelerate", "datasets", "matplotlib", "yaml") if find_spec(name) is None]
+    if missing:
+        raise DARError(f"training needs {', '.join(missing)}: pip install 'dar[train]'")

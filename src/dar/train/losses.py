@@ -1,0 +1,44 @@
+"""What the tokenizer is trained on (SPEC section 2, "Quantizer", "Flow" and "Loss").
+
+A loss is a function of the training pass's output; ``tokenizer_losses`` names and weighs them. Perceptual and
+alignment losses have their place there too: they need the images, and ``TokenizerOutput.predicted_image``.
+"""
+
+import torch
+from torch import Tensor
+
+from dar.tokenizer.config import TokenizerConfig
+from dar.tokenizer.model import TokenizerOutput
+
+COMMITMENT_WEIGHT = 0.25
+
+
+def flow_loss(output: TokenizerOutput, data_std: float) -> Tensor:
+    """Mean squared velocity error, in units of the scaled images' variance: scalar."""
+    return (output.velocity - output.target_velocity).square().mean() / data_std**2
+
+
+def codebook_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
+    """Squared distance that draws codebook entries to features: scalar."""
+    return _mean_over_used_tokens(output.entries, output.features.detach(), output.group, tokens_per_group)
+
+
+def commitment_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
+    """Squared distance that draws features to codebook entries: scalar, not weighted."""
+    return _mean_over_used_tokens(output.features, output.entries.detach(), output.group, tokens_per_group)
+
+
+def tokenizer_losses(output: TokenizerOutput, config: TokenizerConfig) -> dict[str, Tensor]:
+    """All terms of the tokenizer's loss, weighted; their sum is what training minimises."""
+    return {
+        "flow": flow_loss(output, config.data_std),
+        "codebook": codebook_loss(output, config.tokens_per_group),
+        "commitment": COMMITMENT_WEIGHT * commitment_loss(output, config.tokens_per_group),
+    }
+
+
+def _mean_over_used_tokens(x_BNC: Tensor, y_BNC: Tensor, group_B: Tensor, tokens_per_group: int) -> Tensor:
+    """Mean squared difference over the tokens up to the end of each image's group; later ones drove nothing."""
+    used_B = (group_B + 1) * tokens_per_group
+    used_BN = torch.arange(x_BNC.shape[1], device=x_BNC.device) < used_B[:, None]
+    return (x_BNC - y_BNC).square().mean(-1)[used_BN].mean()

@@ -1,0 +1,181 @@
+"""Training of the prior on a frozen tokenizer's tokens."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from dar.data import EndlessOrder, ImageDataset
+from dar.errors import DARError
+from dar.images import display_scale, grid, save_image
+from dar.pipeline import DARPipeline
+from dar.prior import Prior
+from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.loop import Task, fit
+from dar.train.recipe import Recipe, save_recipe
+from dar.train.run_folder import RunFolder
+from dar.train.tokens import TokenSet, cached_tokens
+
+SHOWN_CLASSES = 10
+SHOWN_PER_CLASS = 4
+SHOWN_GUIDANCE = (1.0, 3.0)
+VALIDATION_BATCH = 128
+
+
+class PriorTask(Task):
+    """Tokens in, cross-entropy out.
+
+    Args:
+        recipe: sizes and settings.
+        tokenizer: the frozen tokenizer that made the tokens.
+        class_names: one name a label.
+        training: tokens to train on.
+        validation: tokens to measure the held-out cross-entropy on, or None.
+    """
+
+    extra: Mapping[str, Tensor]
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokenizer: SequentialDiffusionTokenizer,
+        class_names: tuple[str, ...],
+        training: TokenSet,
+        validation: TokenSet | None,
+    ) -> None:
+        self.settings, self.tokenizer = recipe.prior_training, tokenizer
+        self.training, self.validation = training, validation
+        torch.manual_seed(self.settings.seed)
+        self.prior = Prior(recipe.prior_config(class_names))
+        self.model: nn.Module = self.prior
+        self.extra = {}
+        self.order = EndlessOrder(len(training), self.settings.seed)
+
+    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Labels (B) and tokens (B x N) of steps ``first`` to ``last`` (excluded)."""
+        size = self.settings.batch_size
+        for step in range(first, last):
+            rows = torch.tensor([self.order[position] for position in range(step * size, (step + 1) * size)])
+            yield self.training.labels[rows].long(), self.training.tokens[rows].long()
+
+    def losses(self, model: nn.Module, batch: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy of one step, in nats a token."""
+        labels, tokens = (tensor.to(generator.device) for tensor in batch)
+        dropped = torch.rand(len(labels), generator=generator, device=generator.device) < self.settings.label_dropout
+        labels = torch.where(dropped, self.prior.config.null_class, labels)
+        return {"cross_entropy": cross_entropy(model(labels, tokens), tokens)}
+
+    def after_step(
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
+    ) -> None:
+        """Nothing more is needed."""
+
+    def statistics(self) -> dict[str, float]:
+        """Nothing beyond the loss."""
+        return {}
+
+    def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
+        """Draw a row of samples for each of the first classes; held-out cross-entropy, where there is such data."""
+        assert isinstance(averaged, Prior)
+        pipe = DARPipeline(self.tokenizer, averaged)
+        count = min(SHOWN_CLASSES, averaged.config.num_classes)
+        classes = [index for index in range(count) for _ in range(SHOWN_PER_CLASS)]
+        images = pipe(classes, guidance_scale=SHOWN_GUIDANCE).images
+        rows = [images[i : i + SHOWN_PER_CLASS] for i in range(0, len(images), SHOWN_PER_CLASS)]
+        save_image(grid(rows, scale=display_scale(self.tokenizer.config.image_size)), picture)
+        if self.validation is None:
+            return {}
+        return {"validation_cross_entropy": held_out_cross_entropy(averaged, self.validation)}
+
+    def export(self, averaged: nn.Module, folder: Path) -> None:
+        """Write tokenizer and averaged prior, for ``DARPipeline.from_pretrained``."""
+        assert isinstance(averaged, Prior)
+        DARPipeline(self.tokenizer, averaged).save_pretrained(folder)
+
+
+def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
+    """Mean over all tokens, in nats: scalar."""
+    return F.cross_entropy(logits_BNV.float().flatten(0, 1), tokens_BN.flatten())
+
+
+@torch.no_grad()
+def held_out_cross_entropy(prior: Prior, tokens: TokenSet) -> float:
+    """Mean cross-entropy of a token set, in nats a token."""
+    total = 0.0
+    for start in range(0, len(tokens), VALIDATION_BATCH):
+        rows = slice(start, start + VALIDATION_BATCH)
+        labels, batch = tokens.labels[rows].long().to(prior.device), tokens.tokens[rows].long().to(prior.device)
+        total += cross_entropy(prior(labels, batch), batch).item() * len(labels)
+    return total / len(tokens)
+
+
+def add_dropout(prior: Prior, rate: float) -> None:
+    """Drop token embeddings and the outputs of attention and MLP, in training mode only.
+
+    transformers' Llama has no such dropout; hooks add it and leave the model itself as it is.
+    """
+
+    def drop(rate: float, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return F.dropout(output, rate, training=module.training)
+
+    model = prior.llama.model
+    places = [model.embed_tokens, *(place for layer in model.layers for place in (layer.self_attn.o_proj, layer.mlp))]
+    for place in places:
+        place.register_forward_hook(partial(drop, rate))
+
+
+def train_prior(
+    recipe: Recipe,
+    data: str | Path,
+    tokenizer: str | Path,
+    out: str | Path,
+    *,
+    validation: str | Path | None = None,
+    resume: bool = False,
+) -> bool:
+    """Train a prior; ``out/model`` then holds it together with its tokenizer.
+
+    Args:
+        recipe: sizes and settings.
+        data: labelled images, see ``ImageDataset``.
+        tokenizer: folder or Hub id of the frozen tokenizer.
+        out: the run's folder; new or empty, unless resumed.
+        validation: labelled images to measure the held-out cross-entropy on.
+        resume: whether to go on with the run in ``out``.
+
+    Returns:
+        Whether training is complete; False if it was interrupted.
+
+    Raises:
+        DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
+    """
+    run = RunFolder(Path(out))
+    frozen = SequentialDiffusionTokenizer.from_pretrained(tokenizer).requires_grad_(False)
+    for name in ("num_tokens", "codebook_size"):
+        if getattr(frozen.config, name) != getattr(recipe.tokenizer, name):
+            raise DARError(
+                f"the tokenizer's {name} is {getattr(frozen.config, name)}, the recipe's "
+                f"{getattr(recipe.tokenizer, name)}: use the recipe that the tokenizer was trained with"
+            )
+    images = ImageDataset(data)
+    if not images.class_names:
+        raise DARError(f"{data} has no class labels: put the images into a folder for each class")
+    if not resume:
+        run.create()
+    save_recipe(recipe, run.recipe)
+    training = cached_tokens(frozen, images, run.path / "tokens.safetensors", flips=recipe.data.flip)
+    held_out = None
+    if validation is not None:
+        held_out = cached_tokens(
+            frozen, ImageDataset(validation, "validation"), run.path / "validation-tokens.safetensors", flips=False
+        )
+    tqdm.write(f"training on {len(training)} token sequences")
+    task = PriorTask(recipe, frozen, images.class_names, training, held_out)
+    if recipe.prior_training.dropout:
+        add_dropout(task.prior, recipe.prior_training.dropout)
+    return fit(task, recipe.prior_training, run, resume=resume)

@@ -1,0 +1,273 @@
+"""Recipes: every size and setting of a training, read from YAML and checked before anything is spent."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from dar.errors import DARError
+from dar.prior.config import PRIOR_SIZES, PriorConfig
+from dar.storage import writing
+from dar.tokenizer.config import TokenizerConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """How images are read.
+
+    Attributes:
+        crop: "centre", or "random" for a random square of the image scaled to fit.
+        flip: whether to mirror half of the images.
+        workers: processes that decode ahead; 0 decodes in the training process.
+    """
+
+    crop: str = "centre"
+    flip: bool = True
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop not in ("centre", "random"):
+            raise ValueError(f"crop must be 'centre' or 'random', not {self.crop!r}")
+        _require_at_least(self, 0, "workers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """What the trainings of both models have in common.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: images a step, over all processes.
+        learning_rate: reached after warm-up.
+        warmup_steps: steps of linear rise from 0.
+        decay_steps: last steps, of linear fall to ``final_learning_rate``.
+        final_learning_rate: at the last step.
+        betas: AdamW's.
+        weight_decay: AdamW's, on matrices only.
+        gradient_clip: largest gradient norm.
+        ema_decay: of the running average of weights; early steps average over fewer.
+        precision: "bf16" (autocast), "fp32", or "auto": bf16 where the hardware has it.
+        compile: whether to compile the model with torch.compile, which takes a minute and then saves time.
+        seed: of initial weights, data order, augmentation, and every draw of training.
+        checkpoint_minutes: time between checkpoints.
+        sample_steps: steps between sample pictures.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int = 100
+    decay_steps: int = 0
+    final_learning_rate: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    precision: str = "auto"
+    compile: bool = False
+    seed: int = 0
+    checkpoint_minutes: float = 5.0
+    sample_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "steps", "batch_size", "sample_steps")
+        _require_at_least(self, 0, "warmup_steps", "decay_steps", "weight_decay", "final_learning_rate")
+        for name in ("learning_rate", "gradient_clip", "checkpoint_minutes"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in 0 to 1, 1 excluded, not {self.ema_decay!r}")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"precision must be 'auto', 'bf16' or 'fp32', not {self.precision!r}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be two numbers in 0 to 1, 1 excluded, not {self.betas!r}")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of step 0, 1, ...: linear warm-up, constant, linear decay."""
+        rate = self.learning_rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        if self.decay_steps and step >= self.steps - self.decay_steps:
+            left = (self.steps - step) / self.decay_steps
+            rate = min(rate, self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * left)
+        return rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerTraining(TrainingRecipe):
+    """Training of the tokenizer.
+
+    Attributes:
+        continuous_steps: first steps, during which features pass unquantised; the codebook is then fitted to them.
+        reseed_steps: steps between re-seedings of the codes that were not used since the last one; 0 for none.
+    """
+
+    continuous_steps: int = 0
+    reseed_steps: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_at_least(self, 0, "continuous_steps", "reseed_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorTraining(TrainingRecipe):
+    """Training of the prior.
+
+    Attributes:
+        label_dropout: share of labels replaced by the null class, for guidance.
+        dropout: on token embeddings and on the outputs of attention and MLP.
+    """
+
+    label_dropout: float = 0.1
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("label_dropout", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in 0 to 1, 1 excluded, not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that a training needs to know except the data.
+
+    Attributes:
+        data: how images are read.
+        tokenizer: sizes of the tokenizer.
+        tokenizer_training: its training.
+        prior: sizes of the prior: fields of ``PriorConfig``, or ``size`` for one of ``PRIOR_SIZES``.
+        prior_training: its training.
+    """
+
+    data: DataRecipe = field(default_factory=DataRecipe)
+    tokenizer: TokenizerConfig
+    tokenizer_training: TokenizerTraining
+    prior: Mapping[str, Any]
+    prior_training: PriorTraining
+
+    def __post_init__(self) -> None:
+        self.prior_config(("any",))
+
+    def prior_config(self, class_names: Sequence[str]) -> PriorConfig:
+        """The prior's configuration for given classes; tokens are as the recipe's tokenizer makes them.
+
+        Raises:
+            ValueError: for an unknown size or field.
+        """
+        sizes = dict(self.prior)
+        size = sizes.pop("size", None)
+        if size is not None and size not in PRIOR_SIZES:
+            raise ValueError(f"prior has no size {size!r}: choose one of {', '.join(PRIOR_SIZES)}")
+        chosen = {**(PRIOR_SIZES[size] if size else {}), **sizes}
+        common = {"codebook_size": self.tokenizer.codebook_size, "num_tokens": self.tokenizer.num_tokens}
+        return _build(PriorConfig, "prior", {**chosen, **common, "class_names": tuple(class_names)})
+
+
+def recipe_names() -> list[str]:
+    """The recipes that the package brings along."""
+    folder = files("dar") / "recipes"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        source: the name of a recipe of the package, or a YAML file.
+        overrides: "section.field=value", value in YAML.
+
+    Raises:
+        DARError: naming the recipe, and the field and value that cannot be.
+    """
+    name = str(source)
+    path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
+    if not path.is_file():
+        raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipe_names())}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for override in overrides:
+            _apply_override(content, override)
+        return recipe_from_dict(content)
+    except yaml.YAMLError as error:
+        raise DARError(f"recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError) as error:
+        raise DARError(f"recipe {name}: {error}") from error
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as YAML that ``load_recipe`` reads."""
+    content = dataclasses.asdict(recipe)
+    for section in content.values():
+        section.update({key: list(value) for key, value in section.items() if isinstance(value, tuple)})
+    with writing(path) as aside:
+        aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def recipe_from_dict(content: Any) -> Recipe:
+    """A recipe from plain dictionaries; raises ValueError for what cannot be."""
+    if not isinstance(content, dict):
+        raise ValueError("a recipe is a mapping of sections")
+    return _build(
+        Recipe,
+        "the recipe",
+        {
+            **content,
+            "data": _build(DataRecipe, "data", content.get("data") or {}),
+            "tokenizer": _build(TokenizerConfig, "tokenizer", content.get("tokenizer") or {}),
+            "tokenizer_training": _build(
+                TokenizerTraining, "tokenizer_training", content.get("tokenizer_training") or {}
+            ),
+            "prior": content.get("prior") or {},
+            "prior_training": _build(PriorTraining, "prior_training", content.get("prior_training") or {}),
+        },
+    )
+
+
+def _apply_override(content: Any, override: str) -> None:
+    path, equals, value = override.partition("=")
+    section, dot, name = path.partition(".")
+    if not (equals and dot and isinstance(content.get(section, {}), dict)):
+        raise ValueError(f"{override!r} is not of the form section.field=value, as in tokenizer_training.steps=100")
+    content.setdefault(section, {})[name] = yaml.safe_load(value)
+
+
+def _build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
+    """A dataclass from a mapping, with unknown and missing fields named, and whole numbers taken as floats."""
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            raise ValueError(f"{section} has no field {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    converted = {name: _number(section, known[name], value) for name, value in values.items()}
+    try:
+        return kind(**converted)
+    except TypeError as error:
+        raise ValueError(f"{section}: {str(error).split(') ')[-1]}") from error
+    except ValueError as error:
+        raise ValueError(f"{section}: {error}") from error
+
+
+def _number(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
+    """YAML reads 1e-3 as text and 1 as a whole number where a float is meant."""
+    if known.type is float and isinstance(value, str | int):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"{section}: {known.name} must be a number, not {value!r}") from None
+    if known.type is int and not (isinstance(value, int) and not isinstance(value, bool)):
+        raise ValueError(f"{section}: {known.name} must be a whole number, not {value!r}")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _require_at_least(recipe: Any, least: int, *names: str) -> None:
+    for name in names:
+        if not least <= getattr(recipe, name) < math.inf:
+            raise ValueError(f"{name} must be at least {least}, not {getattr(recipe, name)!r}")
