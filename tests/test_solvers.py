@@ -67,7 +67,6 @@ def test_advance_calls_the_velocity_once_at_the_present_point() -> None:
     state, _ = advance(start, velocity, adams_bashforth_2, 0.0, 0.5)
     assert asked == [start.x]
     assert state.previous == -2
-    assert start == SolverState(start.x), "a state must not change"
 
 
 def test_published_names() -> None:

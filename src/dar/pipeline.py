@@ -16,6 +16,7 @@ from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
 from dar.prior import Prior
 from dar.prior.sampling import Guidance, Sampling, generate_tokens, guidance_scales
 from dar.randomness import Seed, draw_noise_and_uniforms, image_seeds
+from dar.storage import told_hub_errors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import DEFAULT_SOLVER
 
@@ -97,6 +98,9 @@ class DARPipeline:
             DARError: if the source is neither, or its files are missing or damaged.
         """
         folder = model_folder(source)
+        for part in (TOKENIZER, PRIOR):
+            if not (folder / part).is_dir():
+                raise DARError(f"{folder} is not a whole model: it has no folder {part!r}")
         tokenizer = SequentialDiffusionTokenizer.from_pretrained(folder / TOKENIZER)
         return cls(tokenizer, Prior.from_pretrained(folder / PRIOR)).to(device)
 
@@ -246,9 +250,6 @@ def model_folder(source: str | Path | None) -> Path:
     if Path(source).is_dir():
         return Path(source)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    try:
-        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.md"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise DARError(f"{source} is neither a folder nor a model that the Hub gives out: check the name") from error
+    with told_hub_errors(str(source)):
+        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.yaml", "*.safetensors"]))

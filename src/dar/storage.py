@@ -121,6 +121,17 @@ def _check_names_and_shapes(path: Path, wanted: dict[str, Any], found: dict[str,
         raise DARError(f"{path} does not fit its {CONFIG}; {'; '.join(complaints)}")
 
 
+@contextmanager
+def told_hub_errors(source: str) -> Iterator[None]:
+    """Turn whatever the Hub's client raises about ``source`` into a DARError."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        yield
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        raise DARError(f"{source} is neither a folder nor a model that the Hub gives out: check the name") from error
+
+
 class HubModel(PyTorchModelHubMixin):
     """``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` with strict loading and atomic writing.
 
@@ -140,7 +151,8 @@ class HubModel(PyTorchModelHubMixin):
         """
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            with told_hub_errors(str(pretrained_model_name_or_path)):
+                return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         read_json(folder / CONFIG)
         try:
             return super().from_pretrained(folder, **kwargs)

@@ -38,6 +38,8 @@ def generate(
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
     """
     scales = parse_guidance(guidance)
+    from tqdm import tqdm
+
     from dar.images import display_scale, grid, save_animation, save_image
     from dar.pipeline import DARPipeline
     from dar.prior.sampling import Sampling
@@ -52,6 +54,7 @@ def generate(
     options.prepare_outputs(out, [*files, SHEET, RECORD, *extra], overwrite=overwrite)
 
     stages: list[list[Image.Image]] = []  # per step, one image each
+    progress = tqdm(total=len(indices), unit="image", dynamic_ncols=True)
     for start in range(0, len(indices), batch_size):
         chunk = indices[start : start + batch_size]
         stream = pipe.stream(
@@ -68,8 +71,9 @@ def generate(
             if len(stages) < preview.step:
                 stages.append([])
             stages[preview.step - 1] += preview.images
-            typer.echo(f"\rimages {start + 1}-{start + len(chunk)} of {len(indices)}: step {preview.step}", nl=False)
-    typer.echo()
+            progress.set_postfix_str(f"denoising step {preview.step}")
+        progress.update(len(chunk))
+    progress.close()
 
     images, scale = stages[-1], display_scale(pipe.tokenizer.config.image_size)
     for image, name in zip(images, files, strict=True):

@@ -1,0 +1,54 @@
+"""Put a trained model into the package, in float16, with its recipe and what its training took.
+
+python scripts/bundle_model.py --tokenizer-run runs/tokenizer --prior-run runs/prior
+"""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from dar import DARPipeline
+from dar.pipeline import BUNDLED, RECIPE
+from dar.storage import write_json
+from dar.train.run_folder import RunFolder
+
+LIMIT_MB = 40
+
+
+def training_facts(run: RunFolder) -> dict[str, Any]:
+    """Steps, images and seconds of a run, from the last line of its log that has them."""
+    last = [entry for entry in run.read_log() if "images" in entry][-1]
+    return {key: last[key] for key in ("step", "images", "seconds", "loss")}
+
+
+def main(
+    tokenizer_run: Annotated[Path, typer.Option(help="Run folder of dar train tokenizer.")],
+    prior_run: Annotated[Path, typer.Option(help="Run folder of dar train prior.")],
+    hardware: Annotated[str, typer.Option(help="What the training ran on.")],
+    out: Annotated[Path, typer.Option(help="Folder in the package.")] = Path("src/dar/models") / BUNDLED,
+) -> None:
+    """Convert, copy, and check the size."""
+    runs = {"tokenizer": RunFolder(tokenizer_run), "prior": RunFolder(prior_run)}
+    pipe = DARPipeline.from_pretrained(runs["prior"].model)
+    pipe.tokenizer.to(torch.float16)
+    pipe.prior.to(torch.float16)
+    pipe.save_pretrained(out)
+    shutil.copyfile(runs["prior"].recipe, out / RECIPE)
+    facts = {name: training_facts(run) for name, run in runs.items()}
+    write_json(
+        out / "training.json",
+        {**facts, "hardware": hardware, "torch": torch.__version__, "python": platform.python_version()},
+    )
+    size = sum(file.stat().st_size for file in out.rglob("*.safetensors")) / 1e6
+    typer.echo(f"{out}: {size:.1f} MB of weights; {json.dumps(facts)}")
+    if size > LIMIT_MB:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

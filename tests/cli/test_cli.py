@@ -1,0 +1,236 @@
+"""The commands as people call them: what they write, and what they say to bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dar.cli import main
+from dar.cli.generate import parse_guidance
+from dar.errors import DARError
+from dar.pipeline import DARPipeline
+from tests.train.photos import photo_folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    pipeline.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def dar(monkeypatch: pytest.MonkeyPatch):
+    """Run the command line; returns its exit code."""
+
+    def run(*arguments: str | Path) -> int:
+        monkeypatch.setattr("sys.argv", ["dar", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code or 0
+
+    return run
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def refused(dar, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """What a command that refuses its input says: one line, without a traceback."""
+    capsys.readouterr()
+    assert dar(*arguments) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def test_generate_writes_images_sheet_previews_and_record(dar, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert (
+        dar("generate", "--model", model, "--class", "cat", "--class", "1", "--num", "2", "--previews", "--out", out)
+        == 0
+    )
+    images = sorted(out.glob("0*.png"))
+    assert [path.name for path in images] == [
+        "0000-cat.png",
+        "0001-cat.png",
+        "0002-great-dane.png",
+        "0003-great-dane.png",
+    ]
+    assert all(opened(path).size == (16, 16) for path in images)
+    with Image.open(out / "previews.gif") as animation:
+        assert animation.n_frames == 4
+    assert opened(out / "previews.png").width == 4 * 128 + 3 * 2
+    assert opened(out / "sheet.png").size == (2 * 128 + 2, 2 * 128 + 2)
+    record = json.loads((out / "generation.json").read_text())
+    assert record["images"][3] == {"file": "0003-great-dane.png", "class": "great dane", "seed": 3}
+    assert record["guidance"] == [1.0, 3.0]
+
+
+def test_batch_size_and_repetition_do_not_change_images(dar, model: str, tmp_path: Path) -> None:
+    command = ["generate", "--model", model, "--class", "cat", "--num", "3", "--seed", "5"]
+    assert dar(*command, "--out", tmp_path / "a") == 0
+    assert dar(*command, "--out", tmp_path / "b") == 0
+    assert dar(*command, "--batch-size", "2", "--out", tmp_path / "c") == 0
+    for i in range(3):
+        first, second, third = (opened(tmp_path / name / f"000{i}-cat.png") for name in "abc")
+        assert first.tobytes() == second.tobytes()
+        assert max(abs(x - y) for x, y in zip(first.tobytes(), third.tobytes(), strict=True)) <= 1
+
+
+def test_generate_keeps_a_layout(dar, model: str, tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "ref.png")
+    layout = ["--layout", tmp_path / "ref.png", "--layout-tokens", "4"]
+    assert dar("generate", "--model", model, "--class", "cat", *layout, "--out", tmp_path / "out") == 0
+
+
+def test_generate_refuses_to_overwrite(dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", "--model", model, "--class", "cat", "--out", tmp_path]
+    assert dar(*command) == 0
+    before = (tmp_path / "0000-cat.png").read_bytes()
+    assert "exists already" in refused(dar, capsys, *command, "--seed", "9")
+    assert (tmp_path / "0000-cat.png").read_bytes() == before
+    assert dar(*command, "--seed", "9", "--overwrite") == 0
+    assert (tmp_path / "0000-cat.png").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--class", "great dan"], "did you mean great dane?"),
+        (["--class", "7"], "class index 7 is out of range"),
+        (["--class", "-1"], "class index -1 is out of range"),
+        (["--class", "cat", "--guidance", "-1"], "guidance scale must be 0 or more"),
+        (["--class", "cat", "--guidance", "nan"], "guidance scale must be 0 or more"),
+        (["--class", "cat", "--guidance", "1:2:3"], "START:END"),
+        (["--class", "cat", "--guidance", "much"], "START:END"),
+        (["--class", "cat", "--solver", "magic"], "there is no solver 'magic'"),
+        (["--class", "cat", "--temperature", "-1"], "temperature must be 0 or more"),
+        (["--class", "cat", "--top-p", "0"], "top-p must lie"),
+        (["--class", "cat", "--layout-tokens", "4"], "a layout needs both"),
+        (["--class", "cat", "--layout", "none.png", "--layout-tokens", "4"], "none.png does not exist"),
+        (["--class", "cat", "--layout", "none.png", "--layout-tokens", "9"], "between 1 and 8, not 9"),
+        (["--class", "cat", "--num", "0"], "--num"),
+        (["--class", "cat", "--steps", "0"], "--steps"),
+        ([], "--class"),
+    ],
+)
+def test_generate_refuses(
+    dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    out = tmp_path / "out"
+    heard = refused(dar, capsys, "generate", "--model", model, *arguments, "--out", out)
+    assert said in heard
+    assert not list(out.glob("*.png"))
+
+
+def test_unwritable_output_folder(dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out"
+    assert "cannot write to" in refused(dar, capsys, "generate", "--model", model, "--class", "cat", "--out", out)
+    Image.new("RGB", (16, 16)).save(tmp_path / "x.png")
+    assert "cannot write to" in refused(dar, capsys, "reconstruct", tmp_path / "x.png", "--model", model, "--out", out)
+
+
+def test_model_that_is_not_one(dar, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--class", "cat", "--out", tmp_path / "out"]
+    assert "neither a folder nor" in refused(dar, capsys, "generate", "--model", "no/such-model", *common)
+    assert "has no folder 'tokenizer'" in refused(dar, capsys, "generate", "--model", tmp_path, *common)
+
+
+def test_reconstruct_draws_original_and_every_step(
+    dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("CMYK", (40, 30), (0, 90, 0, 0)).save(tmp_path / "a.jpg")
+    Image.new("L", (1, 1), 99).save(tmp_path / "b.png")
+    out = tmp_path / "out"
+    assert dar("reconstruct", tmp_path / "a.jpg", tmp_path / "b.png", "--model", model, "--out", out) == 0
+    for name in ("0000-a.png", "0001-b.png"):
+        assert opened(out / name).size == (5 * 128 + 4 * 2, 128)
+    assert capsys.readouterr().out.count("PSNR") == 2
+
+
+def test_reconstruct_needs_only_a_tokenizer(dar, model: str, tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    assert dar("reconstruct", tmp_path / "a.png", "--model", f"{model}/tokenizer", "--out", tmp_path / "out") == 0
+
+
+def test_reconstruct_refuses_what_is_no_image(
+    dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_text("text")
+    said = refused(dar, capsys, "reconstruct", tmp_path / "a.png", "--model", model, "--out", tmp_path / "out")
+    assert "a.png is not an image" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_info_tells_sizes_tokens_and_classes(dar, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dar("info", model) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "8 in 4 groups",
+        "codebook of 32",
+        "3: cat, great dane, sea_lion",
+        "M parameters",
+        "4 denoising steps",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        (["generate"], "dar generate --class"),
+        (["reconstruct"], "dar reconstruct cat.jpg"),
+        (["train", "tokenizer"], "dar train tokenizer --recipe"),
+        (["train", "prior"], "dar train prior --recipe"),
+        (["info"], "dar info runs"),
+    ],
+)
+def test_help_shows_an_example(dar, capsys: pytest.CaptureFixture[str], command: list[str], example: str) -> None:
+    assert dar(*command, "--help") == 0
+    assert example in " ".join(capsys.readouterr().out.split())
+
+
+def test_training_from_photos_to_pictures(dar, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = photo_folder(tmp_path / "photos")
+    small = ["--recipe", "debug", "--data", photos]
+    brief = "tokenizer_training.steps=4", "tokenizer_training.continuous_steps=2"
+    assert dar("train", "tokenizer", *small, "--out", tmp_path / "tok", *brief) == 0
+    tokenizer = tmp_path / "tok" / "model"
+    prior = ["train", "prior", *small, "--tokenizer", tokenizer, "--out", tmp_path / "prior", "prior_training.steps=4"]
+    assert dar(*prior) == 0
+    assert "not empty" in refused(dar, capsys, *prior)
+    assert dar(*prior, "--resume") == 0
+    trained = tmp_path / "prior" / "model"
+    assert dar("generate", "--model", trained, "--class", "bright", "--out", tmp_path / "out") == 0
+    photo = photos / "dark" / "0.png"
+    assert dar("reconstruct", photo, "--model", trained, "--out", tmp_path / "out2") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "missing", "--recipe", "debug"], "cannot be opened as a data set"),
+        (["--data", ".", "--recipe", "nonsense"], "there is no recipe 'nonsense'"),
+        (["--data", "{empty}", "--recipe", "debug"], "holds no images"),
+        (["--data", "{empty}", "--recipe", "debug", "tokenizer.num_groups=3"], "not a multiple of num_groups"),
+    ],
+)
+def test_training_refuses(
+    dar, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    filled = [argument.format(empty=tmp_path) for argument in arguments]
+    assert said in refused(dar, capsys, "train", "tokenizer", *filled, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_guidance_is_one_number_or_two() -> None:
+    assert parse_guidance("3") == (3.0, 3.0)
+    assert parse_guidance("1:8.5") == (1.0, 8.5)
+    with pytest.raises(DARError):
+        parse_guidance("")

@@ -1,0 +1,242 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dar.errors import DARError
+from dar.images import (
+    centre_crop,
+    display_scale,
+    grid,
+    read_image,
+    resize,
+    save_animation,
+    save_image,
+    to_images,
+    to_pixels,
+    to_rgb,
+)
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def colours(image: Image.Image) -> list[tuple[int, ...]]:
+    assert image.mode == "RGB"
+    return [tuple(colour) for colour in np.asarray(image).reshape(-1, 3).tolist()]
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_grey() -> None:
+    image = Image.frombytes("L", (3, 1), bytes([0, 100, 255]))
+    assert colours(read_image(encoded(image, "PNG"))) == [(0, 0, 0), (100, 100, 100), WHITE]
+
+
+def test_black_and_white() -> None:
+    assert colours(read_image(encoded(Image.new("1", (1, 1), 1), "PNG"))) == [WHITE]
+
+
+def test_transparency_is_laid_over_white() -> None:
+    image = Image.frombytes("RGBA", (3, 1), bytes([255, 0, 0, 255, 255, 0, 0, 0, 0, 0, 0, 128]))
+    assert colours(read_image(encoded(image, "PNG"))) == [RED, WHITE, (127, 127, 127)]
+
+
+def test_grey_with_transparency() -> None:
+    image = Image.frombytes("LA", (2, 1), bytes([40, 255, 40, 0]))
+    assert colours(read_image(encoded(image, "PNG"))) == [(40, 40, 40), WHITE]
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
+def test_palette_with_transparency(transparency: int | bytes) -> None:
+    image = Image.frombytes("P", (2, 1), bytes([0, 1]))
+    image.putpalette([*RED, *BLUE])
+    assert colours(read_image(encoded(image, "PNG", transparency=transparency))) == [RED, WHITE]
+
+
+def test_palette_without_transparency() -> None:
+    image = Image.frombytes("P", (2, 1), bytes([0, 1]))
+    image.putpalette([*RED, *BLUE])
+    assert colours(read_image(encoded(image, "PNG"))) == [RED, BLUE]
+
+
+def test_cmyk() -> None:
+    image = Image.frombytes("CMYK", (2, 1), bytes([0, 255, 255, 0, 0, 0, 0, 0]))
+    assert colours(read_image(encoded(image, "TIFF"))) == [RED, WHITE]
+
+
+def test_sixteen_bit_grey_keeps_its_brightness() -> None:
+    image = Image.fromarray(np.array([[0, 257, 32768, 65535]], dtype=np.uint16))
+    assert [red for red, _, _ in colours(read_image(encoded(image, "PNG")))] == [0, 1, 128, 255]
+
+
+def test_dark_sixteen_bit_grey_stays_dark() -> None:
+    image = Image.fromarray(np.array([[0, 200]], dtype=np.uint16))
+    assert [red for red, _, _ in colours(read_image(encoded(image, "PNG")))] == [0, 1]
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_wide_modes_with_eight_bit_values(mode: str) -> None:
+    assert colours(to_rgb(Image.new("L", (1, 1), 77).convert(mode))) == [(77, 77, 77)]
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.new("RGB", (32, 16), BLUE)
+    image.paste(RED, (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned clockwise by a quarter: left becomes top
+    upright = read_image(encoded(image, "JPEG", exif=exif, quality=95))
+    assert upright.size == (16, 32)
+    top, bottom = upright.getpixel((8, 4)), upright.getpixel((8, 28))
+    assert top[0] > 200 > 50 > top[2]
+    assert bottom[2] > 200 > 50 > bottom[0]
+
+
+def test_one_pixel() -> None:
+    image = read_image(encoded(Image.new("RGB", (1, 1), RED), "PNG"))
+    assert colours(image) == [RED]
+    assert set(colours(centre_crop(image, 8))) == {RED}
+
+
+def test_files_and_their_bytes_read_alike(tmp_path: Path) -> None:
+    image = Image.effect_noise((5, 7), 50).convert("RGB")
+    image.save(tmp_path / "a.png")
+    expected = colours(image)
+    assert colours(read_image(tmp_path / "a.png")) == expected
+    assert colours(read_image(str(tmp_path / "a.png"))) == expected
+    assert colours(read_image((tmp_path / "a.png").read_bytes())) == expected
+
+
+def test_missing_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match=r"gone.png does not exist"):
+        read_image(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_truncated_image_is_named(tmp_path: Path, kind: str, kept: float) -> None:
+    content = encoded(Image.effect_noise((64, 64), 80).convert("RGB"), kind)
+    path = tmp_path / "half.img"
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(DARError, match=r"half.img"):
+        read_image(path)
+
+
+def test_flipped_bits_in_a_png_are_refused() -> None:
+    content = bytearray(encoded(Image.effect_noise((64, 64), 80), "PNG"))
+    content[len(content) // 2] ^= 0xFF
+    with pytest.raises(DARError, match="the image cannot be read"):
+        read_image(bytes(content))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"<svg/>", bytes(1000)])
+def test_what_is_not_an_image_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(DARError, match="the image is not an image that can be read"):
+        read_image(content)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DARError, match=r"a.png is not an image that can be read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_folder_in_place_of_an_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+def test_all_levels_survive_the_way_to_pixels_and_back() -> None:
+    image = Image.fromarray(np.arange(256 * 3, dtype=np.uint16).reshape(16, 16, 3).astype(np.uint8))
+    assert {level for colour in colours(image) for level in colour} == set(range(256))
+    pixels = to_pixels([image, image])
+    assert pixels.shape == (2, 3, 16, 16)
+    assert pixels.dtype == torch.float32
+    assert (pixels.min(), pixels.max()) == (-1, 1)
+    assert [colours(back) for back in to_images(pixels)] == [colours(image)] * 2
+
+
+def test_pixels_are_ordered_by_colour_row_column() -> None:
+    image = Image.new("RGB", (2, 3))
+    image.putpixel((1, 2), (255, 127, 0))
+    pixels = to_pixels([image])
+    assert pixels.shape == (1, 3, 3, 2)
+    assert pixels[0, :, 2, 1].tolist() == pytest.approx([1, -1 / 255, -1])
+
+
+def test_pixels_round_to_the_nearest_level_and_clamp() -> None:
+    pixels = torch.tensor([-2.0, -1 + 0.9 / 255, -1 + 1.1 / 255, 3.0]).expand(1, 3, 1, 4)
+    assert [red for red, _, _ in colours(to_images(pixels)[0])] == [0, 0, 1, 255]
+
+
+@pytest.mark.parametrize("size", [(64, 16), (16, 64), (65, 16), (100, 33)])
+def test_centre_crop_keeps_the_middle(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, BLUE)
+    width, height = size
+    shorter = min(size)
+    left, top = (width - shorter) // 2, (height - shorter) // 2
+    image.paste(RED, (left, top, left + shorter, top + shorter))
+    cropped = centre_crop(image, 8)
+    assert cropped.size == (8, 8)
+    assert cropped.getpixel((4, 4)) == RED
+    assert all(colour[0] > 200 for colour in colours(cropped.crop((1, 1, 7, 7))))
+
+
+def test_centre_crop_of_the_wanted_size_changes_nothing() -> None:
+    image = Image.effect_noise((16, 16), 50).convert("RGB")
+    assert colours(centre_crop(image, 16)) == colours(image)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((64, 64), (16, 16)), ((33, 16), (33, 16)), ((10, 40), (16, 64)), ((16, 999), (16, 999))]
+)
+def test_resize_makes_the_shorter_side_fit(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert resize(Image.new("RGB", size), 16).size == expected
+
+
+def test_shrinking_averages() -> None:
+    board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
+    assert {level for colour in colours(resize(board, 16)) for level in colour} <= {127, 128}
+
+
+def test_grid_of_ragged_rows() -> None:
+    red, blue = Image.new("RGB", (4, 3), RED), Image.new("RGB", (4, 3), BLUE)
+    sheet = grid([[red, blue, red], [blue]], gap=2, scale=2)
+    assert sheet.size == (3 * 8 + 2 * 2, 2 * 6 + 2)
+    assert sheet.getpixel((0, 0)) == sheet.getpixel((7, 5)) == RED
+    assert sheet.getpixel((8, 0)) == sheet.getpixel((9, 5)) == WHITE
+    assert sheet.getpixel((10, 0)) == sheet.getpixel((0, 8)) == BLUE
+    assert sheet.getpixel((10, 8)) == WHITE
+
+
+def test_grid_without_gap_of_one_image_is_that_image() -> None:
+    image = Image.effect_noise((5, 4), 50).convert("RGB")
+    assert colours(grid([[image]], gap=0)) == colours(image)
+
+
+@pytest.mark.parametrize(("size", "scale"), [(1, 128), (16, 8), (32, 4), (128, 1), (256, 1)])
+def test_display_scale(size: int, scale: int) -> None:
+    assert display_scale(size) == scale
+
+
+def test_save_image(tmp_path: Path) -> None:
+    image = Image.effect_noise((5, 4), 50).convert("RGB")
+    save_image(image, tmp_path / "new" / "a.png")
+    assert colours(read_image(tmp_path / "new" / "a.png")) == colours(image)
+
+
+def test_animation_holds_every_frame_and_lingers_on_the_last(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), (60 * i, 0, 0)) for i in range(4)]
+    save_animation(frames, tmp_path / "a.gif", milliseconds=100)
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.n_frames == 4
+        assert animation.info["loop"] == 0
+        durations = []
+        for i in range(4):
+            animation.seek(i)
+            durations.append(animation.info["duration"])
+            assert animation.convert("RGB").getpixel((0, 0))[0] == pytest.approx(60 * i, abs=3)
+    assert durations == [100, 100, 100, 600]

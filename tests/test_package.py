@@ -1,0 +1,77 @@
+"""What the package promises as a whole."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import dar
+
+SOURCE = Path(dar.__file__).parent
+FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
+LAYERS = [
+    {"errors"},
+    {"storage", "randomness", "nn", "flow", "solvers"},
+    {"images", "tokenizer", "prior"},
+    {"data", "pipeline", "reconstruction"},
+    {"train"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def test_import_loads_nothing_heavy() -> None:
+    program = "import sys, dar; print(*(n for n in ('torch', 'transformers', 'numpy', 'PIL') if n in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_public_names_exist() -> None:
+    for name in dar.__all__:
+        assert getattr(dar, name).__name__ == name
+    assert set(dar.__all__) <= set(dir(dar))
+
+
+def test_nothing_requires_torchvision() -> None:
+    """Neither the package with all its extras nor anything that these pull in."""
+    closure, waiting = set(), ["dar"]
+    while waiting:
+        name = waiting.pop()
+        if name in closure:
+            continue
+        closure.add(name)
+        try:
+            wanted = requires(name) or []
+        except PackageNotFoundError:  # wanted on other platforms only
+            continue
+        for requirement in wanted:
+            extra_of_another = "extra ==" in requirement and name != "dar"
+            if not extra_of_another:
+                waiting.append(re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower().replace("_", "-"))
+    assert {"torch", "transformers", "datasets", "accelerate"} <= closure
+    assert not closure & FORBIDDEN
+
+
+def test_pins_leave_torchvision_out() -> None:
+    pins = (Path(__file__).parents[1] / "constraints.txt").read_text().lower()
+    assert "torch==" in pins
+    assert not [name for name in FORBIDDEN if re.search(rf"^{name}\b", pins, re.MULTILINE)]
+
+
+def test_modules_depend_downwards_only() -> None:
+    level = {name: height for height, names in enumerate(LAYERS) for name in names}
+    for file in SOURCE.rglob("*.py"):
+        own = file.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for used in re.findall(r"^\s*from dar\.(\w+)", file.read_text(), re.MULTILINE):
+            assert used == own or level[used] < level[own] or used in ("images",), f"{file} imports dar.{used}"
+    for one, other in (("tokenizer", "prior"), ("prior", "tokenizer")):
+        text = "".join(file.read_text() for file in (SOURCE / one).rglob("*.py"))
+        assert f"dar.{other}" not in text
+
+
+def test_no_pickle_is_executed() -> None:
+    for file in SOURCE.rglob("*.py"):
+        assert not re.search(r"\bpickle\b|torch\.load\(", file.read_text()), file

@@ -1,0 +1,207 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dar.errors import DARError
+from dar.storage import (
+    CONFIG,
+    WEIGHTS,
+    load_tensors,
+    load_weights,
+    open_tensors,
+    read_json,
+    save_tensors,
+    write_json,
+    writing,
+)
+from dar.tokenizer import SequentialDiffusionTokenizer
+from tests import tiny
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor), name
+
+
+def test_writing_puts_a_file_in_place(tmp_path: Path) -> None:
+    with writing(tmp_path / "new" / "file") as aside:
+        aside.write_text("whole")
+        assert not (tmp_path / "new" / "file").exists()
+    assert (tmp_path / "new" / "file").read_text() == "whole"
+    assert listing(tmp_path / "new") == ["file"]
+
+
+def test_writing_puts_a_folder_in_place(tmp_path: Path) -> None:
+    with writing(tmp_path / "folder") as aside:
+        aside.mkdir()
+        (aside / "inner").write_text("whole")
+    assert listing(tmp_path) == ["folder", "folder/inner"]
+
+
+def test_writing_leaves_nothing_behind_when_the_block_raises(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), writing(tmp_path / "file") as aside:
+        aside.write_text("half")
+        raise KeyError
+    assert listing(tmp_path) == []
+
+
+def test_writing_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyError), writing(path) as aside:
+        aside.write_text("half")
+        assert path.read_text() == "old"
+        raise KeyError
+    assert path.read_text() == "old"
+    with writing(path) as aside:
+        aside.write_text("new")
+    assert path.read_text() == "new"
+    assert listing(tmp_path) == ["file"]
+
+
+def test_writing_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DARError, match=r"cannot write to .*file.*another output folder"), writing(tmp_path / "file" / "x"):
+        pass
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    content = {"name": "Äpfel", "sizes": [1, 2.5], "none": None}
+    write_json(tmp_path / "a.json", content)
+    assert read_json(tmp_path / "a.json") == content
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"new": object()})
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert listing(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{"half": ', "cannot be read as JSON"),
+        (b"", "cannot be read as JSON"),
+        (b"\xff\xfe\x00", "cannot be read as JSON"),
+        (b"[1, 2]", "holds a list, not a JSON object"),
+    ],
+)
+def test_bad_json_is_refused_by_name(tmp_path: Path, content: bytes, complaint: str) -> None:
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(DARError, match=f"bad.json {complaint}"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match=r"gone.json does not exist"):
+        read_json(tmp_path / "gone.json")
+    with pytest.raises(DARError, match=r"gone.safetensors does not exist"):
+        load_tensors(tmp_path / "gone.safetensors")
+
+
+def test_tensors_round_trip_whatever_their_layout(tmp_path: Path) -> None:
+    tensors = {
+        "turned": torch.arange(6.0).view(2, 3).T,
+        "half": torch.ones(2, dtype=torch.bfloat16, requires_grad=True),
+        "whole": torch.tensor([2**40]),
+        "scalar": torch.tensor(1.5),
+    }
+    save_tensors(tmp_path / "a.safetensors", tensors, {"step": "3"})
+    assert_same(load_tensors(tmp_path / "a.safetensors"), tensors)
+    with open_tensors(tmp_path / "a.safetensors") as file:
+        assert file.metadata() == {"step": "3"}
+
+
+@pytest.mark.parametrize("size", [0, 4, 100, -1])
+def test_truncated_tensors_are_refused_by_name(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"weight": torch.ones(100)})
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DARError, match="a.safetensors is not a whole safetensors file"):
+        load_tensors(path)
+
+
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(3)}, tmp_path / "a.safetensors")
+    with pytest.raises(DARError, match="a.safetensors is not a whole safetensors file"):
+        load_tensors(tmp_path / "a.safetensors")
+
+
+def test_load_weights_fills_the_model_in_its_own_dtype(tmp_path: Path) -> None:
+    weight, bias = torch.tensor([[0.5, 1.0]]), torch.tensor([0.25])
+    save_tensors(tmp_path / WEIGHTS, {"weight": weight.bfloat16(), "bias": bias.bfloat16()})
+    model = nn.Linear(2, 1)
+    load_weights(model, tmp_path / WEIGHTS)
+    assert_same(state(model), {"weight": weight, "bias": bias})
+
+
+def test_load_weights_names_all_that_does_not_fit_and_changes_nothing(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+    before = state(model)
+    wrong = {name: torch.zeros_like(tensor) for name, tensor in before.items()}
+    del wrong["0.bias"], wrong["1.bias"]
+    wrong |= {"more": torch.ones(1), "yet.more": torch.ones(1), "1.weight": torch.ones(4, 2)}
+    save_tensors(tmp_path / WEIGHTS, wrong)
+    with pytest.raises(DARError) as caught:
+        load_weights(model, tmp_path / WEIGHTS)
+    message = str(caught.value)
+    assert WEIGHTS in message
+    assert "missing: 0.bias, 1.bias" in message
+    assert "extra: more, yet.more" in message
+    assert "mis-shaped: 1.weight (is (4, 2), should be (4, 3))" in message
+    assert_same(state(model), before)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tokenizer: SequentialDiffusionTokenizer) -> Path:
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_model_round_trip_is_exact(saved: Path, tokenizer: SequentialDiffusionTokenizer) -> None:
+    loaded = SequentialDiffusionTokenizer.from_pretrained(saved)
+    assert loaded.config == tokenizer.config
+    assert not loaded.training
+    assert_same(state(loaded), state(tokenizer))
+
+
+def test_saving_over_a_model_replaces_it(saved: Path) -> None:
+    other = tiny.randomise(SequentialDiffusionTokenizer(tiny.TOKENIZER), seed=9)
+    other.save_pretrained(saved)
+    assert_same(state(SequentialDiffusionTokenizer.from_pretrained(saved)), state(other))
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_model_folder_without_a_file_is_refused(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    with pytest.raises(DARError, match=f"{name} does not exist"):
+        SequentialDiffusionTokenizer.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"num_tokens": 9}, "config.json.*num_tokens 9 is not a multiple of num_groups 4"),
+        ({"image_size": "16"}, "config.json.*image_size must be a whole number"),
+        ({"codebook_size": 64}, r"mis-shaped: quantizer.codebook \(is \(32, 8\), should be \(64, 8\)\)"),
+    ],
+)
+def test_model_whose_settings_do_not_fit_is_refused(saved: Path, change: dict[str, object], complaint: str) -> None:
+    (saved / CONFIG).write_text(json.dumps(json.loads((saved / CONFIG).read_text()) | change))
+    with pytest.raises(DARError, match=complaint):
+        SequentialDiffusionTokenizer.from_pretrained(saved)

@@ -1,0 +1,161 @@
+"""The loop on a task small enough to see through: a line fitted to noisy points."""
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dar.errors import DARError
+from dar.storage import load_tensors
+from dar.train.loop import Task, fit, make_optimizer
+from dar.train.recipe import TrainingRecipe
+from dar.train.run_folder import RunFolder
+
+RECIPE = TrainingRecipe(
+    steps=20, batch_size=4, learning_rate=0.1, warmup_steps=3, decay_steps=5, precision="fp32", sample_steps=10
+)
+
+
+class LineTask(Task):
+    """y = 3x - 1, seen through noise; ``before_step`` may interfere."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Linear(1, 1)
+        self.extra = {"seen": torch.zeros(1, dtype=torch.int64)}
+        self.pictured: list[int] = []
+
+    def before_step(self, step: int) -> float:
+        return 1.0
+
+    def batches(self, first: int, last: int) -> Iterator[Tensor]:
+        for step in range(first, last):
+            yield torch.arange(4.0).view(4, 1) + step % 3
+
+    def losses(self, model: nn.Module, batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        self.extra["seen"] += len(batch)
+        noise = torch.randn(batch.shape, generator=generator)
+        return {"square": self.before_step(step) * (model(batch) - (3 * batch - 1) - 0.1 * noise).square().mean()}
+
+    def after_step(
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
+    ) -> None:
+        pass
+
+    def statistics(self) -> dict[str, float]:
+        return {"weight": self.model.weight.item()}
+
+    def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
+        picture.touch()
+        return {"averaged_weight": averaged.weight.item()}
+
+    def export(self, averaged: nn.Module, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+
+
+def new_run(path: Path) -> RunFolder:
+    run = RunFolder(path)
+    run.create()
+    return run
+
+
+def final_tensors(run: RunFolder) -> dict[str, Tensor]:
+    newest = run.checkpoints()[-1]
+    names = ("model", "ema", "optimizer", "task")
+    return {
+        f"{name}/{key}": value for name in names for key, value in load_tensors(newest / f"{name}.safetensors").items()
+    }
+
+
+def test_it_learns_and_leaves_all_it_promises(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    assert fit(LineTask(), dataclasses.replace(RECIPE, steps=200), run, resume=False)
+    log = run.read_log()
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert losses[-1] < 0.1 * losses[0]
+    assert log[-1] == {"step": 200, "averaged_weight": pytest.approx(3, abs=0.3)}
+    assert {"step", "images", "seconds", "learning_rate", "gradient_norm", "images_per_second", "weight"} <= log[
+        0
+    ].keys()
+    assert run.curves.read_bytes().startswith(b"\x89PNG")
+    assert run.model.is_dir()
+    assert run.picture(10).exists()
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    class Interrupted(LineTask):
+        def before_step(self, step: int) -> float:
+            if step == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+            return 1.0
+
+    whole, parts = new_run(tmp_path / "whole"), new_run(tmp_path / "parts")
+    assert fit(LineTask(), RECIPE, whole, resume=False)
+    assert not fit(Interrupted(), RECIPE, parts, resume=False)
+    assert [folder.name for folder in parts.checkpoints()] == ["step-00000008"]
+    assert not parts.model.exists()
+    assert fit(LineTask(), RECIPE, parts, resume=True)
+    expected, found = final_tensors(whole), final_tensors(parts)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert torch.equal(expected[name], found[name]), name
+
+
+def test_sigterm_saves_too(tmp_path: Path) -> None:
+    class Terminated(LineTask):
+        def before_step(self, step: int) -> float:
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return 1.0
+
+    before = signal.getsignal(signal.SIGTERM)
+    run = new_run(tmp_path / "run")
+    assert not fit(Terminated(), RECIPE, run, resume=False)
+    assert len(run.checkpoints()) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    class Diverging(LineTask):
+        def before_step(self, step: int) -> float:
+            return float("nan") if step == 12 else 1.0
+
+    run = new_run(tmp_path / "run")
+    frequent = dataclasses.replace(RECIPE, checkpoint_minutes=1e-9)
+    with pytest.raises(DARError, match=r"step 12 .*step-00000012"):
+        fit(Diverging(), frequent, run, resume=False)
+    assert all(tensor.isfinite().all() for tensor in final_tensors(run).values())
+    assert len(run.checkpoints()) == 2  # older ones are removed
+
+
+def test_resuming_forgets_what_was_logged_after_the_checkpoint(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    fit(LineTask(), RECIPE, run, resume=False)
+    run.append_log({"step": 30, "loss": 1.0})
+    with run.log.open("a") as file:
+        file.write('{"step": 31, "lo')  # torn by a crash
+    fit(LineTask(), dataclasses.replace(RECIPE, steps=40), run, resume=True)
+    steps = [entry["step"] for entry in run.read_log() if "loss" in entry]
+    assert steps == [10, 20, 30, 40]
+
+
+def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    with pytest.raises(DARError, match="not empty"):
+        RunFolder(tmp_path).create()
+    (tmp_path / "file").touch()
+    with pytest.raises(DARError, match="cannot write"):
+        RunFolder(tmp_path / "file" / "run").create()
+
+
+def test_only_matrices_decay() -> None:
+    optimizer = make_optimizer(nn.Linear(3, 2), dataclasses.replace(RECIPE, weight_decay=0.05))
+    decays = {
+        parameter.dim(): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
+    }
+    assert decays == {2: 0.05, 1: 0.0}

@@ -1,0 +1,83 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from dar.errors import DARError
+from dar.train.recipe import load_recipe, recipe_names, save_recipe
+
+
+def test_the_package_brings_the_promised_recipes() -> None:
+    assert {"debug", "cifar10", "imagenet256"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_are_valid(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.prior_config(["a", "b"]).num_tokens == recipe.tokenizer.num_tokens
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "depth"), [("B", 768, 12), ("L", 1024, 24), ("XL", 1280, 36), ("XXL", 1536, 48)]
+)
+def test_prior_sizes_are_chosen_by_name(size: str, width: int, depth: int) -> None:
+    config = load_recipe("imagenet256", [f"prior.size={size}"]).prior_config(["a"])
+    assert (config.width, config.depth) == (width, depth)
+
+
+def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
+    recipe = load_recipe("debug", ["tokenizer_training.steps=7", "tokenizer_training.betas=[0.8, 0.9]"])
+    save_recipe(recipe, tmp_path / "recipe.yaml")
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("tokenizer_training.step=3", "did you mean steps"),
+        ("tokenizer_training.steps=0", "steps must be at least 1"),
+        ("tokenizer_training.steps=many", "steps must be a whole number"),
+        ("tokenizer_training.learning_rate=-1", "learning_rate must be positive"),
+        ("tokenizer_training.learning_rate=.nan", "learning_rate must be positive"),
+        ("tokenizer_training.precision=fp8", "precision must be"),
+        ("tokenizer_training.ema_decay=1", "ema_decay must lie"),
+        ("prior_training.label_dropout=1.5", "label_dropout must lie"),
+        ("tokenizer.image_size=30", "not a multiple"),
+        ("data.crop=left", "crop must be"),
+        ("prior.size=huge", "prior has no size 'huge'"),
+        ("steps=3", "section.field=value"),
+        ("tokenizer_training.steps", "section.field=value"),
+        ("optimizer.name=sgd", "the recipe has no field 'optimizer'"),
+    ],
+)
+def test_wrong_overrides_are_named(override: str, named: str) -> None:
+    with pytest.raises(DARError, match="recipe debug") as caught:
+        load_recipe("debug", [override])
+    assert named in str(caught.value)
+
+
+def test_unknown_recipe_lists_the_known() -> None:
+    with pytest.raises(DARError, match="cifar10, debug, imagenet256"):
+        load_recipe("nothing")
+
+
+def test_file_that_is_not_a_recipe(tmp_path: Path) -> None:
+    for content, named in (("a: [", "not valid YAML"), ("- 1", "mapping of sections"), ("tokenizer: {}", "steps")):
+        (tmp_path / "r.yaml").write_text(content)
+        with pytest.raises(DARError, match=named):
+            load_recipe(tmp_path / "r.yaml")
+
+
+def test_learning_rate_warms_up_stays_and_decays() -> None:
+    settings = dataclasses.replace(
+        load_recipe("debug").tokenizer_training,
+        steps=100,
+        warmup_steps=10,
+        decay_steps=20,
+        learning_rate=1.0,
+        final_learning_rate=0.1,
+    )
+    assert settings.learning_rate_at(0) == pytest.approx(0.1)
+    assert settings.learning_rate_at(9) == settings.learning_rate_at(79) == 1.0
+    assert settings.learning_rate_at(90) == pytest.approx(0.1 + 0.9 / 2)
+    assert settings.learning_rate_at(99) == pytest.approx(0.1 + 0.9 / 20)
