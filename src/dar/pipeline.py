@@ -193,27 +193,10 @@ class DARPipeline:
         prefix = self._layout_prefix(layout, layout_tokens, len(classes))
         noise, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(classes)), config.image_size, config.num_tokens)
         columns = generate_tokens(self.prior, indices, uniforms, guidance_scale, sampling, prefix)
-        return self._denoise_while_generating(columns, noise, config.num_steps if steps is None else steps, solver)
-
-    def _denoise_while_generating(
-        self, columns: Iterator[Tensor], noise: Tensor, steps: int, solver: str
-    ) -> Iterator[Preview]:
-        group = self.tokenizer.config.tokens_per_group
         known: list[Tensor] = []
-
-        def groups() -> Iterator[Tensor]:
-            for tokens in columns:
-                known.append(tokens)
-                if len(known) % group == 0:
-                    yield torch.stack(known[-group:], dim=1)
-
-        arriving = groups()
-        for step, pixels in enumerate(self.tokenizer.denoise(arriving, noise, steps, solver), start=1):
-            is_final = step == steps
-            if is_final:
-                for _ in arriving:  # with fewer steps than groups, the last step needs no further tokens
-                    pass
-            yield Preview(step, pixels, torch.stack(known, dim=1), is_final)
+        groups = _groups(columns, config.tokens_per_group, known)
+        images = self.tokenizer.denoise(groups, noise, steps, solver)
+        return _previews(images, groups, known, config.num_steps if steps is None else steps)
 
     def _layout_prefix(
         self, layout: Image.Image | str | Path | None, layout_tokens: int | None, count: int
@@ -228,6 +211,24 @@ class DARPipeline:
         image = to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
         pixels = to_pixels([centre_crop(image, self.tokenizer.config.image_size)])
         return self.tokenizer.encode(pixels)[:, :layout_tokens].expand(count, -1)
+
+
+def _groups(columns: Iterator[Tensor], size: int, known: list[Tensor]) -> Iterator[Tensor]:
+    """Collect columns of B tokens into ``known``; give each group, B x size, as soon as it is whole."""
+    for tokens in columns:
+        known.append(tokens)
+        if len(known) % size == 0:
+            yield torch.stack(known[-size:], dim=1)
+
+
+def _previews(images: Iterator[Tensor], groups: Iterator[Tensor], known: list[Tensor], steps: int) -> Iterator[Preview]:
+    """Join what denoising gives after each step with the tokens known by then."""
+    for step, pixels in enumerate(images, start=1):
+        is_final = step == steps
+        if is_final:
+            for _ in groups:  # where steps are fewer than groups, denoising has left some to generate
+                pass
+        yield Preview(step, pixels, torch.stack(known, dim=1), is_final)
 
 
 def load_tokenizer(

@@ -68,7 +68,7 @@ def test_generate_writes_images_sheet_previews_and_record(dar, model: str, tmp_p
     assert opened(out / "sheet.png").size == (2 * 128 + 2, 2 * 128 + 2)
     record = json.loads((out / "generation.json").read_text())
     assert record["images"][3] == {"file": "0003-great-dane.png", "class": "great dane", "seed": 3}
-    assert record["guidance"] == [1.0, 3.0]
+    assert record["guidance_scale"] == [1.0, 3.0]
 
 
 def test_batch_size_and_repetition_do_not_change_images(dar, model: str, tmp_path: Path) -> None:

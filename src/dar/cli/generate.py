@@ -1,7 +1,8 @@
 """``dar generate``."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,8 @@ from dar.errors import DARError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from dar.pipeline import DARPipeline
 
 SHEET, STRIP, ANIMATION, RECORD = "sheet.png", "previews.png", "previews.gif", "generation.json"
 
@@ -38,14 +41,19 @@ def generate(
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
     """
     scales = parse_guidance(guidance)
-    from tqdm import tqdm
-
-    from dar.images import display_scale, grid, save_animation, save_image
     from dar.pipeline import DARPipeline
     from dar.prior.sampling import Sampling
     from dar.storage import write_json
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    settings = {
+        "guidance_scale": scales,
+        "steps": steps,
+        "solver": solver,
+        "sampling": sampling,
+        "layout": layout,
+        "layout_tokens": layout_tokens,
+    }
     pipe = DARPipeline.from_pretrained(model, device=device)
     indices = [pipe.prior.config.class_index(wanted) for wanted in class_ for _ in range(num)]
     names = [pipe.prior.config.class_names[index] for index in indices]
@@ -53,55 +61,53 @@ def generate(
     extra = [STRIP, ANIMATION] if previews else []
     options.prepare_outputs(out, [*files, SHEET, RECORD, *extra], overwrite=overwrite)
 
-    stages: list[list[Image.Image]] = []  # per step, one image each
-    progress = tqdm(total=len(indices), unit="image", dynamic_ncols=True)
-    for start in range(0, len(indices), batch_size):
-        chunk = indices[start : start + batch_size]
-        stream = pipe.stream(
-            chunk,
-            guidance_scale=scales,
-            seed=seed + start,
-            steps=steps,
-            solver=solver,
-            sampling=sampling,
-            layout=layout,
-            layout_tokens=layout_tokens,
-        )
-        for preview in stream:
-            if len(stages) < preview.step:
-                stages.append([])
-            stages[preview.step - 1] += preview.images
-            progress.set_postfix_str(f"denoising step {preview.step}")
-        progress.update(len(chunk))
-    progress.close()
+    stages = _generate(pipe, indices, seed, batch_size, settings)
+    _write_images(stages[-1], files, num, out)
+    if previews:
+        _write_previews([stage[::num] for stage in stages], out)  # the first image of each class
+    described = enumerate(zip(files, names, strict=True))
+    images = [{"file": file, "class": name, "seed": seed + i} for i, (file, name) in described]
+    record = {"model": model or "bundled", "images": images, **settings, "sampling": asdict(sampling)}
+    write_json(out / RECORD, {**record, "steps": len(stages), "layout": str(layout) if layout else None})
 
-    images, scale = stages[-1], display_scale(pipe.tokenizer.config.image_size)
+
+def _generate(
+    pipe: "DARPipeline", classes: list[int], seed: int, batch_size: int, settings: dict[str, Any]
+) -> list[list["Image.Image"]]:
+    """For each denoising step, what all images look like after it."""
+    from tqdm import tqdm
+
+    stages: list[list[Image.Image]] = []
+    with tqdm(total=len(classes), unit="image", dynamic_ncols=True) as progress:
+        for start in range(0, len(classes), batch_size):
+            chunk = classes[start : start + batch_size]
+            for preview in pipe.stream(chunk, seed=seed + start, **settings):
+                if len(stages) < preview.step:
+                    stages.append([])
+                stages[preview.step - 1] += preview.images
+                progress.set_postfix_str(f"denoising step {preview.step}")
+            progress.update(len(chunk))
+    return stages
+
+
+def _write_images(images: list["Image.Image"], files: list[str], per_row: int, out: Path) -> None:
+    from dar.images import display_scale, grid, save_image
+
     for image, name in zip(images, files, strict=True):
         save_image(image, out / name)
-    save_image(grid([images[i : i + num] for i in range(0, len(images), num)], scale=scale), out / SHEET)
+    rows = [images[i : i + per_row] for i in range(0, len(images), per_row)]
+    save_image(grid(rows, scale=display_scale(images[0].width)), out / SHEET)
     typer.echo(f"{len(images)} images and {out / SHEET}")
-    if previews:
-        firsts = range(0, len(images), num)  # the first image of each class
-        save_image(grid([[stage[i] for stage in stages] for i in firsts], scale=scale), out / STRIP)
-        frames = [grid([[stage[i] for i in firsts]], scale=scale) for stage in stages]
-        save_animation(frames, out / ANIMATION)
-        typer.echo(f"coarse to fine: {out / STRIP} and {out / ANIMATION}")
-    record = {
-        "model": model or "bundled",
-        "images": [
-            {"file": file, "class": name, "seed": seed + i}
-            for i, (file, name) in enumerate(zip(files, names, strict=True))
-        ],
-        "guidance": list(scales),
-        "steps": len(stages),
-        "solver": solver,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "layout": str(layout) if layout else None,
-        "layout_tokens": layout_tokens,
-    }
-    write_json(out / RECORD, record)
+
+
+def _write_previews(stages: list[list["Image.Image"]], out: Path) -> None:
+    """A strip with a row an image and a column a step, and the same as an animation."""
+    from dar.images import display_scale, grid, save_animation, save_image
+
+    scale = display_scale(stages[0][0].width)
+    save_image(grid(list(zip(*stages, strict=True)), scale=scale), out / STRIP)
+    save_animation([grid([stage], scale=scale) for stage in stages], out / ANIMATION)
+    typer.echo(f"coarse to fine: {out / STRIP} and {out / ANIMATION}")
 
 
 def parse_guidance(text: str) -> tuple[float, float]:

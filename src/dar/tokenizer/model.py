@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dar.errors import DARError
-from dar.flow import group_at, interpolate, schedule, shifted_time
+from dar.flow import Step, group_at, interpolate, schedule, shifted_time
 from dar.randomness import Seed, draw_noise, image_seeds
-from dar.solvers import SOLVERS, SolverState, advance
+from dar.solvers import SOLVERS, Solver, SolverState, advance
 from dar.storage import HubModel
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
@@ -162,7 +162,6 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", lice
         *_, image = self.denoise(groups, noise, steps, solver)
         return image
 
-    @torch.no_grad()
     def denoise(
         self,
         groups: Iterable[Tensor],
@@ -181,29 +180,39 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", lice
             steps: S, denoising steps; ``config.num_steps`` unless told.
             solver: "adams-bashforth-2" or "euler".
 
-        Yields:
-            After each step the estimate of the final image, B x 3 x H x W in [-1, 1]; after step S, the image itself.
+        Returns:
+            An iterator that gives, after each step, the estimate of the final image, B x 3 x H x W in [-1, 1]; after
+            step S, the image itself.
 
         Raises:
-            DARError: if the noise has another shape or the solver is unknown.
+            DARError: at the call, if the noise has another shape, the solver is unknown, or there is no step.
         """
         config = self.config
         if solver not in SOLVERS:
             raise DARError(f"there is no solver {solver!r}: choose one of {', '.join(SOLVERS)}")
         if tuple(noise.shape[1:]) != (3, config.image_size, config.image_size):
             raise DARError(f"noise must be B x 3 x {config.image_size} x {config.image_size}, not {tuple(noise.shape)}")
-        state = SolverState(noise.to(self.device, self.dtype))
+        if steps is not None and steps < 1:
+            raise DARError(f"at least 1 denoising step is needed, not {steps}")
+        timetable = schedule(steps or config.num_steps, config.num_groups, config.time_shift)
+        return self._denoise(groups, noise.to(self.device, self.dtype), timetable, SOLVERS[solver])
+
+    @torch.no_grad()
+    def _denoise(
+        self, groups: Iterable[Tensor], noise: Tensor, timetable: list[Step], solver: Solver
+    ) -> Iterator[Tensor]:
+        state = SolverState(noise)
         conditions = enumerate(self._conditions(groups))
-        group, condition = -1, noise
-        for step in schedule(steps or config.num_steps, config.num_groups, config.time_shift):
+        group, condition = -1, noise  # none yet
+        for step in timetable:
             while group < step.group:
                 try:
                     group, condition = next(conditions)
                 except StopIteration:
                     return
             velocity = partial(self.velocity, t=step.start, condition_BqD=condition)
-            state, preview = advance(state, velocity, SOLVERS[solver], step.start, step.end)
-            yield (preview / config.data_std).clamp(-1, 1)
+            state, preview = advance(state, velocity, solver, step.start, step.end)
+            yield (preview / self.config.data_std).clamp(-1, 1)
 
     def velocity(self, x_B3HW: Tensor, t: float | Tensor, condition_BqD: Tensor) -> Tensor:
         """Velocity of the flow at scaled, noisy images.
