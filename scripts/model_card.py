@@ -71,6 +71,7 @@ def card(folder: Path, pipe: DARPipeline, figures: dict[str, Any]) -> str:
     }
     curve = figures["psnr_db_by_groups"]
     rises = all(later > earlier for earlier, later in itertools.pairwise(curve))
+    cross_entropy = figures["cross_entropy_nats"]
     log_size = figures["log_codebook_size_nats"]
     rows = "\n".join(f"| {k} | {value:.2f} |" for k, value in enumerate(curve, start=1))
     took = "\n".join(
@@ -121,7 +122,7 @@ Fixed seed, {config.num_steps} steps, Adams-Bashforth 2, averaged weights.
 | PSNR rises with every group | {"yes" if rises else "no"} | yes |
 | codes in use | {100 * figures["codebook_usage"]:.1f} % | at least 90 % |
 | codebook perplexity | {figures["codebook_perplexity"]:.0f} of {config.codebook_size} | |
-| held-out cross-entropy, nats a token | {figures["cross_entropy_nats"]:.3f} | well below {log_size:.3f}, log of the codebook |
+| held-out cross-entropy, nats a token | {cross_entropy:.3f} | well below {log_size:.3f}, log of the codebook |
 | the same with the null class | {figures["cross_entropy_nats_null_class"]:.3f} | |
 | entropy of single codes, nats | {figures["code_entropy_nats"]:.3f} | |
 

@@ -155,7 +155,6 @@ def test_broken_image_in_parquet_is_named_by_its_row(tmp_path: Path) -> None:
         data.example(0)
 
 
-@pytest.mark.usefixtures("broken")
 def test_the_next_image_takes_the_place_of_a_broken_one(folder: Path, broken: Path) -> None:
     data = ImageDataset(folder)
     taken = [first_readable(data, i) for i in range(len(data))]

@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import Tensor
+
+from dar.tokenizer.diffusion_decoder import DiffusionDecoder, TimeEmbedding
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def decoder() -> DiffusionDecoder:
+    return tiny.randomise(DiffusionDecoder(tiny.TOKENIZER), seed=0).requires_grad_(False)
+
+
+def conditions(count: int) -> Tensor:
+    return torch.randn(count, 2, 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_time_is_told_by_cosines_then_sines() -> None:
+    embedding = TimeEmbedding(64)
+    embedding.mlp = torch.nn.Identity()
+    t = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    angles = 1000 * t[:, None] * 10000 ** (-torch.arange(32, dtype=torch.float64) / 32)
+    expected = torch.cat([angles.cos(), angles.sin()], dim=-1).float()
+    torch.testing.assert_close(embedding(t.float()), expected, rtol=0, atol=1e-3)
+
+
+def test_patches_run_over_colour_row_column(decoder: DiffusionDecoder) -> None:
+    image = torch.arange(3 * 16 * 16.0).view(1, 3, 16, 16)
+    patches = decoder._to_patches(image)
+    assert patches.shape == (1, 16, 48)
+    row, column, place = 1, 2, 1 * 4 + 2
+    assert torch.equal(patches[0, place], image[0, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].flatten())
+    assert torch.equal(decoder._to_pixels(patches), image)
+
+
+def test_velocity_starts_at_zero() -> None:
+    velocity = DiffusionDecoder(tiny.TOKENIZER)(tiny.noise(2), torch.tensor([0.1, 0.9]), conditions(2))
+    assert velocity.shape == (2, 3, 16, 16)
+    assert not velocity.any()
+
+
+def test_blocks_start_as_the_identity() -> None:
+    decoder = DiffusionDecoder(tiny.TOKENIZER)
+    h = torch.randn(1, 16, 64)
+    block = decoder.blocks[0]
+    assert torch.equal(block(h, torch.tensor([0.5]), conditions(1), (decoder.cos, decoder.sin)), h)
+
+
+def test_velocity_depends_on_image_time_and_every_condition(decoder: DiffusionDecoder) -> None:
+    x, t, condition = tiny.noise(1), torch.tensor([0.4]), conditions(1)
+    velocity = decoder(x, t, condition)
+    assert not torch.allclose(decoder(x, t + 0.1, condition), velocity, atol=1e-3)
+    assert not torch.allclose(decoder(x.roll(4, 3), t, condition), velocity.roll(4, 3), atol=1e-3)
+    for token in range(2):
+        changed = condition.clone()
+        changed[:, token] *= -1
+        assert not torch.allclose(decoder(x, t, changed), velocity, atol=1e-3)
+
+
+def test_condition_tokens_of_a_group_have_no_order(decoder: DiffusionDecoder) -> None:
+    """They aren't rotated: what tells them apart is their content."""
+    x, t, condition = tiny.noise(1), torch.tensor([0.4]), conditions(1)
+    torch.testing.assert_close(decoder(x, t, condition.flip(1)), decoder(x, t, condition), rtol=0, atol=1e-5)
+
+
+def test_images_of_a_batch_do_not_meet(decoder: DiffusionDecoder) -> None:
+    x, t, condition = tiny.noise(3), torch.tensor([0.1, 0.5, 0.9]), conditions(3)
+    together = decoder(x, t, condition)
+    for i in range(3):
+        alone = decoder(x[i : i + 1], t[i : i + 1], condition[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
