@@ -92,8 +92,9 @@ a strong image generator.
 
 ## What it is
 
-{config.num_tokens} tokens in {config.num_groups} groups from a codebook of {config.codebook_size}; {config.num_steps} denoising steps;
-a Llama of {sizes["prior"]:.2f} M parameters over 10 classes and a null class. Weights are stored as float16.
+{config.num_tokens} tokens in {config.num_groups} groups from a codebook of {config.codebook_size};
+{config.num_steps} denoising steps; a Llama of {sizes["prior"]:.2f} M parameters
+over 10 classes and a null class. Weights are stored as float16.
 
 ## Data and compute
 

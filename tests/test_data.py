@@ -10,8 +10,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from dar.data import (
-    AugmentedStream,
     Augmentation,
+    AugmentedStream,
     Batch,
     BrokenImage,
     EndlessOrder,
@@ -167,7 +167,7 @@ def test_data_with_no_readable_image_is_refused(folder: Path) -> None:
     for path in folder.rglob("*.png"):
         path.write_bytes(b"no image")
     data = ImageDataset(folder)
-    with pytest.raises(DARError, match="none of the 6 images of .* can be read") as caught:
+    with pytest.raises(DARError, match=r"none of the 6 images of .* can be read") as caught:
         first_readable(data, 2)
     assert not isinstance(caught.value, BrokenImage)
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -49,7 +51,7 @@ def test_schedule_runs_from_noise_to_image_without_gaps(num_steps: int) -> None:
     assert steps[0].start == 0
     assert steps[-1].end == 1
     assert all(step.start < step.end for step in steps)
-    assert all(one.end == other.start for one, other in zip(steps, steps[1:], strict=False))
+    assert all(one.end == other.start for one, other in itertools.pairwise(steps))
 
 
 def test_schedule_follows_the_shifted_clock() -> None:

@@ -36,6 +36,12 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(found[name], tensor), name
 
 
+def write_half(path: Path) -> None:
+    with writing(path) as aside:
+        aside.write_text("half")
+        (path.parent / "missing").read_text()
+
+
 def test_writing_puts_a_file_in_place(tmp_path: Path) -> None:
     with writing(tmp_path / "new" / "file") as aside:
         aside.write_text("whole")
@@ -52,29 +58,30 @@ def test_writing_puts_a_folder_in_place(tmp_path: Path) -> None:
 
 
 def test_writing_leaves_nothing_behind_when_the_block_raises(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), writing(tmp_path / "file") as aside:
-        aside.write_text("half")
-        raise KeyError
+    with pytest.raises(FileNotFoundError):
+        write_half(tmp_path / "file")
     assert listing(tmp_path) == []
 
 
 def test_writing_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(KeyError), writing(path) as aside:
-        aside.write_text("half")
-        assert path.read_text() == "old"
-        raise KeyError
+    with pytest.raises(FileNotFoundError):
+        write_half(path)
     assert path.read_text() == "old"
     with writing(path) as aside:
         aside.write_text("new")
+        assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert listing(tmp_path) == ["file"]
 
 
 def test_writing_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DARError, match=r"cannot write to .*file.*another output folder"), writing(tmp_path / "file" / "x"):
+    with (
+        pytest.raises(DARError, match=r"cannot write to .*file.*another output folder"),
+        writing(tmp_path / "file" / "x"),
+    ):
         pass
 
 
@@ -132,14 +139,21 @@ def test_truncated_tensors_are_refused_by_name(tmp_path: Path, size: int) -> Non
     path = tmp_path / "a.safetensors"
     save_tensors(path, {"weight": torch.ones(100)})
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DARError, match="a.safetensors is not a whole safetensors file"):
+    with pytest.raises(DARError, match=r"a.safetensors is not a whole safetensors file"):
         load_tensors(path)
 
 
 def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(3)}, tmp_path / "a.safetensors")
-    with pytest.raises(DARError, match="a.safetensors is not a whole safetensors file"):
+    with pytest.raises(DARError, match=r"a.safetensors is not a whole safetensors file"):
         load_tensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.xfail(strict=True, reason="safetensors files come out readable by their owner alone")
+def test_tensors_are_as_readable_as_any_other_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    save_tensors(tmp_path / "a.safetensors", {"weight": torch.ones(1)})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_load_weights_fills_the_model_in_its_own_dtype(tmp_path: Path) -> None:
@@ -178,6 +192,13 @@ def test_model_round_trip_is_exact(saved: Path, tokenizer: SequentialDiffusionTo
     assert loaded.config == tokenizer.config
     assert not loaded.training
     assert_same(state(loaded), state(tokenizer))
+
+
+@pytest.mark.xfail(strict=True, raises=NotADirectoryError, reason="the mixin makes the folder before we can")
+def test_saving_a_model_below_a_file_is_refused(tmp_path: Path, tokenizer: SequentialDiffusionTokenizer) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DARError, match="cannot write to"):
+        tokenizer.save_pretrained(tmp_path / "file" / "model")
 
 
 def test_saving_over_a_model_replaces_it(saved: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 import torch
 from PIL import Image
@@ -65,6 +65,20 @@ class Generation:
     tokens: Tensor
 
 
+class Settings(TypedDict, total=False):
+    """The keyword arguments of ``DARPipeline.stream``, explained there."""
+
+    guidance_scale: Guidance
+    seed: Seed
+    steps: int | None
+    solver: str
+    temperature: float
+    top_k: int | None
+    top_p: float
+    layout: Image.Image | str | Path | None
+    layout_tokens: int | None
+
+
 class DARPipeline:
     """A tokenizer and a prior that speak the same tokens.
 
@@ -120,30 +134,16 @@ class DARPipeline:
         classes: Sequence[str | int],
         *,
         callback: Callable[[Preview], None] | None = None,
-        guidance_scale: Guidance = 1.0,
-        seed: Seed = 0,
-        steps: int | None = None,
-        solver: str = DEFAULT_SOLVER,
-        sampling: Sampling | None = None,
-        layout: Image.Image | str | Path | None = None,
-        layout_tokens: int | None = None,
+        **settings: Unpack[Settings],
     ) -> Generation:
         """Generate one image a class: what ``stream`` yields last, to the bit.
 
         Args:
-            classes: as in ``stream``, which explains the other arguments too.
+            classes: B class names or indices.
             callback: called with each preview, the final one included.
+            **settings: the other arguments of ``stream``.
         """
-        for preview in self.stream(
-            classes,
-            guidance_scale=guidance_scale,
-            seed=seed,
-            steps=steps,
-            solver=solver,
-            sampling=sampling,
-            layout=layout,
-            layout_tokens=layout_tokens,
-        ):
+        for preview in self.stream(classes, **settings):
             if callback is not None:
                 callback(preview)
         return Generation(preview.images, preview.tokens)
@@ -156,7 +156,9 @@ class DARPipeline:
         seed: Seed = 0,
         steps: int | None = None,
         solver: str = DEFAULT_SOLVER,
-        sampling: Sampling | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
         layout: Image.Image | str | Path | None = None,
         layout_tokens: int | None = None,
     ) -> Iterator[Preview]:
@@ -175,7 +177,9 @@ class DARPipeline:
             seed: see ``dar.randomness.Seed``.
             steps: denoising steps; the tokenizer's default unless told.
             solver: "adams-bashforth-2" or "euler".
-            sampling: temperature, top-k and top-p; plain sampling unless told.
+            temperature: divides the logits; 0 takes the likeliest token.
+            top_k: draw among the k likeliest tokens only.
+            top_p: draw among the fewest likeliest tokens whose probabilities reach p.
             layout: a picture whose first tokens are kept, so that its layout stays while the class changes.
             layout_tokens: how many of its tokens to keep, 1 to N; goes with ``layout``.
 
@@ -186,6 +190,7 @@ class DARPipeline:
             DARError: at the call, for any argument out of its range.
         """
         config = self.tokenizer.config
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         if isinstance(classes, str | int) or not classes:
             raise DARError("classes must be a list with at least one class name or index")
         indices = torch.tensor([self.prior.config.class_index(wanted) for wanted in classes])

@@ -20,9 +20,7 @@ def test_a_size_that_is_no_positive_number_is_refused(field: str, value: object)
         dataclasses.replace(tiny.TOKENIZER, **{field: value})
 
 
-@pytest.mark.parametrize(
-    "field", [field.name for field in dataclasses.fields(TokenizerConfig) if field.type is int]
-)
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TokenizerConfig) if field.type is int])
 def test_a_size_that_is_not_whole_is_refused(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field} must be a whole number, not 64.0"):
         dataclasses.replace(tiny.TOKENIZER, **{field: 64.0})

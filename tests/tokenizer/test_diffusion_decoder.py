@@ -57,6 +57,18 @@ def test_velocity_depends_on_image_time_and_every_condition(decoder: DiffusionDe
         assert not torch.allclose(decoder(x, t, changed), velocity, atol=1e-3)
 
 
+def test_what_a_patch_reads_of_the_condition_depends_on_its_place() -> None:
+    """Even where patches don't see each other."""
+    decoder = tiny.randomise(DiffusionDecoder(tiny.TOKENIZER), seed=0).requires_grad_(False)
+    for block in decoder.blocks:
+        block.attention.out.weight.zero_()
+    x, t, condition = tiny.noise(1), torch.tensor([0.4]), conditions(1)
+    velocity = decoder(x, t, condition)
+    for dimension in (2, 3):
+        rolled = decoder(x.roll(4, dimension), t, condition)
+        assert not torch.allclose(rolled, velocity.roll(4, dimension), atol=1e-3)
+
+
 def test_condition_tokens_of_a_group_have_no_order(decoder: DiffusionDecoder) -> None:
     """They aren't rotated: what tells them apart is their content."""
     x, t, condition = tiny.noise(1), torch.tensor([0.4]), conditions(1)

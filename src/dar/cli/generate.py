@@ -1,8 +1,7 @@
 """``dar generate``."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +11,7 @@ from dar.errors import DARError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from dar.pipeline import DARPipeline
+    from dar.pipeline import DARPipeline, Settings
 
 SHEET, STRIP, ANIMATION, RECORD = "sheet.png", "previews.png", "previews.gif", "generation.json"
 
@@ -42,15 +41,15 @@ def generate(
     """
     scales = parse_guidance(guidance)
     from dar.pipeline import DARPipeline
-    from dar.prior.sampling import Sampling
     from dar.storage import write_json
 
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    settings = {
+    settings: Settings = {
         "guidance_scale": scales,
         "steps": steps,
         "solver": solver,
-        "sampling": sampling,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
         "layout": layout,
         "layout_tokens": layout_tokens,
     }
@@ -67,12 +66,12 @@ def generate(
         _write_previews([stage[::num] for stage in stages], out)  # the first image of each class
     described = enumerate(zip(files, names, strict=True))
     images = [{"file": file, "class": name, "seed": seed + i} for i, (file, name) in described]
-    record = {"model": model or "bundled", "images": images, **settings, "sampling": asdict(sampling)}
+    record = {"model": model or "bundled", "images": images, **settings}
     write_json(out / RECORD, {**record, "steps": len(stages), "layout": str(layout) if layout else None})
 
 
 def _generate(
-    pipe: "DARPipeline", classes: list[int], seed: int, batch_size: int, settings: dict[str, Any]
+    pipe: "DARPipeline", classes: list[int], seed: int, batch_size: int, settings: "Settings"
 ) -> list[list["Image.Image"]]:
     """For each denoising step, what all images look like after it."""
     from tqdm import tqdm
@@ -81,7 +80,7 @@ def _generate(
     with tqdm(total=len(classes), unit="image", dynamic_ncols=True) as progress:
         for start in range(0, len(classes), batch_size):
             chunk = classes[start : start + batch_size]
-            for preview in pipe.stream(chunk, seed=seed + start, **settings):
+            for preview in pipe.stream(chunk, **settings | {"seed": seed + start}):
                 if len(stages) < preview.step:
                     stages.append([])
                 stages[preview.step - 1] += preview.images

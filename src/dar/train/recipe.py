@@ -106,14 +106,16 @@ class TokenizerTraining(TrainingRecipe):
     Attributes:
         continuous_steps: first steps, during which features pass unquantised; the codebook is then fitted to them.
         reseed_steps: steps between re-seedings of the codes that were not used since the last one; 0 for none.
+        pixel_weight: weight of the predicted image's squared error; the published recipe has none.
     """
 
     continuous_steps: int = 0
     reseed_steps: int = 50
+    pixel_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_at_least(self, 0, "continuous_steps", "reseed_steps")
+        _require_at_least(self, 0, "continuous_steps", "reseed_steps", "pixel_weight")
 
 
 @dataclass(frozen=True, kw_only=True)

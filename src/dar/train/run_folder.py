@@ -33,11 +33,6 @@ class RunFolder:
         return self.path / "recipe.yaml"
 
     @property
-    def settings(self) -> Path:
-        """What was asked for beside the recipe: data and versions, as JSON."""
-        return self.path / "settings.json"
-
-    @property
     def log(self) -> Path:
         """One JSON object a line."""
         return self.path / "log.jsonl"

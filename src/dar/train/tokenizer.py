@@ -58,7 +58,7 @@ class TokenizerTask(Task):
         """Weighted terms of one step's loss."""
         device = generator.device
         pixels = batch.pixels.to(device)
-        u = torch.rand(len(pixels), generator=generator, device=device)
+        u = stratified_uniform(len(pixels), generator)
         noise = torch.randn(pixels.shape, generator=generator, device=device)
         quantised = step >= self.settings.continuous_steps
         output: TokenizerOutput = model(pixels, u, noise, quantised)
@@ -66,8 +66,9 @@ class TokenizerTask(Task):
         for total in self.extra.values():
             total += counts
         self._features = output.features.detach().flatten(0, 1)
-        losses = tokenizer_losses(output, self.recipe.tokenizer)
-        return losses if quantised else {"flow": losses["flow"]}
+        losses = tokenizer_losses(output, pixels, self.recipe.tokenizer, self.settings.pixel_weight)
+        without = () if quantised else ("codebook", "commitment")
+        return {name: value for name, value in losses.items() if name not in without}
 
     def after_step(
         self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
@@ -125,6 +126,13 @@ class TokenizerTask(Task):
         """Write the averaged tokenizer."""
         assert isinstance(averaged, SequentialDiffusionTokenizer)
         averaged.save_pretrained(folder)
+
+
+def stratified_uniform(count: int, generator: torch.Generator) -> Tensor:
+    """Numbers in [0, 1), each uniform, one from each of ``count`` equal intervals: a batch covers all times evenly."""
+    strata = torch.randperm(count, generator=generator, device=generator.device)
+    spread = (strata + torch.rand(count, generator=generator, device=generator.device)) / count
+    return spread.clamp(max=1 - 2**-24)  # rounding could reach 1
 
 
 def train_tokenizer(

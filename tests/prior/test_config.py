@@ -1,0 +1,121 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from dar.errors import DARError
+from dar.prior import Prior, PriorConfig
+from dar.prior.config import PRIOR_SIZES
+from tests import tiny
+
+NOT_YET = pytest.mark.xfail(strict=True, raises=ValueError, reason="what only looks like a number escapes unnamed")
+
+
+def test_vocabulary_is_image_tokens_then_classes_then_the_null_class() -> None:
+    assert tiny.PRIOR.num_classes == tiny.PRIOR.null_class == 3
+    assert tiny.PRIOR.vocab_size == 32 + 3 + 1
+
+
+@pytest.mark.parametrize("wanted", [1, "1", " 1 ", "great dane", "Great_Dane", "GREAT-DANE", " great  dane "])
+def test_a_class_goes_by_name_or_index(wanted: str | int) -> None:
+    assert tiny.PRIOR.class_index(wanted) == 1
+
+
+def test_underscores_in_class_names_may_be_spaces() -> None:
+    assert tiny.PRIOR.class_index("sea lion") == tiny.PRIOR.class_index("sea_lion") == 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        ("great dan", "there is no class 'great dan'; did you mean great dane?"),
+        ("sea-lyon", "there is no class 'sea-lyon'; did you mean sea_lion?"),
+        ("xyzzy", "there is no class 'xyzzy'; the classes are cat, great dane, sea_lion"),
+        ("", "there is no class ''"),
+        pytest.param("--3", "'--3'", marks=NOT_YET),
+        pytest.param("²", "'²'", marks=NOT_YET),
+        (3, "class index 3 is out of range: this model has classes 0 to 2"),
+        ("3", "class index 3 is out of range"),
+        (-1, "class index -1 is out of range"),
+        ("-1", "class index -1 is out of range"),
+    ],
+)
+def test_an_unknown_class_is_refused_with_what_could_be_meant(wanted: str | int, complaint: str) -> None:
+    with pytest.raises(DARError) as caught:
+        tiny.PRIOR.class_index(wanted)
+    assert complaint in str(caught.value)
+
+
+def test_a_name_that_two_classes_bear_is_refused_with_their_indices() -> None:
+    config = dataclasses.replace(tiny.PRIOR, class_names=("crane", "dog", "Crane"))
+    with pytest.raises(DARError, match=r"several classes are named 'crane': give an index of \[0, 2\]"):
+        config.class_index("crane")
+    assert config.class_index(2) == 2
+
+
+def test_a_numeric_name_comes_before_an_index() -> None:
+    config = dataclasses.replace(tiny.PRIOR, class_names=("1", "0", "2"))
+    assert config.class_index("1") == 0
+    assert config.class_index(1) == 1
+
+
+def test_long_lists_of_classes_are_cut_short() -> None:
+    config = dataclasses.replace(tiny.PRIOR, class_names=tuple(f"kind {i}" for i in range(1000)))
+    with pytest.raises(DARError) as caught:
+        config.class_index("zzz")
+    assert str(caught.value).endswith("kind 9, ...")
+
+
+def test_class_names_from_json_become_a_tuple() -> None:
+    assert dataclasses.replace(tiny.PRIOR, class_names=["a", "b"]) == dataclasses.replace(
+        tiny.PRIOR, class_names=("a", "b")
+    )
+
+
+NUMBERS = [field.name for field in dataclasses.fields(PriorConfig) if field.name != "class_names"]
+WHOLE_NUMBERS = [field.name for field in dataclasses.fields(PriorConfig) if field.type is int]
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+@pytest.mark.parametrize("value", [0, -1, math.nan, "8", None])
+def test_a_size_that_is_no_positive_number_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        dataclasses.replace(tiny.PRIOR, **{field: value})
+
+
+@pytest.mark.xfail(strict=True, reason="infinity is let through, unlike in TokenizerConfig")
+@pytest.mark.parametrize("field", ["rope_theta", "norm_eps"])
+def test_an_infinite_size_is_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        dataclasses.replace(tiny.PRIOR, **{field: math.inf})
+
+
+@pytest.mark.parametrize("field", WHOLE_NUMBERS)
+@pytest.mark.parametrize("value", [64.0, True])
+def test_a_size_that_is_not_whole_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{field} must be a whole number"):
+        dataclasses.replace(tiny.PRIOR, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"width": 66}, "width 66 is not a multiple of twice the 2 heads"),
+        ({"num_heads": 3}, "width 64 is not a multiple of twice the 3 heads"),
+        ({"class_names": ()}, "class_names must be at least one name"),
+        ({"class_names": ("cat", "")}, "class_names .* none may be empty"),
+        ({"class_names": ("cat", 3)}, "class_names"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_refused(change: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(tiny.PRIOR, **change)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("B", 111), ("L", 343), ("XL", 775), ("XXL", 1400)])
+def test_published_sizes_have_the_published_numbers_of_parameters(size: str, millions: int) -> None:
+    config = PriorConfig(class_names=tuple(str(i) for i in range(1000)), **PRIOR_SIZES[size])
+    with torch.device("meta"):
+        prior = Prior(config)
+    assert sum(parameter.numel() for parameter in prior.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)

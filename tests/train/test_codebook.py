@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dar.train.codebook import perplexity, reseed, spherical_kmeans, usage
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("counts", "used", "diversity"),
+    [
+        ([5, 5, 5, 5], 1.0, 4.0),
+        ([7, 0, 0, 0], 0.25, 1.0),
+        ([3, 3, 0, 0], 0.5, 2.0),
+        ([2, 1, 1, 0], 0.75, 2**1.5),
+    ],
+)
+def test_usage_and_perplexity(counts: list[int], used: float, diversity: float) -> None:
+    assert usage(torch.tensor(counts)) == used
+    assert perplexity(torch.tensor(counts)) == pytest.approx(diversity)
+
+
+def test_statistics_of_large_counts_are_exact() -> None:
+    counts = torch.full((16384,), 10**12)
+    assert perplexity(counts) == pytest.approx(16384)
+    assert usage(counts) == 1
+
+
+def test_kmeans_finds_separated_clusters() -> None:
+    directions = torch.eye(4)
+    noise = 0.05 * torch.randn(200, 4, generator=chance())
+    features = F.normalize(directions.repeat(50, 1) + noise, dim=-1)
+    for seed in range(5):
+        centres = spherical_kmeans(features, 16, chance(seed))
+        torch.testing.assert_close(centres.norm(dim=-1), torch.ones(16))
+        assert ((centres @ directions.T).amax(0) > 0.98).all(), "each cluster has a centre"
+        assert ((centres @ features.T).amax(-1) > 0.9).all(), "each centre has a cluster"
+
+
+def test_kmeans_beats_random_features() -> None:
+    features = F.normalize(torch.randn(500, 8, generator=chance()), dim=-1)
+    fitted = (features @ spherical_kmeans(features, 16, chance(1)).T).amax(-1).mean()
+    drawn = (features @ features[torch.randperm(500, generator=chance(1))[:16]].T).amax(-1).mean()
+    assert fitted > drawn + 0.02
+
+
+def test_kmeans_repeats_with_its_generator() -> None:
+    features = F.normalize(torch.randn(50, 4, generator=chance()), dim=-1)
+    assert torch.equal(spherical_kmeans(features, 8, chance(1)), spherical_kmeans(features, 8, chance(1)))
+
+
+def test_kmeans_with_fewer_features_than_centres_gives_features() -> None:
+    features = torch.eye(3)
+    centres = spherical_kmeans(features, 10, chance())
+    assert {tuple(centre) for centre in centres.tolist()} <= {tuple(row) for row in features.tolist()}
+    assert len(centres) == 10
+
+
+def test_reseed_puts_features_in_the_place_of_unused_entries_only() -> None:
+    codebook = torch.randn(6, 4, generator=chance())
+    features = F.normalize(torch.randn(5, 4, generator=chance(1)), dim=-1)
+    before = codebook.clone()
+    unused = torch.tensor([False, True, False, True, True, False])
+    reseed(codebook, unused, features, chance(2))
+    assert torch.equal(codebook[~unused], before[~unused])
+    rows = {tuple(row) for row in features.tolist()}
+    assert all(tuple(row) in rows for row in codebook[unused].tolist())
+
+
+def test_reseed_with_nothing_unused_changes_nothing() -> None:
+    codebook = torch.randn(6, 4, generator=chance())
+    before = codebook.clone()
+    reseed(codebook, torch.zeros(6, dtype=torch.bool), torch.randn(5, 4), chance())
+    assert torch.equal(codebook, before)
+
+
+def test_reseed_keeps_the_codebooks_dtype() -> None:
+    codebook = torch.zeros(2, 4, dtype=torch.bfloat16)
+    reseed(codebook, torch.tensor([True, False]), torch.ones(3, 4), chance())
+    assert codebook.tolist() == [[1] * 4, [0] * 4]

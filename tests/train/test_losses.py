@@ -1,0 +1,94 @@
+import dataclasses
+
+import pytest
+import torch
+
+from dar.tokenizer.model import TokenizerOutput
+from dar.train.losses import codebook_loss, commitment_loss, flow_loss, pixel_loss, tokenizer_losses
+from tests import tiny
+
+GROUP = tiny.TOKENIZER.tokens_per_group
+
+
+@pytest.fixture
+def output() -> TokenizerOutput:
+    """Two images, whose clocks chose groups 0 and 2 of 4; features and entries want gradients."""
+    chance = torch.Generator().manual_seed(0)
+    return TokenizerOutput(
+        codes=tiny.tokens(2),
+        features=torch.randn(2, 8, 4, generator=chance).requires_grad_(),
+        entries=torch.randn(2, 8, 4, generator=chance).requires_grad_(),
+        group=torch.tensor([0, 2]),
+        velocity=tiny.noise(2, seed=1).requires_grad_(),
+        target_velocity=tiny.noise(2, seed=2),
+        predicted_image=tiny.noise(2, seed=3),
+    )
+
+
+def test_flow_loss_counts_in_variances_of_the_scaled_image(output: TokenizerOutput) -> None:
+    shifted = dataclasses.replace(output, velocity=output.target_velocity + 0.3)
+    assert flow_loss(shifted, 0.6).item() == pytest.approx(0.25)
+    assert flow_loss(dataclasses.replace(output, velocity=output.target_velocity), 0.6) == 0
+
+
+def test_codebook_loss_is_the_mean_distance_of_used_tokens(output: TokenizerOutput) -> None:
+    squares = (output.features - output.entries).square().mean(-1)
+    used = torch.cat([squares[0, :GROUP], squares[1, : 3 * GROUP]])
+    torch.testing.assert_close(codebook_loss(output, GROUP), used.mean())
+    torch.testing.assert_close(commitment_loss(output, GROUP), used.mean())
+
+
+def test_with_the_last_group_all_tokens_are_used(output: TokenizerOutput) -> None:
+    everything = dataclasses.replace(output, group=torch.tensor([3, 3]))
+    torch.testing.assert_close(codebook_loss(everything, GROUP), (output.features - output.entries).square().mean())
+
+
+@pytest.mark.parametrize(
+    ("loss", "moved", "still"),
+    [
+        (codebook_loss, "entries", "features"),
+        (commitment_loss, "features", "entries"),
+    ],
+)
+def test_one_side_moves_and_only_where_tokens_are_used(output, loss, moved: str, still: str) -> None:  # type: ignore[no-untyped-def]
+    loss(output, GROUP).backward()
+    gradient = getattr(output, moved).grad
+    assert gradient[0, :GROUP].all()
+    assert gradient[1, : 3 * GROUP].all()
+    assert not gradient[0, GROUP:].any()
+    assert not gradient[1, 3 * GROUP :].any()
+    assert getattr(output, still).grad is None
+
+
+def test_commitment_weighs_a_quarter(output: TokenizerOutput) -> None:
+    losses = tokenizer_losses(output, tiny.pixels(2), tiny.TOKENIZER)
+    assert losses.keys() == {"flow", "codebook", "commitment"}
+    torch.testing.assert_close(losses["flow"], flow_loss(output, 0.6))
+    torch.testing.assert_close(losses["codebook"], codebook_loss(output, GROUP))
+    torch.testing.assert_close(losses["commitment"], 0.25 * codebook_loss(output, GROUP))
+
+
+def test_pixel_loss_joins_only_where_it_is_weighed(output: TokenizerOutput) -> None:
+    pixels = output.predicted_image - 0.5
+    assert pixel_loss(output, pixels).item() == pytest.approx(0.25)
+    without = tokenizer_losses(output, pixels, tiny.TOKENIZER)
+    losses = tokenizer_losses(output, pixels, tiny.TOKENIZER, pixel_weight=0.1)
+    assert losses.pop("pixel").item() == pytest.approx(0.025)
+    assert losses == without
+
+
+def test_pixel_loss_of_a_real_model_is_its_flow_loss_weighed_by_what_is_left_to_go() -> None:
+    model, pixels, u = tiny.tokenizer(), tiny.pixels(1), torch.tensor([0.5])
+    output = model(pixels, u, tiny.noise(1))
+    torch.testing.assert_close(pixel_loss(output, pixels), (1 - 1 / 3) ** 2 * flow_loss(output, model.config.data_std))
+
+
+def test_later_tokens_of_a_real_model_get_no_gradient() -> None:
+    model = tiny.tokenizer()
+    pixels = tiny.pixels(2)
+    output = model(pixels, torch.tensor([0.0, 0.5]), tiny.noise(2))
+    assert output.group.tolist() == [0, 2]
+    total = sum(tokenizer_losses(output, pixels, model.config, pixel_weight=1.0).values())
+    (gradient,) = torch.autograd.grad(total, output.features)
+    used = gradient.abs().sum(-1) > 0
+    assert used.tolist() == [[True] * 2 + [False] * 6, [True] * 6 + [False] * 2]
