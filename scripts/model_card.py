@@ -35,13 +35,13 @@ def measure(pipe: DARPipeline, data: ImageDataset, count: int) -> dict[str, Any]
     """All figures of the card, on the first ``count`` images."""
     tokenizer = pipe.tokenizer
     config = tokenizer.config
-    tokens, labels, curve = [], [], torch.zeros(config.num_steps, dtype=torch.float64)
+    tokens, labels, curve = [], [], torch.zeros(config.num_groups, dtype=torch.float64)
     for start in tqdm(range(0, count, BATCH), unit_scale=BATCH, unit="image", dynamic_ncols=True):
         examples = [data.example(i) for i in range(start, min(start + BATCH, count))]
         pixels = to_pixels([centre_crop(image, config.image_size) for image, _ in examples])
         codes = tokenizer.encode(pixels)
         noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(start))
-        stages = tokenizer.denoise(codes.split(config.tokens_per_group, dim=1), noise)
+        stages = tokenizer.denoise(codes.split(config.tokens_per_group, dim=1), noise, config.num_groups)
         curve += torch.stack([psnr(stage, pixels).double().sum() for stage in stages])
         tokens.append(codes.int())
         labels += [label for _, label in examples]

@@ -1,3 +1,4 @@
+import io
 import random
 from pathlib import Path
 
@@ -286,3 +287,34 @@ def test_evenly_spread_images_come_from_all_over(data: ImageDataset) -> None:
     spread = evenly_spread(data, SIZE, 3)
     assert torch.equal(spread, to_pixels([data.example(i)[0] for i in (0, 2, 4)]))
     assert len(evenly_spread(data, SIZE, 100)) == 6
+
+
+def test_folder_names_are_classes_even_where_they_sound_like_splits(tmp_path: Path) -> None:
+    for name in ("train", "car/deep", "test"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "my_test_photo.png")
+    data = ImageDataset(tmp_path)
+    assert data.class_names == ("car", "test", "train")
+    assert [data.example(i)[1] for i in range(len(data))] == [0, 1, 2]
+
+
+def test_loose_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for name in ("cat/1.png", "stray.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    with pytest.raises(DARError, match=r"loose images such as stray\.png"):
+        ImageDataset(tmp_path)
+
+
+def test_parquet_files_named_after_splits_are_not_mixed(tmp_path: Path) -> None:
+    image = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(image, "PNG")
+    for name, count in (("train", 3), ("test", 2)):
+        rows = {"img": [{"bytes": image.getvalue(), "path": None}] * count}
+        features = datasets.Features({"img": datasets.Image()})
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"{name}-00000.parquet")
+    assert len(ImageDataset(tmp_path)) == 3
+    assert len(ImageDataset(tmp_path, "test")) == len(ImageDataset(tmp_path, "validation")) == 2
+    (tmp_path / "train-00000.parquet").unlink()
+    with pytest.raises(DARError, match="none of train"):
+        ImageDataset(tmp_path)

@@ -191,7 +191,8 @@ def test_centre_crop_of_the_wanted_size_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((64, 64), (16, 16)), ((33, 16), (33, 16)), ((10, 40), (16, 64)), ((16, 999), (16, 999))]
+    ("size", "expected"),
+    [((64, 64), (16, 16)), ((33, 16), (33, 16)), ((10, 40), (16, 64)), ((16, 999), (16, 65)), ((1, 20000), (16, 64))],
 )
 def test_resize_makes_the_shorter_side_fit(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert resize(Image.new("RGB", size), 16).size == expected

@@ -1,5 +1,6 @@
 """Images with class labels: a folder per class, a Parquet file, or a data set of the Hub, all through ``datasets``."""
 
+import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from dar.errors import DARError
 from dar.images import FORMATS, centre_crop, read_image, resize, to_pixels
 
+SPLITS = ("train", "validation", "test")
+
 
 class BrokenImage(DARError):
     """An image of a data set that cannot be read; the message names it."""
@@ -24,7 +27,7 @@ class ImageDataset:
 
     Args:
         source: a folder with a subfolder a class (or just images), a Parquet file or a folder of them, or a Hub id.
-        split: which split of a Hub data set.
+        split: which split of a Hub data set, or of a folder whose Parquet files bear the names of splits.
 
     Attributes:
         class_names: one name a label; empty where the images have no labels.
@@ -49,15 +52,17 @@ class ImageDataset:
 
         Raises:
             BrokenImage: if it cannot be read.
+            DARError: if the data has classes, but not for this image.
         """
         row = self._rows[index]
-        stored = row[self._image]
+        stored, label = row[self._image], row[self._label] if self._label else 0
+        name = stored["path"] or f"row {index} of {self.source}"
+        if label < 0:
+            raise DARError(f"{name} has no class: use a split that is labelled")
         try:
-            image = read_image(stored["bytes"] if stored["bytes"] is not None else stored["path"])
+            return read_image(stored["bytes"] if stored["bytes"] is not None else stored["path"], name), label
         except DARError as error:
-            name = stored["path"] or f"row {index} of {self.source}"
-            raise BrokenImage(str(error).replace("the image", name, 1)) from error
-        return image, row[self._label] if self._label else 0
+            raise BrokenImage(str(error)) from error
 
     @property
     def fingerprint(self) -> str:
@@ -74,11 +79,9 @@ def _load_rows(source: str, split: str) -> Any:
         if path.suffix == ".parquet" and path.is_file():
             return _as_bytes(datasets.load_dataset("parquet", data_files=source, split="train"))
         if path.is_dir():
-            if parquet := sorted(str(file) for file in path.rglob("*.parquet")):
+            if parquet := _parquet_files(path, split):
                 return _as_bytes(datasets.load_dataset("parquet", data_files=parquet, split="train"))
-            if not any(file.suffix.lower() in FORMATS for file in path.rglob("*")):
-                raise DARError(f"{source} holds no images: give a folder with a subfolder of images for each class")
-            return _as_bytes(datasets.load_dataset("imagefolder", data_dir=source, split="train"))
+            return _folder_rows(path)
         if path.exists():
             raise DARError(f"{source} is not a data set: give a folder of images, a Parquet file or a Hub id")
         return _as_bytes(datasets.load_dataset(source, split=split))
@@ -87,6 +90,45 @@ def _load_rows(source: str, split: str) -> Any:
     except Exception as error:  # datasets raises whatever its readers and the network raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DARError(f"{source} cannot be opened as a data set ({reason}): check the path or Hub id") from error
+
+
+def _parquet_files(folder: Path, split: str) -> list[str]:
+    """The folder's Parquet files; where names tell splits apart, those of ``split`` alone."""
+    files = sorted(file for file in folder.rglob("*.parquet") if file.is_file())
+    splits = {name: [str(file) for file in files if name in file.stem.lower()] for name in SPLITS}
+    named = {name: found for name, found in splits.items() if found}
+    if not named:
+        return [str(file) for file in files]
+    if split == "validation" and split not in named and "test" in named:
+        split = "test"
+    if split not in named:
+        raise DARError(f"{folder} has Parquet files of {', '.join(named)}, none of {split}: name the file itself")
+    return named[split]
+
+
+def _folder_rows(folder: Path) -> Any:
+    """Images of a folder; the names of its subfolders are the classes, whatever they are."""
+    import datasets
+
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in FORMATS and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+    if not files:
+        raise DARError(f"{folder} holds no images: give a folder with a subfolder of images for each class")
+    loose = [file for file in files if file.parent == folder]
+    if loose and len(loose) < len(files):
+        raise DARError(f"{folder} mixes class folders with loose images such as {loose[0].name}: move these away")
+    columns: dict[str, Any] = {"image": [{"path": str(file), "bytes": None} for file in files]}
+    features: dict[str, Any] = {"image": datasets.Image(decode=False)}
+    if not loose:
+        labels = [file.relative_to(folder).parts[0] for file in files]
+        columns["label"], features["label"] = labels, datasets.ClassLabel(names=sorted(set(labels)))
+    rows = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    states = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    rows._fingerprint = hashlib.sha256(repr(states).encode()).hexdigest()
+    return rows
 
 
 def _as_bytes(rows: Any) -> Any:

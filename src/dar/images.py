@@ -15,18 +15,19 @@ from dar.storage import writing
 FORMATS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
-def read_image(source: str | Path | bytes) -> Image.Image:
+def read_image(source: str | Path | bytes, name: str | None = None) -> Image.Image:
     """Read an image of any common kind as upright 8-bit RGB.
 
     Grey, palette, CMYK and 16-bit images are converted, transparency is laid over white, EXIF rotation is applied.
 
     Args:
         source: a file, or its content.
+        name: what to call it in errors.
 
     Raises:
         DARError: if the file is missing, truncated, or not an image.
     """
-    name = "the image" if isinstance(source, bytes) else str(source)
+    name = name or ("the image" if isinstance(source, bytes) else str(source))
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             image.load()
@@ -43,17 +44,32 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Upright 8-bit RGB from an image of any mode."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        full = 65535 if values.max() > 255 or image.mode.startswith("I;16") else 255
-        return Image.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+        return _eight_bits(image).convert("RGB")
+    if image.mode in ("La", "RGBa"):  # premultiplied
+        image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey with 8 bits from grey with more; floats may count from 0 to 1, 255 or 65535."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    fitting = [full for full in ((1, 255, 65535) if image.mode == "F" else (255, 65535)) if values.max() <= full]
+    full = 65535 if image.mode.startswith("I;16") or not fitting else fitting[0]
+    return Image.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8))
+
+
 def resize(image: Image.Image, size: int) -> Image.Image:
-    """Scale so that the shorter side is ``size`` pixels: by boxes while that halves it, then bicubic."""
+    """Scale so that the shorter side is ``size`` pixels: by boxes while that halves it, then bicubic.
+
+    Of a strip longer than 4 times its width, the middle alone is kept: enlarging the rest could exhaust the memory.
+    """
+    longest = 4 * min(image.size)
+    if max(image.size) > longest:
+        left, top = max(0, (image.width - longest) // 2), max(0, (image.height - longest) // 2)
+        image = image.crop((left, top, image.width - left, image.height - top))
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)

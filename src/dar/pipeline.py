@@ -124,9 +124,13 @@ class DARPipeline:
         self.prior.save_pretrained(Path(folder) / PRIOR)
 
     def to(self, device: str | torch.device) -> Self:
-        """Move both models; returns the pipeline itself."""
-        self.tokenizer.to(device)
-        self.prior.to(device)
+        """Move both models; returns the pipeline itself.
+
+        Raises:
+            DARError: if there is no such device.
+        """
+        _move(self.tokenizer, device)
+        _move(self.prior, device)
         return self
 
     def __call__(
@@ -213,7 +217,10 @@ class DARPipeline:
         limit = self.tokenizer.config.num_tokens
         if not 1 <= layout_tokens <= limit:
             raise DARError(f"the number of layout tokens must lie between 1 and {limit}, not {layout_tokens}")
-        image = to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
+        try:
+            image = to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
+        except OSError as error:  # an opened picture is read only now
+            raise DARError(f"the layout picture cannot be read ({error}): it may be truncated") from error
         pixels = to_pixels([centre_crop(image, self.tokenizer.config.image_size)])
         return self.tokenizer.encode(pixels)[:, :layout_tokens].expand(count, -1)
 
@@ -236,13 +243,24 @@ def _previews(images: Iterator[Tensor], groups: Iterator[Tensor], known: list[Te
         yield Preview(step, pixels, torch.stack(known, dim=1), is_final)
 
 
+def _move(model: torch.nn.Module, device: str | torch.device) -> None:
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, at length
+        raise DARError(f"cannot compute on {device} here: choose another device, such as cpu") from error
+
+
 def load_tokenizer(
     source: str | Path | None = None, *, device: str | torch.device = "cpu"
 ) -> SequentialDiffusionTokenizer:
     """The tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
     folder = model_folder(source)
     whole = folder / TOKENIZER
-    return SequentialDiffusionTokenizer.from_pretrained(whole if whole.is_dir() else folder).to(device)
+    tokenizer: SequentialDiffusionTokenizer = SequentialDiffusionTokenizer.from_pretrained(
+        whole if whole.is_dir() else folder
+    )
+    _move(tokenizer, device)
+    return tokenizer
 
 
 def model_folder(source: str | Path | None) -> Path:

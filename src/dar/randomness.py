@@ -4,6 +4,7 @@ An image's generator draws, in this order and on the CPU: the noise that denoisi
 number a token. Whatever uses only the noise (a tokenizer alone) thereby agrees with what uses both (the pipeline).
 """
 
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -19,15 +20,25 @@ def image_seeds(seed: Seed, count: int) -> list[int]:
     """The seed of each of ``count`` images.
 
     Raises:
-        DARError: if a list of seeds has another length.
+        DARError: if a list of seeds has another length, or a seed is not a whole number from 0 to 2^63 - 1.
     """
     if isinstance(seed, torch.Generator):
         return torch.randint(2**62, (count,), generator=seed, device=seed.device).tolist()
-    if isinstance(seed, int):
-        return [seed + i for i in range(count)]
-    if len(seed) != count:
-        raise DARError(f"{len(seed)} seeds were given for {count} images: give one an image, or a single number")
-    return list(seed)
+    if isinstance(seed, Sequence):
+        if len(seed) != count:
+            raise DARError(f"{len(seed)} seeds were given for {count} images: give one an image, or a single number")
+        return [_checked(one) for one in seed]
+    return [_checked(_checked(seed) + i) for i in range(count)]
+
+
+def _checked(seed: int) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise DARError(f"a seed must be a whole number, not {seed!r}") from None
+    if not 0 <= number < 2**63:
+        raise DARError(f"a seed must lie between 0 and 2^63 - 1, not be {number}")
+    return number
 
 
 def draw_noise(seeds: Sequence[int], image_size: int) -> Tensor:

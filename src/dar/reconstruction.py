@@ -10,25 +10,20 @@ from dar.randomness import Seed, draw_noise, image_seeds
 from dar.tokenizer import SequentialDiffusionTokenizer
 
 
-def reconstructions(
-    tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0, steps: int | None = None
-) -> list[Tensor]:
-    """What the first denoising step, the first two, ... and finally all of them make of an image's own tokens.
-
-    With as many steps as groups (the default of all shipped models), entry k - 1 comes from the first k groups.
+def reconstructions(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0) -> list[Tensor]:
+    """What the first 1, 2, ... and all K groups of an image's own tokens decode to, in K steps.
 
     Args:
         tokenizer: the model.
         pixels: B x 3 x H x W in [-1, 1].
         seed: of the noise.
-        steps: denoising steps; the tokenizer's default unless told.
 
     Returns:
-        One tensor B x 3 x H x W in [-1, 1] a step.
+        K tensors B x 3 x H x W in [-1, 1].
     """
     groups = tokenizer.encode(pixels).split(tokenizer.config.tokens_per_group, dim=1)
     noise = draw_noise(image_seeds(seed, len(pixels)), tokenizer.config.image_size)
-    return list(tokenizer.denoise(groups, noise, steps))
+    return list(tokenizer.denoise(groups, noise, steps=tokenizer.config.num_groups))
 
 
 def psnr(images: Tensor, references: Tensor) -> Tensor:
@@ -40,6 +35,6 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
 
 
 def reconstruction_sheet(pixels: Tensor, stages: Sequence[Tensor]) -> Image.Image:
-    """A picture with a row an image: the original, then what became of it after each denoising step."""
+    """A picture with a row an image: the original, then what its first 1, 2, ... groups decode to."""
     columns = [to_images(column) for column in (pixels, *stages)]
     return grid(list(zip(*columns, strict=True)), scale=display_scale(pixels.shape[-1]))

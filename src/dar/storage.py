@@ -68,6 +68,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     """Write a safetensors file, whole or not at all."""
     with writing(path) as aside:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
+        aside.chmod(0o644)  # safetensors lets nobody else read
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise DARError(f"{path} does not exist: is {path.parent} a model folder?") from None
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise DARError(f"{path} is not a whole safetensors file ({error}): copy or convert it again") from error
 
 
@@ -137,6 +138,17 @@ class HubModel(PyTorchModelHubMixin):
 
     A subclass is an ``nn.Module`` built from one dataclass, its argument ``config``.
     """
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
+        """Write config.json and model.safetensors, in the weights' dtype; arguments are the mixin's.
+
+        Raises:
+            DARError: if the folder cannot be written to.
+        """
+        try:
+            return super().save_pretrained(save_directory, **kwargs)
+        except OSError as error:
+            raise DARError(f"cannot write to {save_directory} ({error.strerror}): choose another folder") from error
 
     def _save_pretrained(self, save_directory: Path) -> None:
         assert isinstance(self, nn.Module)

@@ -104,6 +104,9 @@ def test_generate_refuses_to_overwrite(dar, model: str, tmp_path: Path, capsys: 
         (["--class", "great dan"], "did you mean great dane?"),
         (["--class", "7"], "class index 7 is out of range"),
         (["--class", "-1"], "class index -1 is out of range"),
+        (["--class", "²"], "there is no class '²'"),
+        (["--class", "cat", "--seed", "99999999999999999999"], "a seed must lie between"),
+        (["--class", "cat", "--device", "nonsense"], "cannot compute on nonsense"),
         (["--class", "cat", "--guidance", "-1"], "guidance scale must be 0 or more"),
         (["--class", "cat", "--guidance", "nan"], "guidance scale must be 0 or more"),
         (["--class", "cat", "--guidance", "1:2:3"], "START:END"),
@@ -199,10 +202,12 @@ def test_help_shows_an_example(dar, capsys: pytest.CaptureFixture[str], command:
 def test_training_from_photos_to_pictures(dar, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = photo_folder(tmp_path / "photos")
     small = ["--recipe", "debug", "--data", photos]
-    brief = "tokenizer_training.steps=4", "tokenizer_training.continuous_steps=2"
+    short = ("steps=4", "warmup_steps=1", "decay_steps=1")
+    brief = ("tokenizer_training.continuous_steps=2", *(f"tokenizer_training.{change}" for change in short))
     assert dar("train", "tokenizer", *small, "--out", tmp_path / "tok", *brief) == 0
     tokenizer = tmp_path / "tok" / "model"
-    prior = ["train", "prior", *small, "--tokenizer", tokenizer, "--out", tmp_path / "prior", "prior_training.steps=4"]
+    prior = ["train", "prior", *small, "--tokenizer", tokenizer, "--out", tmp_path / "prior"]
+    prior += [f"prior_training.{change}" for change in short]
     assert dar(*prior) == 0
     assert "not empty" in refused(dar, capsys, *prior)
     assert dar(*prior, "--resume") == 0

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.quantizer import Quantizer
 from tests import tiny
 
@@ -42,3 +43,10 @@ def test_gradients_reach_the_rows_looked_up_and_no_others(quantizer: Quantizer) 
 
 def test_new_codebook_lies_on_the_unit_sphere() -> None:
     torch.testing.assert_close(Quantizer(tiny.TOKENIZER).codebook.norm(dim=-1), torch.ones(32))
+
+
+def test_training_in_bfloat16_chooses_the_codes_that_encoding_does(tokenizer: SequentialDiffusionTokenizer) -> None:
+    features = torch.randn(500, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        codes = tokenizer.quantizer.nearest(features)
+    assert torch.equal(codes, tokenizer.quantizer.nearest(features))

@@ -133,6 +133,26 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> No
     assert len(run.checkpoints()) == 2  # older ones are removed
 
 
+def test_an_infinite_gradient_never_reaches_the_weights(tmp_path: Path) -> None:
+    class Steep(LineTask):
+        def before_step(self, step: int) -> float:
+            if step == RECIPE.steps - 1:
+                self.model.weight.register_hook(lambda gradient: gradient * float("inf"))
+            return 1.0
+
+    run = new_run(tmp_path / "run")
+    with pytest.raises(DARError, match="gradient of step 19"):
+        fit(Steep(), dataclasses.replace(RECIPE, checkpoint_minutes=1e-9), run, resume=False)
+    assert all(tensor.isfinite().all() for tensor in final_tensors(run).values())
+    assert not run.model.exists()
+
+
+def test_precision_may_change_within_a_process(tmp_path: Path) -> None:
+    for precision in ("bf16", "fp32"):
+        run = new_run(tmp_path / precision)
+        assert fit(LineTask(), dataclasses.replace(RECIPE, precision=precision), run, resume=False)
+
+
 def test_resuming_forgets_what_was_logged_after_the_checkpoint(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     fit(LineTask(), RECIPE, run, resume=False)

@@ -26,7 +26,7 @@ def test_prior_sizes_are_chosen_by_name(size: str, width: int, depth: int) -> No
 
 
 def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
-    recipe = load_recipe("debug", ["tokenizer_training.steps=7", "tokenizer_training.betas=[0.8, 0.9]"])
+    recipe = load_recipe("debug", ["tokenizer_training.steps=77", "tokenizer_training.betas=[0.8, 0.9]"])
     save_recipe(recipe, tmp_path / "recipe.yaml")
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
@@ -44,6 +44,10 @@ def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
         ("prior_training.label_dropout=1.5", "label_dropout must lie"),
         ("tokenizer.image_size=30", "not a multiple"),
         ("data.crop=left", "crop must be"),
+        ("data.flip=maybe", "flip must be true or false"),
+        ("tokenizer_training.learning_rate=[1, 2]", "learning_rate must be a number"),
+        ("tokenizer_training.steps=20", "do not fit into 20 steps"),
+        ("tokenizer_training.continuous_steps=60", "must be fewer than the 60 steps"),
         ("prior.size=huge", "prior has no size 'huge'"),
         ("steps=3", "section.field=value"),
         ("tokenizer_training.steps", "section.field=value"),

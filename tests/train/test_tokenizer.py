@@ -8,6 +8,7 @@ from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.loop import make_optimizer
+from dar.train.recipe import load_recipe
 from dar.train.run_folder import RunFolder
 from dar.train.tokenizer import TokenizerTask, stratified_uniform, train_tokenizer
 from tests.train.photos import photo_folder, small_recipe
@@ -32,7 +33,7 @@ def test_run_leaves_a_model_that_encodes_and_decodes(photos: Path, tmp_path: Pat
 
 def test_training_in_parts_equals_training_at_once(photos: Path, tmp_path: Path) -> None:
     recipe = small_recipe("tokenizer_training.decay_steps=0")
-    start = small_recipe("tokenizer_training.decay_steps=0", "tokenizer_training.steps=5")
+    start = small_recipe("tokenizer_training.decay_steps=0", "tokenizer_training.steps=7")
     train_tokenizer(recipe, photos, tmp_path / "whole")
     train_tokenizer(start, photos, tmp_path / "parts")
     train_tokenizer(recipe, photos, tmp_path / "parts", resume=True)
@@ -92,10 +93,25 @@ def test_existing_run_is_never_overwritten(photos: Path, tmp_path: Path) -> None
     assert (run / "log.jsonl").read_text() == "precious"
 
 
-def test_resuming_with_other_sizes_names_the_tensors(photos: Path, tmp_path: Path) -> None:
-    train_tokenizer(small_recipe("tokenizer_training.steps=2"), photos, tmp_path / "run")
-    with pytest.raises(DARError, match=r"mis-shaped: .*quantizer\.codebook"):
-        train_tokenizer(small_recipe("tokenizer.codebook_size=32"), photos, tmp_path / "run", resume=True)
+@pytest.mark.parametrize("change", ["tokenizer.codebook_size=32", "tokenizer_training.seed=1", "data.flip=false"])
+def test_resuming_with_other_sizes_seed_or_data_is_refused(photos: Path, tmp_path: Path, change: str) -> None:
+    train_tokenizer(small_recipe("tokenizer_training.steps=6"), photos, tmp_path / "run")
+    before = (tmp_path / "run" / "recipe.yaml").read_text()
+    with pytest.raises(DARError, match=f"another {change.split('=')[0]}"):
+        train_tokenizer(small_recipe(change), photos, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "recipe.yaml").read_text() == before
+
+
+def test_there_must_be_a_run_to_resume(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("precious")
+    with pytest.raises(DARError, match="holds no run to resume"):
+        train_tokenizer(small_recipe(), photos, tmp_path, resume=True)
+    assert (tmp_path / "log.jsonl").read_text() == "precious"
+
+
+def test_the_model_keeps_its_recipe(photos: Path, tmp_path: Path) -> None:
+    train_tokenizer(small_recipe(), photos, tmp_path / "run")
+    assert load_recipe(tmp_path / "run" / "model" / "recipe.yaml") == small_recipe()
 
 
 def test_clocks_of_a_batch_cover_all_times_and_none_reaches_the_end() -> None:

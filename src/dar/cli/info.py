@@ -1,38 +1,64 @@
 """``dar info``."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import torch
+
+    from dar.prior import PriorConfig
+    from dar.tokenizer import TokenizerConfig
 
 
 def info(
     model: Annotated[str | None, typer.Argument(help="Folder or Hub id; the bundled model unless told.")] = None,
 ) -> None:
-    """Tell what a model is: parameters, tokens, classes, recipe and figures.
+    """Tell what a model, or a tokenizer alone, is: parameters, tokens, classes, recipe and figures.
 
     Example: dar info runs/prior/model
     """
-    from dar.pipeline import FIGURES, RECIPE, DARPipeline, model_folder
-    from dar.storage import read_json
+    from dar.pipeline import TOKENIZER, DARPipeline, load_tokenizer, model_folder
 
     folder = model_folder(model)
-    pipe = DARPipeline.from_pretrained(folder)
-    sizes = pipe.tokenizer.config
-    names = pipe.prior.config.class_names
-    for title, part in (("tokenizer", pipe.tokenizer), ("prior", pipe.prior)):
-        count = sum(parameter.numel() for parameter in part.parameters())
-        typer.echo(f"{title:<10} {count / 1e6:.2f} M parameters")
-    typer.echo(f"images     {sizes.image_size} x {sizes.image_size}, {sizes.num_steps} denoising steps")
+    if (folder / TOKENIZER).is_dir():
+        pipe = DARPipeline.from_pretrained(folder)
+        _tell_tokenizer(pipe.tokenizer.config, _parameters(pipe.tokenizer))
+        _tell_prior(pipe.prior.config, _parameters(pipe.prior))
+    else:
+        tokenizer = load_tokenizer(folder)
+        _tell_tokenizer(tokenizer.config, _parameters(tokenizer))
+    _tell_records(folder)
+
+
+def _parameters(model: "torch.nn.Module") -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _tell_tokenizer(config: "TokenizerConfig", parameters: int) -> None:
+    typer.echo(f"tokenizer  {parameters / 1e6:.2f} M parameters")
+    typer.echo(f"images     {config.image_size} x {config.image_size}, {config.num_steps} denoising steps")
     typer.echo(
-        f"tokens     {sizes.num_tokens} in {sizes.num_groups} groups, from a codebook of {sizes.codebook_size} entries"
+        f"tokens     {config.num_tokens} in {config.num_groups} groups, codebook of {config.codebook_size} entries"
     )
+
+
+def _tell_prior(config: "PriorConfig", parameters: int) -> None:
+    names = config.class_names
+    typer.echo(f"prior      {parameters / 1e6:.2f} M parameters, {config.depth} layers")
     typer.echo(f"classes    {len(names)}: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}")
-    recipe = folder / RECIPE
+
+
+def _tell_records(folder: Path) -> None:
+    from dar.pipeline import FIGURES, RECIPE
+    from dar.storage import read_json
+
+    recipe, figures = folder / RECIPE, folder / FIGURES
     typer.echo(f"recipe     {recipe if recipe.exists() else 'not recorded with this model'}")
-    if not (folder / FIGURES).exists():
-        typer.echo("figures    not recorded with this model")
-        return
-    typer.echo("figures")
-    for name, value in read_json(folder / FIGURES).items():
+    if recipe.exists():
+        typer.echo("".join(f"  {line}\n" for line in recipe.read_text(encoding="utf-8").splitlines()), nl=False)
+    typer.echo(f"figures    {figures if figures.exists() else 'not recorded with this model'}")
+    for name, value in read_json(figures).items() if figures.exists() else ():
         typer.echo(f"  {name.replace('_', ' ')}: {json.dumps(value)}")

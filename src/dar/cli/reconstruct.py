@@ -30,10 +30,9 @@ def reconstruct(
     files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]
     options.prepare_outputs(out, files, overwrite=overwrite)
     tokenizer = load_tokenizer(model, device=device)
-    pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size) for picture in images])
-    stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed=seed)]
-    for i, file in enumerate(files):
-        here = slice(i, i + 1)
-        save_image(reconstruction_sheet(pixels[here], [stage[here] for stage in stages]), out / file)
-        curve = " ".join(f"{psnr(stage[here], pixels[here]).item():.1f}" for stage in stages)
-        typer.echo(f"{out / file}: PSNR in dB after each step {curve}")
+    for i, (picture, file) in enumerate(zip(images, files, strict=True)):
+        pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size)])
+        stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed=seed + i)]
+        save_image(reconstruction_sheet(pixels, stages), out / file)
+        curve = " ".join(f"{psnr(stage, pixels).item():.1f}" for stage in stages)
+        typer.echo(f"{out / file}: PSNR in dB from 1 to {len(stages)} groups {curve}")

@@ -7,6 +7,9 @@ import typer
 
 app = typer.Typer(help="Train a tokenizer, then a prior on its tokens.", no_args_is_help=True)
 
+INTERRUPTED = 130
+"""Exit code of a training that was stopped before its end, so that a script does not go on without a model."""
+
 Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256, or a YAML file.")]
 Data = Annotated[str, typer.Option(help="Folder with a subfolder of images per class, Parquet file, or Hub id.")]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
@@ -67,3 +70,4 @@ def _report(finished: bool, out: Path) -> None:
         typer.echo(f"done: the model is in {out / 'model'}, the curves are in {out / 'curves.png'}")
     else:
         typer.echo(f"stopped with a checkpoint in {out}; the same command with --resume goes on")
+        raise typer.Exit(INTERRUPTED)

@@ -1,6 +1,9 @@
 """Sizes, vocabulary and classes of a prior."""
 
 import difflib
+import math
+import operator
+import re
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +43,8 @@ class PriorConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        if isinstance(self.class_names, str):
+            raise ValueError("class_names must be a list of names, not one text")
         object.__setattr__(self, "class_names", tuple(self.class_names))  # JSON knows no tuples
         if not self.class_names or not all(isinstance(name, str) and name for name in self.class_names):
             raise ValueError("class_names must be at least one name, and none may be empty")
@@ -47,8 +52,8 @@ class PriorConfig:
             value = getattr(self, field.name)
             if field.type is int and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ValueError(f"{field.name} must be a whole number, not {value!r}")
-            if not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"{field.name} must be positive, not {value!r}")
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
         if self.width % (2 * self.num_heads):
             raise ValueError(f"width {self.width} is not a multiple of twice the {self.num_heads} heads")
 
@@ -80,9 +85,13 @@ class PriorConfig:
                 return matches[0]
             if matches:
                 raise DARError(f"several classes are named {wanted!r}: give an index of {matches}")
-            if not wanted.strip().lstrip("-").isdigit():
+            if not re.fullmatch(r"-?[0-9]+", wanted.strip()):
                 raise DARError(f"there is no class {wanted!r}; {self._suggestion(wanted)}")
-        index = int(wanted)
+            wanted = int(wanted)
+        try:
+            index = operator.index(wanted)
+        except TypeError:
+            raise DARError(f"a class is a name or a whole number, not {wanted!r}") from None
         if not 0 <= index < self.num_classes:
             raise DARError(f"class index {index} is out of range: this model has classes 0 to {self.num_classes - 1}")
         return index

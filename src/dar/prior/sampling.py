@@ -1,7 +1,7 @@
 """Drawing image tokens from a prior, one by one, with guidance and a key-value cache."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,12 +47,12 @@ def guidance_scales(guidance: Guidance, num_tokens: int) -> list[float]:
     Raises:
         DARError: if a scale is negative or not a finite number, or there are neither one nor two.
     """
-    ends = (guidance, guidance) if isinstance(guidance, int | float) else tuple(guidance)
+    ends = guidance if isinstance(guidance, Sequence) else (guidance, guidance)
     if len(ends) != 2:
         raise DARError(f"a guidance scale is one number or (start, end), not {len(ends)} numbers")
     if not all(0 <= scale < math.inf for scale in ends):
         raise DARError(f"a guidance scale must be 0 or more and finite, not {guidance}")
-    start, end = ends
+    start, end = map(float, ends)
     return [start + (end - start) * i / max(num_tokens - 1, 1) for i in range(num_tokens)]
 
 
@@ -120,7 +120,7 @@ def draw(logits_BV: Tensor, uniforms_B: Tensor, sampling: Sampling) -> Tensor:
 
 def kept_probabilities(logits_BV: Tensor, sampling: Sampling) -> Tensor:
     """Probabilities after temperature, top-k and top-p, in this order; what is dropped has 0, rows may sum to less."""
-    logits_BV = logits_BV / sampling.temperature
+    logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / sampling.temperature  # the largest stays finite
     if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
         smallest = logits_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < smallest, -math.inf)

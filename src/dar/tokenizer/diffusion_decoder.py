@@ -7,22 +7,29 @@ from dar.nn import Attention, FeedForward, Rotary, grid_rotary, init_linear, ini
 from dar.tokenizer.config import TokenizerConfig
 
 
+def sinusoid(t_B: Tensor, width: int) -> Tensor:
+    """Cosines, then sines, of 1000 t at width / 2 frequencies 10000^(-2i / width): B -> B x width, float32."""
+    exponents = torch.arange(width // 2, dtype=torch.float64, device=t_B.device) / (width // 2)
+    angles = 1000 * t_B.float()[:, None] * torch.pow(10000, -exponents).float()
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
 class TimeEmbedding(nn.Module):
     """Time in [0, 1] to a vector of width D."""
 
-    frequencies: Tensor
-
     def __init__(self, width: int) -> None:
         super().__init__()
-        half = width // 2
-        frequencies = 10000 ** (-torch.arange(half, dtype=torch.float64) / half)
-        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+        self.width = width
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t_B: Tensor) -> Tensor:
-        """B -> B x D: cosines then sines of 1000 t, through two linear layers."""
-        angles = 1000 * t_B.float()[:, None] * self.frequencies
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
+        """B -> B x D: a sinusoid through two linear layers."""
+        return self.mlp(sinusoid(t_B, self.width).to(self.dtype))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return next(self.parameters()).dtype
 
 
 class DiffusionBlock(nn.Module):

@@ -116,11 +116,13 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", lice
             B x N, int64, in [0, codebook_size).
 
         Raises:
-            DARError: if the shape is another one.
+            DARError: if the shape is another one, or a value is not finite.
         """
         size = self.config.image_size
         if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise DARError(f"images must be B x 3 x {size} x {size}, not {' x '.join(map(str, pixels.shape))}")
+        if not pixels.isfinite().all():
+            raise DARError("images must be finite numbers in [-1, 1]; these hold NaN or infinity")
         return self.quantizer.nearest(self.encoder(pixels.to(self.device, self.dtype)))
 
     @torch.no_grad()
@@ -156,6 +158,8 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", lice
         if not group <= num_tokens <= self.config.num_tokens:
             raise DARError(f"num_tokens must lie between {group} and {self.config.num_tokens}, not {num_tokens}")
         self._check_tokens(tokens, num_tokens)
+        if noise is not None and len(noise) != len(tokens):
+            raise DARError(f"{len(noise)} noise images were given for the tokens of {len(tokens)} images")
         if noise is None:
             noise = draw_noise(image_seeds(seed, len(tokens)), self.config.image_size)
         groups = tokens[:, : num_tokens // group * group].split(group, dim=1)
@@ -241,9 +245,11 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", lice
 
     def _check_tokens(self, tokens: Tensor, num_tokens: int) -> None:
         config = self.config
-        if tokens.dim() != 2 or not num_tokens <= tokens.shape[1] <= config.num_tokens:
+        if tokens.is_floating_point() or tokens.is_complex():
+            raise DARError(f"tokens must be whole numbers, not {tokens.dtype}")
+        if tokens.dim() != 2 or not len(tokens) or not num_tokens <= tokens.shape[1] <= config.num_tokens:
             shape = " x ".join(map(str, tokens.shape))
             raise DARError(f"tokens must be B x {config.num_tokens}, and at least {num_tokens} wide, not {shape}")
-        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < config.codebook_size:
+        if not 0 <= int(tokens.min()) <= int(tokens.max()) < config.codebook_size:
             low, high = int(tokens.min()), int(tokens.max())
             raise DARError(f"tokens must lie in 0 to {config.codebook_size - 1}; these reach from {low} to {high}")

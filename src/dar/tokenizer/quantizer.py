@@ -23,9 +23,10 @@ class Quantizer(nn.Module):
 
         On the unit sphere the nearest entry is the one with the largest inner product.
         """
-        unit = F.normalize(features.detach().float(), dim=-1).flatten(0, -2)
-        entries = F.normalize(self.codebook.detach().float(), dim=-1)
-        return (unit @ entries.T).argmax(-1).view(features.shape[:-1])
+        with torch.autocast(features.device.type, enabled=False):  # training must choose the codes that encoding does
+            unit = F.normalize(features.detach().float(), dim=-1).flatten(0, -2)
+            entries = F.normalize(self.codebook.detach().float(), dim=-1)
+            return (unit @ entries.T).argmax(-1).view(features.shape[:-1])
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Codebook entries, of unit length: ... int64 -> ... x codebook_dim."""

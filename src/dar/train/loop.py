@@ -72,7 +72,8 @@ def fit(task: Task, recipe: TrainingRecipe, run: RunFolder, *, resume: bool) -> 
     Raises:
         DARError: if the loss is no longer a finite number; the last good checkpoint stays.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if use_bf16(recipe.precision) else "no")
+    accelerator = Accelerator()
+    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=use_bf16(recipe.precision))
     task.model.to(accelerator.device).train()
     optimizer = make_optimizer(task.model, recipe)
     averaged = AveragedModel(task.model, recipe.ema_decay)
@@ -88,13 +89,13 @@ def fit(task: Task, recipe: TrainingRecipe, run: RunFolder, *, resume: bool) -> 
             generator = step_generator(recipe.seed, step, accelerator.device)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate_at(step)
-            with accelerator.autocast():
+            with autocast:
                 losses = task.losses(model, batch, step, generator)
             total = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(total):
-                raise DARError(_diverged(step, run))
             accelerator.backward(total)
             gradient_norm = accelerator.clip_grad_norm_(task.model.parameters(), recipe.gradient_clip)
+            if not torch.isfinite(total.detach() + gradient_norm):
+                raise DARError(_diverged(step, run))
             optimizer.step()
             optimizer.zero_grad()
             averaged.update(step)
@@ -110,11 +111,12 @@ def fit(task: Task, recipe: TrainingRecipe, run: RunFolder, *, resume: bool) -> 
             if step % recipe.sample_steps == 0 or step == recipe.steps:
                 run.append_log({"step": step, **task.evaluate(averaged.model, run.picture(step))})
             due = time.monotonic() - saved > 60 * recipe.checkpoint_minutes
-            if due or stop() or step == recipe.steps:
+            stopping = stop()
+            if due or stopping or step == recipe.steps:
                 checkpoint.save(run, step, seconds_before + time.monotonic() - started)
                 plot_log(run.read_log(), run.curves)
                 saved = time.monotonic()
-            if stop():
+            if stopping:
                 break
     if step < recipe.steps:
         return False
@@ -186,7 +188,7 @@ def _diverged(step: int, run: RunFolder) -> str:
     kept = run.checkpoints()
     remedy = "--resume it with a lower learning rate" if kept else "start again with a lower learning rate"
     where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-    return f"the loss of step {step} is not a finite number and training stopped; {where}: {remedy}"
+    return f"the loss or gradient of step {step} is not a finite number and training stopped; {where}: {remedy}"
 
 
 @contextmanager

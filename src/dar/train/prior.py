@@ -1,11 +1,13 @@
 """Training of the prior on a frozen tokenizer's tokens."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -13,12 +15,12 @@ from tqdm import tqdm
 from dar.data import EndlessOrder, ImageDataset
 from dar.errors import DARError
 from dar.images import display_scale, grid, save_image
-from dar.pipeline import DARPipeline
+from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
 from dar.prior import Prior
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.loop import Task, fit
-from dar.train.recipe import Recipe, save_recipe
-from dar.train.run_folder import RunFolder
+from dar.train.recipe import Recipe, load_recipe, save_recipe
+from dar.train.run_folder import RunFolder, begin
 from dar.train.tokens import TokenSet, cached_tokens
 
 SHOWN_CLASSES = 10
@@ -48,7 +50,7 @@ class PriorTask(Task):
         training: TokenSet,
         validation: TokenSet | None,
     ) -> None:
-        self.settings, self.tokenizer = recipe.prior_training, tokenizer
+        self.recipe, self.settings, self.tokenizer = recipe, recipe.prior_training, tokenizer
         self.training, self.validation = training, validation
         torch.manual_seed(self.settings.seed)
         self.prior = Prior(recipe.prior_config(class_names))
@@ -96,6 +98,7 @@ class PriorTask(Task):
         """Write tokenizer and averaged prior, for ``DARPipeline.from_pretrained``."""
         assert isinstance(averaged, Prior)
         DARPipeline(self.tokenizer, averaged).save_pretrained(folder)
+        save_recipe(self.recipe, folder / RECIPE)
 
 
 def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
@@ -129,6 +132,24 @@ def add_dropout(prior: Prior, rate: float) -> None:
         place.register_forward_hook(partial(drop, rate))
 
 
+def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_with: Path) -> Recipe:
+    """The recipe, completed by how its tokenizer was trained where that is known.
+
+    Raises:
+        DARError: if the recipe's tokenizer has other sizes.
+    """
+    for field in fields(tokenizer.config):
+        ours, theirs = getattr(tokenizer.config, field.name), getattr(recipe.tokenizer, field.name)
+        if ours != theirs:
+            raise DARError(
+                f"the tokenizer's {field.name} is {ours}, the recipe's {theirs}: "
+                "use the recipe that the tokenizer was trained with"
+            )
+    if not trained_with.is_file():
+        return recipe
+    return replace(recipe, tokenizer_training=load_recipe(trained_with).tokenizer_training)
+
+
 def train_prior(
     recipe: Recipe,
     data: str | Path,
@@ -155,25 +176,19 @@ def train_prior(
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
     run = RunFolder(Path(out))
-    frozen = SequentialDiffusionTokenizer.from_pretrained(tokenizer).requires_grad_(False)
-    for name in ("num_tokens", "codebook_size"):
-        if getattr(frozen.config, name) != getattr(recipe.tokenizer, name):
-            raise DARError(
-                f"the tokenizer's {name} is {getattr(frozen.config, name)}, the recipe's "
-                f"{getattr(recipe.tokenizer, name)}: use the recipe that the tokenizer was trained with"
-            )
+    frozen = load_tokenizer(tokenizer, device=Accelerator().device).requires_grad_(False)
+    recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
     images = ImageDataset(data)
     if not images.class_names:
         raise DARError(f"{data} has no class labels: put the images into a folder for each class")
-    if not resume:
-        run.create()
-    save_recipe(recipe, run.recipe)
+    others = None if validation is None else ImageDataset(validation, "validation")
+    if others is not None and others.class_names != images.class_names:
+        raise DARError(f"{validation} has other classes than {data}: validate on images of the same classes")
+    begin(run, recipe, resume=resume)
     training = cached_tokens(frozen, images, run.path / "tokens.safetensors", flips=recipe.data.flip)
     held_out = None
-    if validation is not None:
-        held_out = cached_tokens(
-            frozen, ImageDataset(validation, "validation"), run.path / "validation-tokens.safetensors", flips=False
-        )
+    if others is not None:
+        held_out = cached_tokens(frozen, others, run.path / "validation-tokens.safetensors", flips=False)
     tqdm.write(f"training on {len(training)} token sequences")
     task = PriorTask(recipe, frozen, images.class_names, training, held_out)
     if recipe.prior_training.dropout:

@@ -80,6 +80,11 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "steps", "batch_size", "sample_steps")
         _require_at_least(self, 0, "warmup_steps", "decay_steps", "weight_decay", "final_learning_rate")
+        if self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} and decay_steps {self.decay_steps} do not fit into "
+                f"{self.steps} steps: lower them too"
+            )
         for name in ("learning_rate", "gradient_clip", "checkpoint_minutes"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
@@ -116,6 +121,8 @@ class TokenizerTraining(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_at_least(self, 0, "continuous_steps", "reseed_steps", "pixel_weight")
+        if self.continuous_steps >= self.steps:
+            raise ValueError(f"continuous_steps {self.continuous_steps} must be fewer than the {self.steps} steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +202,8 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipe_names())}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("a recipe is a mapping of sections")
         for override in overrides:
             _apply_override(content, override)
         return recipe_from_dict(content)
@@ -213,10 +222,8 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
         aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-def recipe_from_dict(content: Any) -> Recipe:
+def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
     """A recipe from plain dictionaries; raises ValueError for what cannot be."""
-    if not isinstance(content, dict):
-        raise ValueError("a recipe is a mapping of sections")
     return _build(
         Recipe,
         "the recipe",
@@ -248,7 +255,7 @@ def _build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             raise ValueError(f"{section} has no field {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
-    converted = {name: _number(section, known[name], value) for name, value in values.items()}
+    converted = {name: _value(section, known[name], value) for name, value in values.items()}
     try:
         return kind(**converted)
     except TypeError as error:
@@ -257,13 +264,15 @@ def _build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
         raise ValueError(f"{section}: {error}") from error
 
 
-def _number(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
-    """YAML reads 1e-3 as text and 1 as a whole number where a float is meant."""
-    if known.type is float and isinstance(value, str | int):
+def _value(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
+    """YAML reads 1e-3 as text and 1 as a whole number where a float is meant, and any of them for a switch."""
+    if known.type is float:
         try:
             return float(value)
-        except ValueError:
+        except (TypeError, ValueError):
             raise ValueError(f"{section}: {known.name} must be a number, not {value!r}") from None
+    if known.type is bool and not isinstance(value, bool):
+        raise ValueError(f"{section}: {known.name} must be true or false, not {value!r}")
     if known.type is int and not (isinstance(value, int) and not isinstance(value, bool)):
         raise ValueError(f"{section}: {known.name} must be a whole number, not {value!r}")
     return tuple(value) if isinstance(value, list) else value

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dar.errors import DARError
 from dar.storage import load_tensors, load_weights, read_json, save_tensors, write_json, writing
 from dar.train.ema import AveragedModel
+from dar.train.recipe import Recipe, load_recipe, save_recipe
 
 KEPT_CHECKPOINTS = 2
 
@@ -89,6 +90,38 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*"))
+
+
+def begin(run: RunFolder, recipe: Recipe, *, resume: bool) -> None:
+    """Make a new run's folder, or check that an old one can go on; either way it then holds the recipe.
+
+    Rates, steps and weights of losses may change when a run is resumed; sizes, seed and batch may not.
+
+    Raises:
+        DARError: if a new run's folder is not empty, or the old run's is none or was begun with other sizes.
+    """
+    if resume:
+        if not run.recipe.is_file():
+            raise DARError(f"{run.path} holds no run to resume: check the folder, or leave --resume out")
+        changed = _fixed_changes(load_recipe(run.recipe), recipe)
+        if changed:
+            raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
+    else:
+        run.create()
+    save_recipe(recipe, run.recipe)
+
+
+def _fixed_changes(old: Recipe, new: Recipe) -> list[str]:
+    """Names of the settings that differ and may not."""
+    names = [f"tokenizer.{f.name}" for f in fields(old.tokenizer)] + [f"data.{name}" for name in ("crop", "flip")]
+    names += [f"{model}_training.{name}" for model in ("tokenizer", "prior") for name in ("seed", "batch_size")]
+    before, after = asdict(old), asdict(new)
+    changed = []
+    for name in names:
+        section, key = name.split(".")
+        if before[section][key] != after[section][key]:
+            changed.append(name)
+    return changed + (["prior"] if old.prior_config(("any",)) != new.prior_config(("any",)) else [])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from dar.data import Augmentation, AugmentedStream, Batch, ImageDataset, batches, evenly_spread
 from dar.images import save_image
+from dar.pipeline import RECIPE
 from dar.reconstruction import psnr, reconstruction_sheet, reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import TokenizerOutput
@@ -16,7 +17,7 @@ from dar.train.codebook import perplexity, reseed, spherical_kmeans, usage
 from dar.train.loop import Task, fit
 from dar.train.losses import tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
-from dar.train.run_folder import RunFolder
+from dar.train.run_folder import RunFolder, begin
 
 SAMPLE_IMAGES = 8
 FITTED_FEATURES_PER_CODE = 32
@@ -49,9 +50,10 @@ class TokenizerTask(Task):
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """Batches of steps ``first`` to ``last`` (excluded); names each unreadable image once."""
         for batch in batches(self.stream, self.settings.batch_size, first, last, self.recipe.data.workers):
-            for message in set(batch.broken) - self.broken:
-                tqdm.write(f"skipped: {message}")
-            self.broken.update(batch.broken)
+            for message in batch.broken:
+                if message not in self.broken:
+                    self.broken.add(message)
+                    tqdm.write(f"skipped, {len(self.broken)} so far: {message}")
             yield batch
 
     def losses(self, model: nn.Module, batch: Batch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -109,16 +111,20 @@ class TokenizerTask(Task):
         counts.zero_()
 
     def statistics(self) -> dict[str, float]:
-        """Codebook usage and perplexity since the last call."""
+        """Codebook usage and perplexity since the last call; unreadable images met so far."""
         counts = self.extra["counts_since_log"]
-        figures = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts)}
+        figures = {
+            "codebook_usage": usage(counts),
+            "codebook_perplexity": perplexity(counts),
+            "broken_images": float(len(self.broken)),
+        }
         counts.zero_()
         return figures
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Draw each shown image beside its reconstructions from 1 to K groups; PSNR of the last."""
         assert isinstance(averaged, SequentialDiffusionTokenizer)
-        stages = reconstructions(averaged, self.shown)
+        stages = [stage.cpu() for stage in reconstructions(averaged, self.shown)]
         save_image(reconstruction_sheet(self.shown, stages), picture)
         return {"psnr": psnr(stages[-1], self.shown).mean().item()}
 
@@ -126,6 +132,7 @@ class TokenizerTask(Task):
         """Write the averaged tokenizer."""
         assert isinstance(averaged, SequentialDiffusionTokenizer)
         averaged.save_pretrained(folder)
+        save_recipe(self.recipe, folder / RECIPE)
 
 
 def stratified_uniform(count: int, generator: torch.Generator) -> Tensor:
@@ -156,7 +163,5 @@ def train_tokenizer(
     run = RunFolder(Path(out))
     images = ImageDataset(data)
     task = TokenizerTask(recipe, images, ImageDataset(validation, "validation") if validation else images)
-    if not resume:
-        run.create()
-    save_recipe(recipe, run.recipe)
+    begin(run, recipe, resume=resume)
     return fit(task, recipe.tokenizer_training, run, resume=resume)
