@@ -182,6 +182,4 @@ class Checkpoint:
         parameters = dict(self.model.named_parameters())
         for path, tensor in tensors.items():
             name, key = path.rsplit("/", 1)
-            parameter = parameters[name]
-            device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
-            self.optimizer.state[parameter][key] = tensor.to(device)
+            self.optimizer.state[parameters[name]][key] = tensor.to(parameters[name].device)
