@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/core
 	$(BIN)/dar generate --class airplane --class automobile --class bird --class cat --class deer \
 	  --class dog --class frog --class horse --class ship --class truck \
-	  --num 4 --seed 0 --guidance 1:3 --previews --overwrite --out out/demo
+	  --num 4 --seed 0 --guidance 5 --temperature 0.9 --previews --overwrite --out out/demo
 	@echo "contact sheet:  $(CURDIR)/out/demo/sheet.png"
 	@echo "preview strip:  $(CURDIR)/out/demo/previews.png"
 

@@ -30,6 +30,7 @@ def main(
     tokenizer_run: Annotated[Path, typer.Option(help="Run folder of dar train tokenizer.")],
     prior_run: Annotated[Path, typer.Option(help="Run folder of dar train prior.")],
     hardware: Annotated[str, typer.Option(help="What the training ran on.")],
+    remark: Annotated[str, typer.Option(help="In what the training differed from its recipe.")] = "",
     out: Annotated[Path, typer.Option(help="Folder in the package.")] = Path("src/dar/models") / BUNDLED,
 ) -> None:
     """Convert, copy, and check the size."""
@@ -38,11 +39,19 @@ def main(
     pipe.tokenizer.to(torch.float16)
     pipe.prior.to(torch.float16)
     pipe.save_pretrained(out)
+    for part in ("tokenizer", "prior"):
+        (out / part / "README.md").unlink()  # the model has one card
     shutil.copyfile(runs["prior"].recipe, out / RECIPE)
     facts = {name: training_facts(run) for name, run in runs.items()}
     write_json(
         out / "training.json",
-        {**facts, "hardware": hardware, "torch": torch.__version__, "python": platform.python_version()},
+        {
+            **facts,
+            "hardware": hardware,
+            "remark": remark,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     )
     size = sum(file.stat().st_size for file in out.rglob("*.safetensors")) / 1e6
     typer.echo(f"{out}: {size:.1f} MB of weights; {json.dumps(facts)}")

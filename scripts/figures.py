@@ -17,9 +17,10 @@ from PIL import Image
 
 from dar import DARPipeline
 from dar.images import centre_crop, display_scale, grid, read_image, save_image, to_images, to_pixels
+from dar.pipeline import Settings
 from dar.reconstruction import reconstructions
 
-GUIDANCE = (1.0, 3.0)
+SETTINGS: Settings = {"guidance_scale": 5.0, "temperature": 0.9}
 LAYOUT_TOKENS = (0, 8, 16, 32)
 
 
@@ -38,7 +39,7 @@ def journey(pipe: DARPipeline, photo: Image.Image, path: Path) -> None:
     tokens = pipe.tokenizer.encode(pixels)[0].view(config.num_groups, -1).numpy()
     stages = [to_images(stage)[0] for stage in reconstructions(pipe.tokenizer, pixels)]
 
-    figure = Figure(figsize=(11, 4.6))
+    figure = Figure(figsize=(11, 4.2))
     FigureCanvasAgg(figure)
     panel(figure, (0.01, 0.56, 0.15, 0.36), photo, f"image\n{config.image_size} x {config.image_size} pixels")
     colours = np.random.default_rng(0).uniform(0.25, 1, (config.codebook_size, 3))
@@ -73,9 +74,9 @@ def arrow(figure: Figure, start: tuple[float, float], end: tuple[float, float]) 
 
 
 def classes(pipe: DARPipeline, path: Path, per_class: int = 10) -> None:
-    """A row of samples for each class, seeds 0 and on."""
+    """A row of samples for each class; image i has seed i."""
     names = pipe.prior.config.class_names
-    images = pipe([name for name in names for _ in range(per_class)], guidance_scale=GUIDANCE).images
+    images = pipe([name for name in names for _ in range(per_class)], **SETTINGS).images
     rows = [images[i : i + per_class] for i in range(0, len(images), per_class)]
     save_image(grid(rows, scale=2), path)
 
@@ -83,7 +84,7 @@ def classes(pipe: DARPipeline, path: Path, per_class: int = 10) -> None:
 def previews(pipe: DARPipeline, path: Path) -> None:
     """A row an image and a column a denoising step."""
     names = ["airplane", "horse", "ship", "truck"]
-    stages = [preview.images for preview in pipe.stream(names, guidance_scale=GUIDANCE)]
+    stages = [preview.images for preview in pipe.stream(names, **SETTINGS)]
     save_image(grid(list(zip(*stages, strict=True)), scale=3), path)
 
 
@@ -94,7 +95,7 @@ def layout(pipe: DARPipeline, photo: Image.Image, path: Path) -> None:
     rows = []
     for kept in LAYOUT_TOKENS:
         prefix = {"layout": photo, "layout_tokens": kept} if kept else {}
-        rows.append([photo, *pipe(names, guidance_scale=GUIDANCE, **prefix).images])
+        rows.append([photo, *pipe(names, **SETTINGS, **prefix).images])
     save_image(grid(rows, scale=scale), path)
 
 

@@ -1,6 +1,6 @@
 """The flow between noise and image: its clock, its path, and which token group drives which moment.
 
-All formulas are those of SPEC section 2, "Flow" and "Sampling". ``u`` in [0, 1) is the uniform clock,
+Source: arXiv 2505.23660; docs/architecture.md, step 4. ``u`` in [0, 1) is the uniform clock,
 ``t`` in [0, 1] the time of the path: t = 0 is noise, t = 1 is the image.
 """
 

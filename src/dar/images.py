@@ -32,6 +32,8 @@ def read_image(source: str | Path | bytes, name: str | None = None) -> Image.Ima
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             image.load()
             return to_rgb(image)
+    except IsADirectoryError:
+        raise DARError(f"{name} is a folder: name the images in it") from None
     except FileNotFoundError:
         raise DARError(f"{name} does not exist: check the path") from None
     except UnidentifiedImageError:

@@ -34,7 +34,7 @@ def init_zero(module: nn.Linear) -> None:
 
 
 def grid_rotary(height: int, width: int, theta: float, unplaced: int = 0) -> Rotary:
-    """Two-dimensional rotary table for a grid in row-major order (SPEC section 2, "shared block parts").
+    """Two-dimensional rotary table for a grid in row-major order (docs/architecture.md, "Parts").
 
     The first half of a head's channels turns with the row, the second half with the column.
 

@@ -1,4 +1,4 @@
-"""The prior: a plain Llama that predicts image tokens one by one (SPEC section 3)."""
+"""The prior: a plain Llama that predicts image tokens one by one (docs/architecture.md, step 7)."""
 
 import torch
 from torch import Tensor, nn

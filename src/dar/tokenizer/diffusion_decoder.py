@@ -1,4 +1,4 @@
-"""The velocity network on pixels (SPEC section 2, "Diffusion decoder")."""
+"""The velocity network on pixels (docs/architecture.md, step 5)."""
 
 import torch
 from torch import Tensor, nn

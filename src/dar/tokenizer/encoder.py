@@ -1,4 +1,4 @@
-"""Image to token features (SPEC section 2, "Encoder")."""
+"""Image to token features (docs/architecture.md, step 1)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Codebook entries to conditions of the diffusion decoder (SPEC section 2, "Latent decoder")."""
+"""Codebook entries to conditions of the diffusion decoder (docs/architecture.md, step 3)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The sequential diffusion tokenizer: image -> tokens -> image (SPEC section 2)."""
+"""The sequential diffusion tokenizer: image -> tokens -> image (arXiv 2505.23660)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Features to codes and back (SPEC section 2, "Quantizer")."""
+"""Features to codes and back (docs/architecture.md, step 2)."""
 
 import torch
 from torch import Tensor, nn

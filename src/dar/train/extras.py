@@ -13,4 +13,4 @@ def require_extras() -> None:
     """
     missing = [name for name in ("accelerate", "datasets", "matplotlib", "yaml") if find_spec(name) is None]
     if missing:
-        raise DARError(f"training needs {', '.join(missing)}: pip install 'dar[train]'")
+        raise DARError(f"training needs {', '.join(missing)}: pip install -c constraints.txt -e '.[train]'")

@@ -1,4 +1,4 @@
-"""What the tokenizer is trained on (SPEC section 2, "Quantizer", "Flow" and "Loss").
+"""What the tokenizer is trained on (docs/architecture.md, "Training").
 
 A loss is a function of the training pass's output; ``tokenizer_losses`` names and weighs them. Perceptual and
 alignment losses have their place there too: they need the images, and ``TokenizerOutput.predicted_image``.
