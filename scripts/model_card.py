@@ -106,7 +106,7 @@ Hardware: {training["hardware"]}. Software: torch {training["torch"]}, Python {t
 |---|---|---|---|---|---|
 {took}
 
-The recipe is `recipe.yaml` beside this card. 
+The recipe is `recipe.yaml` beside this card.
 {textwrap.fill(training["remark"], 118)}
 
 ## Figures
@@ -137,9 +137,9 @@ LIMITS = """
 
 Trained for less than two hours on two CPU cores, where models of this field train for days on many GPUs. The first
 three groups bring a picture closest to its original in PSNR; the later denoising steps add detail that is sharp but
-partly invented, which costs PSNR. With guidance 5, airplanes, automobiles, horses, ships
-and trucks can be recognised in most samples; of birds, cats, deer, dogs and frogs mostly colours and surroundings. No Frechet
-distance was measured. CIFAR-10's classes and their biases are all that the model knows.
+partly invented, which costs PSNR. With guidance 5, airplanes, automobiles, horses, ships and trucks can be recognised
+in many samples; of birds, cats, deer, dogs and frogs mostly colours and surroundings. No Frechet distance was measured.
+CIFAR-10's classes and their biases are all that the model knows.
 """
 
 
