@@ -58,9 +58,8 @@ def generate(
     names = [pipe.prior.config.class_names[index] for index in indices]
     files = [f"{i:04d}-{_file_name(name)}.png" for i, name in enumerate(names)]
     extra = [STRIP, ANIMATION] if previews else []
-    pipe.stream(
-        indices[:1], **settings | {"seed": seed}
-    )  # checks its arguments at the call, before anything is written
+    # The stream checks its arguments at the call: nothing is written before that.
+    pipe.stream(indices[:1], **settings | {"seed": seed})
     options.prepare_outputs(out, [*files, SHEET, RECORD, *extra], overwrite=overwrite)
 
     stages = _generate(pipe, indices, seed, batch_size, settings)
