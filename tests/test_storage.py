@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from dar.storage import (
     open_tensors,
     read_json,
     save_tensors,
+    stream_tensors,
     write_json,
     writing,
 )
@@ -224,3 +226,27 @@ def test_model_whose_settings_do_not_fit_is_refused(saved: Path, change: dict[st
     (saved / CONFIG).write_text(json.dumps(json.loads((saved / CONFIG).read_text()) | change))
     with pytest.raises(DARError, match=complaint):
         SequentialDiffusionTokenizer.from_pretrained(saved)
+
+
+def test_streamed_tensors_are_read_back(tmp_path: Path) -> None:
+    tensors = {
+        "a": torch.arange(6.0).view(2, 3),
+        "empty": torch.zeros(0, 4),
+        "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+        "turned": torch.arange(12.0).view(3, 4).T,
+        "scalar": torch.tensor(7.0, dtype=torch.float64),
+    }
+    stream_tensors(tmp_path / "x.safetensors", tensors, iter(tensors.items()))
+    back = load_tensors(tmp_path / "x.safetensors")
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], tensor) and back[name].dtype == tensor.dtype for name, tensor in tensors.items())
+
+
+def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+    def breaking() -> Iterator[tuple[str, torch.Tensor]]:
+        yield "a", torch.ones(2)
+        raise RuntimeError("the source is gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        stream_tensors(tmp_path / "x.safetensors", {"a": torch.ones(2), "b": torch.ones(2)}, breaking())
+    assert not list(tmp_path.iterdir())

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
-from dar.prior import Prior
+from dar.prior import Prior, PriorConfig
 from dar.prior.sampling import Guidance, Sampling, generate_tokens, guidance_scales
 from dar.randomness import Seed, draw_noise_and_uniforms, image_seeds
 from dar.storage import told_hub_errors
-from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 from dar.tokenizer.model import DEFAULT_SOLVER
 
 BUNDLED = "cifar10"
@@ -91,12 +91,7 @@ class DARPipeline:
     """
 
     def __init__(self, tokenizer: SequentialDiffusionTokenizer, prior: Prior) -> None:
-        for name in ("codebook_size", "num_tokens"):
-            ours, theirs = getattr(tokenizer.config, name), getattr(prior.config, name)
-            if ours != theirs:
-                raise DARError(
-                    f"the tokenizer's {name} is {ours}, the prior's {theirs}: use a prior trained on this tokenizer"
-                )
+        check_agreement(tokenizer.config, prior.config)
         self.tokenizer = tokenizer.eval()
         self.prior = prior.eval()
 
@@ -225,6 +220,20 @@ class DARPipeline:
         return self.tokenizer.encode(pixels)[:, :layout_tokens].expand(count, -1)
 
 
+def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
+    """Make sure that a tokenizer and a prior speak the same tokens.
+
+    Raises:
+        DARError: if the two disagree on the size of the codebook or the number of tokens.
+    """
+    for name in ("codebook_size", "num_tokens"):
+        ours, theirs = getattr(tokenizer, name), getattr(prior, name)
+        if ours != theirs:
+            raise DARError(
+                f"the tokenizer's {name} is {ours}, the prior's {theirs}: use a prior trained on this tokenizer"
+            )
+
+
 def _groups(columns: Iterator[Tensor], size: int, known: list[Tensor]) -> Iterator[Tensor]:
     """Collect columns of B tokens into ``known``; give each group, B x size, as soon as it is whole."""
     for tokens in columns:
@@ -261,6 +270,14 @@ def load_tokenizer(
     )
     _move(tokenizer, device)
     return tokenizer
+
+
+def load_prior(source: str | Path | None = None) -> Prior:
+    """The prior of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
+    folder = model_folder(source)
+    whole = folder / PRIOR
+    prior: Prior = Prior.from_pretrained(whole if whole.is_dir() else folder)
+    return prior
 
 
 def model_folder(source: str | Path | None) -> Path:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dar.errors import DARError
+
+DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+"""The format's names of dtypes."""
 
 WEIGHTS = constants.SAFETENSORS_SINGLE_FILE
 CONFIG = constants.CONFIG_NAME
@@ -69,6 +72,27 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     with writing(path) as aside:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
         aside.chmod(0o644)  # safetensors lets nobody else read
+
+
+def stream_tensors(path: Path, layout: Mapping[str, Tensor], tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Write a safetensors file one tensor at a time, so that no two of them need be in memory; whole or not at all.
+
+    Args:
+        path: the file.
+        layout: tensors of the same names, in the same order, shapes and dtypes; on the meta device, say.
+        tensors: names and tensors.
+    """
+    header, end = {}, 0
+    for name, tensor in layout.items():
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)  # tensors start at a multiple of 8
+    with writing(path) as aside, aside.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for (name, tensor), expected in zip(tensors, layout, strict=True):
+            assert name == expected
+            file.write(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dar.cli import main
 from dar.cli.generate import parse_guidance
 from dar.errors import DARError
 from dar.pipeline import DARPipeline
+from tests.convert import published
 from tests.train.photos import photo_folder
 
 
@@ -239,3 +240,46 @@ def test_guidance_is_one_number_or_two() -> None:
     assert parse_guidance("1:8.5") == (1.0, 8.5)
     with pytest.raises(DARError):
         parse_guidance("")
+
+
+def test_published_files_become_a_model_that_generates(dar, tmp_path: Path) -> None:
+    tokenizer = published.save_tokenizer(tmp_path / "tokenizer.pt")
+    prior = published.save_prior(tmp_path / "prior.pt")
+    assert dar("convert", "--tokenizer", tokenizer, "--prior", prior, "--out", tmp_path / "model") == 0
+    assert dar("generate", "--model", tmp_path / "model", "--class", "2", "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "sheet.png").exists()
+
+
+def test_convert_refuses_in_one_sentence(dar, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    tokenizer = published.save_tokenizer(tmp_path / "tokenizer.pt")
+    (tmp_path / "page.pt").write_text("<!DOCTYPE html>")
+    out = tmp_path / "model"
+    for arguments, complaint in (
+        (("--prior", tokenizer), "tokenizer.pt is a tokenizer, not a prior: give it as --tokenizer"),
+        (("--tokenizer", tmp_path / "page.pt"), "page.pt is not a published .pt file but a web page"),
+        (("--tokenizer", tmp_path / "none.pt"), "none.pt cannot be read"),
+        ((), "nothing to convert"),
+    ):
+        said = refused(dar, capsys, "convert", *arguments, "--out", out)
+        assert complaint in said
+        assert said.count("\n") == 1
+        assert not out.exists()
+
+
+def test_a_prior_goes_out_as_a_llama_and_comes_back(dar, model: str, tmp_path: Path) -> None:
+    assert dar("export", "llama", model, "--out", tmp_path / "llama") == 0
+    assert dar("import", "llama", tmp_path / "llama", "--tokenizer", model, "--out", tmp_path / "back") == 0
+    for part in ("tokenizer", "prior"):
+        first, back = (Path(folder) / part for folder in (model, tmp_path / "back"))
+        for name in ("config.json", "model.safetensors"):
+            assert (first / name).read_bytes() == (back / name).read_bytes()
+
+
+def test_export_and_import_overwrite_nothing(
+    dar, capsys: pytest.CaptureFixture[str], model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    assert "exists already" in refused(dar, capsys, "export", "llama", model, "--out", tmp_path / "there")
+    arguments = ("import", "llama", model, "--tokenizer", model, "--out")
+    assert "exists already" in refused(dar, capsys, *arguments, tmp_path / "there")
+    assert "config.json does not exist" in refused(dar, capsys, *arguments, tmp_path / "new")

@@ -2,8 +2,10 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
-from dar.tokenizer import TokenizerConfig
+from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
+from dar.tokenizer.config import TOKENIZER_SIZES
 from tests import tiny
 
 
@@ -11,6 +13,14 @@ def test_defaults_are_the_published_sizes() -> None:
     config = TokenizerConfig()
     assert (config.image_size, config.num_tokens, config.num_groups, config.codebook_size) == (256, 256, 8, 16384)
     assert config.tokens_per_group == 32
+
+
+def test_the_published_size_has_the_published_number_of_parameters() -> None:
+    config = TokenizerConfig(**TOKENIZER_SIZES["v1"])
+    with torch.device("meta"):
+        tokenizer = SequentialDiffusionTokenizer(config)
+    assert sum(parameter.numel() for parameter in tokenizer.parameters()) == 299_503_808
+    assert config == TokenizerConfig()
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TokenizerConfig)])

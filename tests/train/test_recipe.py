@@ -25,6 +25,11 @@ def test_prior_sizes_are_chosen_by_name(size: str, width: int, depth: int) -> No
     assert (config.width, config.depth) == (width, depth)
 
 
+def test_the_tokenizer_too_can_be_chosen_by_name() -> None:
+    config = load_recipe("imagenet256", ["tokenizer.size=v1", "tokenizer.decoder_depth=8"]).tokenizer
+    assert (config.encoder_width, config.num_tokens, config.decoder_depth) == (768, 256, 8)
+
+
 def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
     recipe = load_recipe("debug", ["tokenizer_training.steps=77", "tokenizer_training.betas=[0.8, 0.9]"])
     save_recipe(recipe, tmp_path / "recipe.yaml")
@@ -49,6 +54,7 @@ def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
         ("tokenizer_training.steps=20", "do not fit into 20 steps"),
         ("tokenizer_training.continuous_steps=60", "must be fewer than the 60 steps"),
         ("prior.size=huge", "prior has no size 'huge'"),
+        ("tokenizer.size=v9", "tokenizer has no size 'v9': choose one of v1"),
         ("steps=3", "section.field=value"),
         ("tokenizer_training.steps", "section.field=value"),
         ("optimizer.name=sgd", "the recipe has no field 'optimizer'"),

@@ -1,10 +1,10 @@
-"""The command line: ``dar generate``, ``dar reconstruct``, ``dar train`` and ``dar info``."""
+"""The command line: ``dar`` and its commands."""
 
 import sys
 
 import typer
 
-from dar.cli import generate, info, reconstruct, train
+from dar.cli import convert, generate, info, llama, reconstruct, train
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -18,6 +18,9 @@ app.command("generate")(generate.generate)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("info")(info.info)
 app.add_typer(train.app, name="train")
+app.command("convert")(convert.convert)
+app.add_typer(llama.export_app, name="export")
+app.add_typer(llama.import_app, name="import")
 
 
 def main() -> None:

@@ -98,9 +98,10 @@ class PriorConfig:
 
     def _suggestion(self, wanted: str) -> str:
         names = {_plain(name): name for name in self.class_names}
-        near = [names[match] for match in difflib.get_close_matches(_plain(wanted), names, n=3, cutoff=0.5)]
+        containing = [plain for plain in names if _plain(wanted) and _plain(wanted) in plain.split()]
+        near = containing or difflib.get_close_matches(_plain(wanted), names, n=3, cutoff=0.5)
         if near:
-            return f"did you mean {' or '.join(near)}?"
+            return f"did you mean {' or '.join(names[plain] for plain in near[:3])}?"
         shown = ", ".join(self.class_names[:10])
         return f"the classes are {shown}{', ...' if self.num_classes > 10 else ''}"
 

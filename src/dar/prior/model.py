@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from dar.prior.config import PriorConfig
 from dar.storage import HubModel
@@ -15,13 +15,14 @@ class Prior(nn.Module, HubModel, library_name="dar", license="mit"):
         config: sizes, vocabulary and classes.
 
     Attributes:
-        llama: the transformers model.
+        llama: the transformers model; its own ``generate`` draws image tokens too.
     """
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config = config
         self.llama = LlamaForCausalLM(llama_config(config))
+        self.llama.generation_config = generation_config(config)
 
     @property
     def device(self) -> torch.device:
@@ -60,4 +61,17 @@ def llama_config(config: PriorConfig) -> LlamaConfig:
         bos_token_id=None,
         eos_token_id=None,
         tie_word_embeddings=False,
+        id2label=dict(enumerate(config.class_names)),
+    )
+
+
+def generation_config(config: PriorConfig) -> GenerationConfig:
+    """What transformers' own ``generate`` does unless told: draw N image tokens, from the plain distribution."""
+    return GenerationConfig(
+        max_new_tokens=config.num_tokens,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        suppress_tokens=list(range(config.codebook_size, config.vocab_size)),
     )

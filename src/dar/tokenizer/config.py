@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 
 from dar.nn import HEAD_WIDTH
 
@@ -71,3 +72,25 @@ class TokenizerConfig:
     def tokens_per_group(self) -> int:
         """q = N / K, the tokens that condition one denoising step."""
         return self.num_tokens // self.num_groups
+
+
+TOKENIZER_SIZES = MappingProxyType(
+    {
+        "v1": {
+            "image_size": 256,
+            "encoder_patch_size": 16,
+            "encoder_width": 768,
+            "encoder_depth": 8,
+            "num_tokens": 256,
+            "num_groups": 8,
+            "codebook_size": 16384,
+            "codebook_dim": 8,
+            "latent_decoder_depth": 8,
+            "decoder_patch_size": 8,
+            "decoder_width": 768,
+            "decoder_depth": 12,
+            "num_steps": 8,
+        }
+    }
+)
+"""Published size: 300 M parameters."""

@@ -14,7 +14,7 @@ import yaml
 from dar.errors import DARError
 from dar.prior.config import PRIOR_SIZES, PriorConfig
 from dar.storage import writing
-from dar.tokenizer.config import TokenizerConfig
+from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
 
 T = TypeVar("T")
 
@@ -150,7 +150,7 @@ class Recipe:
 
     Attributes:
         data: how images are read.
-        tokenizer: sizes of the tokenizer.
+        tokenizer: sizes of the tokenizer; in YAML, ``size`` may name one of ``TOKENIZER_SIZES``.
         tokenizer_training: its training.
         prior: sizes of the prior: fields of ``PriorConfig``, or ``size`` for one of ``PRIOR_SIZES``.
         prior_training: its training.
@@ -171,11 +171,7 @@ class Recipe:
         Raises:
             ValueError: for an unknown size or field.
         """
-        sizes = dict(self.prior)
-        size = sizes.pop("size", None)
-        if size is not None and size not in PRIOR_SIZES:
-            raise ValueError(f"prior has no size {size!r}: choose one of {', '.join(PRIOR_SIZES)}")
-        chosen = {**(PRIOR_SIZES[size] if size else {}), **sizes}
+        chosen = _sized(PRIOR_SIZES, "prior", self.prior)
         common = {"codebook_size": self.tokenizer.codebook_size, "num_tokens": self.tokenizer.num_tokens}
         return _build(PriorConfig, "prior", {**chosen, **common, "class_names": tuple(class_names)})
 
@@ -230,7 +226,9 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
         {
             **content,
             "data": _build(DataRecipe, "data", content.get("data") or {}),
-            "tokenizer": _build(TokenizerConfig, "tokenizer", content.get("tokenizer") or {}),
+            "tokenizer": _build(
+                TokenizerConfig, "tokenizer", _sized(TOKENIZER_SIZES, "tokenizer", content.get("tokenizer") or {})
+            ),
             "tokenizer_training": _build(
                 TokenizerTraining, "tokenizer_training", content.get("tokenizer_training") or {}
             ),
@@ -246,6 +244,15 @@ def _apply_override(content: Any, override: str) -> None:
     if not (equals and dot and isinstance(content.get(section, {}), dict)):
         raise ValueError(f"{override!r} is not of the form section.field=value, as in tokenizer_training.steps=100")
     content.setdefault(section, {})[name] = yaml.safe_load(value)
+
+
+def _sized(named: Mapping[str, Mapping[str, Any]], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a model, some of them chosen together by the name of a ``size``."""
+    chosen = dict(values)
+    size = chosen.pop("size", None)
+    if size is not None and size not in named:
+        raise ValueError(f"{section} has no size {size!r}: choose one of {', '.join(named)}")
+    return {**(named[size] if size is not None else {}), **chosen}
 
 
 def _build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:

@@ -1,0 +1,60 @@
+"""``dar export llama`` and ``dar import llama``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dar.errors import DARError
+
+export_app = typer.Typer(no_args_is_help=True)
+import_app = typer.Typer(no_args_is_help=True)
+
+
+@export_app.callback()
+def export() -> None:
+    """Write a prior for other programs."""
+
+
+@import_app.callback()
+def import_() -> None:
+    """Read a prior from other programs."""
+
+
+@export_app.command("llama")
+def export_llama(
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    model: Annotated[str | None, typer.Argument(help="Folder or Hub id; the bundled model unless told.")] = None,
+) -> None:
+    """Write the prior as a folder that transformers and serving engines load by themselves.
+
+    Example: dar export llama model/ --out llama/
+    """
+    from dar.convert.llama import export_llama
+    from dar.pipeline import load_prior
+
+    export_llama(load_prior(model), out)
+    typer.echo(f"wrote {out}")
+
+
+@import_app.command("llama")
+def import_llama(
+    folder: Annotated[Path, typer.Argument(help="Folder that transformers saved.")],
+    tokenizer: Annotated[str, typer.Option(help="Model, or tokenizer alone, whose tokens the Llama predicts.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+) -> None:
+    """Make a model of a tokenizer and a Llama that was trained elsewhere on its tokens.
+
+    Example: dar import llama llama/ --tokenizer model/ --out new-model/
+    """
+    from dar.convert.llama import import_llama
+    from dar.pipeline import DARPipeline, load_tokenizer
+    from dar.storage import writing
+
+    if out.exists():
+        raise DARError(f"{out} exists already: choose another output folder")
+    images = load_tokenizer(tokenizer)
+    pipeline = DARPipeline(images, import_llama(folder, images.config))
+    with writing(out) as aside:
+        pipeline.save_pretrained(aside)
+    typer.echo(f"wrote {out}")

@@ -1,0 +1,1 @@
+"""Other people's weights in, ours out: published checkpoints and stock Llama folders (docs/formats.md)."""
