@@ -17,6 +17,7 @@ from dar.data import (
     BrokenImage,
     EndlessOrder,
     ImageDataset,
+    Share,
     batches,
     evenly_spread,
     first_readable,
@@ -318,3 +319,17 @@ def test_parquet_files_named_after_splits_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "train-00000.parquet").unlink()
     with pytest.raises(DARError, match="none of train"):
         ImageDataset(tmp_path)
+
+
+@pytest.mark.parametrize(("processes", "pieces"), [(1, 1), (2, 1), (1, 3), (2, 3), (6, 2)])
+def test_shares_cover_each_batch_once_and_in_order(processes: int, pieces: int) -> None:
+    for batch in (0, 5):
+        shares = [Share(index, processes, pieces).positions(12, batch) for index in range(processes)]
+        assert all(len(share) == pieces for share in shares)
+        joined = [position for share in shares for piece in share for position in piece]
+        assert joined == list(range(12 * batch, 12 * batch + 12))
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(DARError, match="a batch of 12 cannot be shared by 5 processes in 2 pieces each"):
+        Share(0, 5, 2).positions(12, 0)

@@ -243,34 +243,68 @@ def first_readable(data: ImageDataset, index: int) -> tuple[Image.Image, int, li
     raise DARError(f"none of the {len(data)} images of {data.source} can be read; first: {broken[0]}")
 
 
-def batches(stream: AugmentedStream, batch_size: int, first: int, last: int, workers: int) -> Iterator[Batch]:
-    """Batches ``first`` to ``last`` (excluded) of a stream, in order.
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one process computes: consecutive positions, in consecutive pieces.
+
+    Attributes:
+        index: which process this is.
+        processes: how many share a batch.
+        pieces: how many forward and backward passes the process makes of its part (gradient accumulation).
+    """
+
+    index: int = 0
+    processes: int = 1
+    pieces: int = 1
+
+    def positions(self, batch_size: int, batch: int) -> list[range]:
+        """Positions in the stream of each piece of batch number ``batch``.
+
+        Raises:
+            DARError: if the batch cannot be divided evenly.
+        """
+        size, rest = divmod(batch_size, self.processes * self.pieces)
+        if rest:
+            raise DARError(
+                f"a batch of {batch_size} cannot be shared by {self.processes} processes in {self.pieces} pieces each: "
+                f"make batch_size a multiple of {self.processes * self.pieces}"
+            )
+        start = batch * batch_size + self.index * self.pieces * size
+        return [range(start + i * size, start + (i + 1) * size) for i in range(self.pieces)]
+
+
+def batches(
+    stream: AugmentedStream, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+) -> Iterator[Batch]:
+    """One process's pieces of the batches ``first`` to ``last`` (excluded) of a stream, in order.
 
     Args:
         stream: where images come from.
-        batch_size: images a batch.
+        batch_size: images a batch, over all processes.
         first: number of the first batch; batch i holds positions i * batch_size and on.
         last: number of the batch to stop before.
         workers: processes that decode ahead; 0 decodes in this one.
+        share: which part of each batch to give; the whole batch unless told.
     """
-    positions = _Positions(batch_size, first, last)
+    positions = _Positions(batch_size, first, last, share or Share())
     return iter(DataLoader(stream, batch_sampler=positions, collate_fn=_collate, num_workers=workers))
 
 
 @dataclass(frozen=True)
 class _Positions:
-    """The positions of each batch, in order."""
+    """The positions of each piece, in order."""
 
     batch_size: int
     first: int
     last: int
+    share: Share
 
     def __iter__(self) -> Iterator[list[int]]:
         for i in range(self.first, self.last):
-            yield list(range(i * self.batch_size, (i + 1) * self.batch_size))
+            yield from map(list, self.share.positions(self.batch_size, i))
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return (self.last - self.first) * self.share.pieces
 
 
 def _collate(examples: list[tuple[Image.Image, int, list[str]]]) -> Batch:
