@@ -1,6 +1,7 @@
 """Reading and writing weights and settings: safetensors and JSON, whole or not at all."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,10 +28,10 @@ CONFIG = constants.CONFIG_NAME
 def writing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; put it in place of ``path`` if the block succeeds, else remove it.
 
-    The block may create a file or a folder there.
+    The block may create a file or a folder there. Once it is in place, it is on the disk too: a crash loses nothing.
 
     Raises:
-        DARError: if the folder cannot be written to.
+        DARError: if the folder cannot be written to, or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +40,31 @@ def writing(path: Path) -> Iterator[Path]:
         raise DARError(f"cannot write to {path.parent} ({error.strerror}): choose another output folder") from error
     try:
         yield aside / path.name
+        sync(aside / path.name)
         (aside / path.name).replace(path)
+        flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DARError(f"cannot write {path} ({reason}): is the disk full, or the place read-only?") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder with all that it holds, on the disk itself."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            sync(inside)
+    flush(path)
+
+
+def flush(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:

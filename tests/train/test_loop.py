@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dar.data import Share
 from dar.errors import DARError
 from dar.storage import load_tensors
-from dar.train.loop import Task, fit, make_optimizer
+from dar.train.loop import Outcome, Task, fit, make_optimizer
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder
+from dar.train.team import Team
 
 RECIPE = TrainingRecipe(
     steps=20, batch_size=4, learning_rate=0.1, warmup_steps=3, decay_steps=5, precision="fp32", sample_steps=10
@@ -24,37 +26,45 @@ RECIPE = TrainingRecipe(
 class LineTask(Task):
     """y = 3x - 1, seen through noise; ``before_step`` may interfere."""
 
+    recomputed = ()
+
     def __init__(self) -> None:
         torch.manual_seed(0)
         self.model = nn.Linear(1, 1)
         self.extra = {"seen": torch.zeros(1, dtype=torch.int64)}
-        self.pictured: list[int] = []
 
     def before_step(self, step: int) -> float:
         return 1.0
 
-    def batches(self, first: int, last: int) -> Iterator[Tensor]:
+    def batches(self, first: int, last: int, share: Share) -> Iterator[Tensor]:
         for step in range(first, last):
-            yield torch.arange(4.0).view(4, 1) + step % 3
+            for positions in share.positions(RECIPE.batch_size, 0):
+                yield torch.tensor(positions, dtype=torch.float32)[:, None] + step % 3
 
-    def losses(self, model: nn.Module, batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        self.extra["seen"] += len(batch)
-        noise = torch.randn(batch.shape, generator=generator)
-        return {"square": self.before_step(step) * (model(batch) - (3 * batch - 1) - 0.1 * noise).square().mean()}
+    def shard_units(self, model: nn.Module) -> list[nn.Module]:
+        return []
+
+    def losses(
+        self, model: nn.Module, piece: Tensor, step: int, rows: range, draws: torch.Generator
+    ) -> dict[str, Tensor]:
+        self.extra["seen"] += len(piece)
+        noise = torch.randn(RECIPE.batch_size, 1, generator=draws)[rows.start : rows.stop]
+        error = (model(piece) - (3 * piece - 1) - 0.1 * noise).square()
+        return {"square": self.before_step(step) * error.sum() / RECIPE.batch_size}
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
     ) -> None:
         pass
 
-    def statistics(self) -> dict[str, float]:
+    def statistics(self, team: Team) -> dict[str, float]:
         return {"weight": self.model.weight.item()}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         picture.touch()
         return {"averaged_weight": averaged.weight.item()}
 
-    def export(self, averaged: nn.Module, folder: Path) -> None:
+    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         folder.mkdir(exist_ok=True)
 
 
@@ -74,7 +84,7 @@ def final_tensors(run: RunFolder) -> dict[str, Tensor]:
 
 def test_it_learns_and_leaves_all_it_promises(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    assert fit(LineTask(), dataclasses.replace(RECIPE, steps=200), run, resume=False)
+    assert fit(LineTask(), dataclasses.replace(RECIPE, steps=200), run, Team(), resume=False) is Outcome.FINISHED
     log = run.read_log()
     losses = [entry["loss"] for entry in log if "loss" in entry]
     assert losses[-1] < 0.1 * losses[0]
@@ -95,11 +105,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
             return 1.0
 
     whole, parts = new_run(tmp_path / "whole"), new_run(tmp_path / "parts")
-    assert fit(LineTask(), RECIPE, whole, resume=False)
-    assert not fit(Interrupted(), RECIPE, parts, resume=False)
+    assert fit(LineTask(), RECIPE, whole, Team(), resume=False) is Outcome.FINISHED
+    assert fit(Interrupted(), RECIPE, parts, Team(), resume=False) is Outcome.INTERRUPTED
     assert [folder.name for folder in parts.checkpoints()] == ["step-00000008"]
     assert not parts.model.exists()
-    assert fit(LineTask(), RECIPE, parts, resume=True)
+    assert fit(LineTask(), RECIPE, parts, Team(), resume=True) is Outcome.FINISHED
     expected, found = final_tensors(whole), final_tensors(parts)
     assert expected.keys() == found.keys()
     for name in expected:
@@ -115,7 +125,7 @@ def test_sigterm_saves_too(tmp_path: Path) -> None:
 
     before = signal.getsignal(signal.SIGTERM)
     run = new_run(tmp_path / "run")
-    assert not fit(Terminated(), RECIPE, run, resume=False)
+    assert fit(Terminated(), RECIPE, run, Team(), resume=False) is Outcome.PREEMPTED
     assert len(run.checkpoints()) == 1
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -128,7 +138,7 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> No
     run = new_run(tmp_path / "run")
     frequent = dataclasses.replace(RECIPE, checkpoint_minutes=1e-9)
     with pytest.raises(DARError, match=r"step 12 .*step-00000012"):
-        fit(Diverging(), frequent, run, resume=False)
+        fit(Diverging(), frequent, run, Team(), resume=False)
     assert all(tensor.isfinite().all() for tensor in final_tensors(run).values())
     assert len(run.checkpoints()) == 2  # older ones are removed
 
@@ -142,7 +152,7 @@ def test_an_infinite_gradient_never_reaches_the_weights(tmp_path: Path) -> None:
 
     run = new_run(tmp_path / "run")
     with pytest.raises(DARError, match="gradient of step 19"):
-        fit(Steep(), dataclasses.replace(RECIPE, checkpoint_minutes=1e-9), run, resume=False)
+        fit(Steep(), dataclasses.replace(RECIPE, checkpoint_minutes=1e-9), run, Team(), resume=False)
     assert all(tensor.isfinite().all() for tensor in final_tensors(run).values())
     assert not run.model.exists()
 
@@ -150,16 +160,19 @@ def test_an_infinite_gradient_never_reaches_the_weights(tmp_path: Path) -> None:
 def test_precision_may_change_within_a_process(tmp_path: Path) -> None:
     for precision in ("bf16", "fp32"):
         run = new_run(tmp_path / precision)
-        assert fit(LineTask(), dataclasses.replace(RECIPE, precision=precision), run, resume=False)
+        assert (
+            fit(LineTask(), dataclasses.replace(RECIPE, precision=precision), run, Team(), resume=False)
+            is Outcome.FINISHED
+        )
 
 
 def test_resuming_forgets_what_was_logged_after_the_checkpoint(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    fit(LineTask(), RECIPE, run, resume=False)
+    fit(LineTask(), RECIPE, run, Team(), resume=False)
     run.append_log({"step": 30, "loss": 1.0})
     with run.log.open("a") as file:
         file.write('{"step": 31, "lo')  # torn by a crash
-    fit(LineTask(), dataclasses.replace(RECIPE, steps=40), run, resume=True)
+    fit(LineTask(), dataclasses.replace(RECIPE, steps=40), run, Team(), resume=True)
     steps = [entry["step"] for entry in run.read_log() if "loss" in entry]
     assert steps == [10, 20, 30, 40]
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from dar import DARPipeline
-from dar.data import ImageDataset
+from dar.data import ImageDataset, Share
 from dar.errors import DARError
 from dar.storage import load_tensors
+from dar.train.loop import Outcome
 from dar.train.prior import PriorTask, add_dropout, cross_entropy, held_out_cross_entropy, train_prior
 from dar.train.tokens import TokenSet, cached_tokens, tokenize, weights_hash
 from tests import tiny
@@ -29,7 +30,8 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_leaves_a_pipeline_that_generates(photos: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    assert train_prior(RECIPE, photos, tokenizer_folder, tmp_path / "run", validation=photos)
+    outcome = train_prior(RECIPE, photos, tokenizer_folder, tmp_path / "run", validation=photos)
+    assert outcome is Outcome.FINISHED
     pipe = DARPipeline.from_pretrained(tmp_path / "run" / "model")
     assert pipe.prior.config.class_names == CLASSES
     assert pipe(["dark"]).images[0].size == (16, 16)
@@ -102,7 +104,7 @@ def test_labels_are_dropped_at_the_recipe_s_rate() -> None:
     training = dataclasses.replace(RECIPE.prior_training, batch_size=400, label_dropout=0.25)
     task = PriorTask(dataclasses.replace(RECIPE, prior_training=training), tiny.tokenizer(), CLASSES, tokens, None)
     task.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    task.losses(task.model, next(task.batches(0, 1)), 0, torch.Generator().manual_seed(0))
+    task.losses(task.model, next(task.batches(0, 1, Share())), 0, range(400), torch.Generator().manual_seed(0))
     assert set(seen[0].tolist()) == {0, task.prior.config.null_class}
     assert (seen[0] != 0).double().mean().item() == pytest.approx(0.25, abs=0.07)
 

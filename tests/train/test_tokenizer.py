@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dar.data import ImageDataset
+from dar.data import ImageDataset, Share
 from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.loop import make_optimizer
+from dar.train.loop import Outcome, make_optimizer
 from dar.train.recipe import load_recipe
 from dar.train.run_folder import RunFolder
+from dar.train.team import Team
 from dar.train.tokenizer import TokenizerTask, stratified_uniform, train_tokenizer
 from tests.train.photos import photo_folder, small_recipe
 
@@ -20,7 +21,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_leaves_a_model_that_encodes_and_decodes(photos: Path, tmp_path: Path) -> None:
-    assert train_tokenizer(small_recipe(), photos, tmp_path / "run")
+    assert train_tokenizer(small_recipe(), photos, tmp_path / "run") is Outcome.FINISHED
     run = RunFolder(tmp_path / "run")
     tokenizer = SequentialDiffusionTokenizer.from_pretrained(run.model)
     pixels = torch.zeros(2, 3, 16, 16)
@@ -43,12 +44,14 @@ def test_training_in_parts_equals_training_at_once(photos: Path, tmp_path: Path)
 
 def test_first_steps_are_continuous_then_the_codebook_is_fitted_to_features(photos: Path) -> None:
     task = TokenizerTask(small_recipe(), ImageDataset(photos), ImageDataset(photos))
-    batch = next(task.batches(0, 1))
+    batch = next(task.batches(0, 1, Share()))
     generator = torch.Generator().manual_seed(0)
-    assert set(task.losses(task.model, batch, 3, generator)) == {"flow"}
-    assert set(task.losses(task.model, batch, 4, generator)) == {"flow", "codebook", "commitment"}
+    continuous = task.losses(task.model, batch, 3, range(4), generator)
+    assert (continuous["codebook"], continuous["commitment"]) == (0, 0)
+    quantised = task.losses(task.model, batch, 4, range(4), generator)
+    assert all(quantised[name] > 0 for name in ("flow", "codebook", "commitment"))
     averaged = SequentialDiffusionTokenizer(task.tokenizer.config)
-    task.after_step(make_optimizer(task.model, task.settings), averaged, 3, generator)
+    task.after_step(make_optimizer(task.model, task.settings), averaged, 3, generator, Team())
     codebook = task.tokenizer.quantizer.codebook
     torch.testing.assert_close(codebook.norm(dim=-1), torch.ones(64))
     assert torch.equal(codebook, averaged.quantizer.codebook)
@@ -61,13 +64,14 @@ def test_unused_codes_are_reseeded_with_fresh_optimiser_state(photos: Path) -> N
     task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos))
     generator = torch.Generator().manual_seed(0)
     optimizer = make_optimizer(task.model, task.settings)
-    sum(task.losses(task.model, next(task.batches(0, 1)), 0, generator).values()).backward()
+    piece = next(task.batches(0, 1, Share()))
+    used = torch.bincount(task.tokenizer.encode(piece.pixels).flatten(), minlength=64) > 0
+    sum(task.losses(task.model, piece, 0, range(4), generator).values()).backward()
     optimizer.step()
-    used = task.extra["counts_since_reseed"] > 0
     codebook = task.tokenizer.quantizer.codebook
     before = codebook.detach().clone()
     averaged = SequentialDiffusionTokenizer(task.tokenizer.config)
-    task.after_step(optimizer, averaged, 0, generator)
+    task.after_step(optimizer, averaged, 0, generator, Team())
     assert 0 < used.sum() < 64
     assert torch.equal(codebook[used], before[used])
     assert not torch.equal(codebook[~used], before[~used])
@@ -79,7 +83,7 @@ def test_unused_codes_are_reseeded_with_fresh_optimiser_state(photos: Path) -> N
 def test_broken_image_is_named_once_and_training_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = photo_folder(tmp_path / "photos")
     (photos / "dark" / "torn.png").write_bytes(b"\x89PNG torn")
-    assert train_tokenizer(small_recipe(), photos, tmp_path / "run")
+    assert train_tokenizer(small_recipe(), photos, tmp_path / "run") is Outcome.FINISHED
     said = capsys.readouterr()
     assert (said.out + said.err).count("torn.png") == 1
 

@@ -1,20 +1,24 @@
 """``dar train tokenizer`` and ``dar train prior``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from dar.train.loop import Outcome
 
 app = typer.Typer(help="Train a tokenizer, then a prior on its tokens.", no_args_is_help=True)
 
 INTERRUPTED = 130
-"""Exit code of a training that was stopped before its end, so that a script does not go on without a model."""
+"""Exit code after Ctrl-C, so that a script does not go on without a model; SIGTERM, a scheduler's way, gives 0."""
 
 Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256, or a YAML file.")]
 Data = Annotated[str, typer.Option(help="Folder with a subfolder of images per class, Parquet file, or Hub id.")]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")]
+Tracker = Annotated[list[str] | None, typer.Option(help="tensorboard or wandb, beside log.jsonl; repeatable.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value, replacing the recipe's.")]
 
 
@@ -25,6 +29,7 @@ def tokenizer(
     out: Out,
     validation: Validation = None,
     resume: Resume = False,
+    tracker: Tracker = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a tokenizer; OUT/model then holds it.
@@ -38,7 +43,8 @@ def tokenizer(
     from dar.train.tokenizer import train_tokenizer
 
     settings = load_recipe(recipe, overrides or ())
-    _report(train_tokenizer(settings, data, out, validation=validation, resume=resume), out)
+    outcome = train_tokenizer(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
+    _report(outcome, out)
 
 
 @app.command("prior")
@@ -49,6 +55,7 @@ def prior(
     out: Out,
     validation: Validation = None,
     resume: Resume = False,
+    tracker: Tracker = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a prior on a tokenizer's tokens; OUT/model then holds both.
@@ -62,12 +69,16 @@ def prior(
     from dar.train.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
-    _report(train_prior(settings, data, tokenizer, out, validation=validation, resume=resume), out)
+    outcome = train_prior(settings, data, tokenizer, out, validation=validation, resume=resume, trackers=tracker or ())
+    _report(outcome, out)
 
 
-def _report(finished: bool, out: Path) -> None:
-    if finished:
+def _report(outcome: "Outcome", out: Path) -> None:
+    from dar.train.loop import Outcome
+
+    if outcome is Outcome.FINISHED:
         typer.echo(f"done: the model is in {out / 'model'}, the curves are in {out / 'curves.png'}")
-    else:
-        typer.echo(f"stopped with a checkpoint in {out}; the same command with --resume goes on")
+        return
+    typer.echo(f"{outcome.value}, with a checkpoint in {out}; the same command with --resume goes on")
+    if outcome is Outcome.INTERRUPTED:
         raise typer.Exit(INTERRUPTED)

@@ -10,7 +10,7 @@ class AveragedModel:
     """Exponential moving average of a model's parameters.
 
     Args:
-        model: followed by the average; copied as its start.
+        model: followed by the average; copied as its start. If it is to be sharded, so must be the copy.
         decay: weight of the past; the first steps average over fewer, as (1 + step) / (10 + step).
 
     Attributes:
@@ -20,12 +20,12 @@ class AveragedModel:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._followed = list(model.parameters())
-        self._averages: list[Tensor] = list(self.model.parameters())
+        self._followed = model
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Follow the model after optimiser step ``step`` (0, 1, ...)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        now: list[Tensor] = [parameter.detach() for parameter in self._followed]
-        torch._foreach_lerp_(self._averages, now, 1 - decay)
+        averages: list[Tensor] = list(self.model.parameters())
+        now: list[Tensor] = [parameter.detach() for parameter in self._followed.parameters()]
+        torch._foreach_lerp_(averages, now, 1 - decay)

@@ -1,26 +1,40 @@
-"""The training loop, the same for both models."""
+"""The training loop, the same for both models, for one process and for many."""
 
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dar.data import Share
 from dar.errors import DARError
+from dar.train.checkpoint import damage, read_part, read_state, tensor_names, write_checkpoint
 from dar.train.ema import AveragedModel
+from dar.train.log import Trackers, TrainingLog
 from dar.train.plots import plot_log
 from dar.train.recipe import TrainingRecipe
-from dar.train.run_folder import Checkpoint, RunFolder
+from dar.train.run_folder import RunFolder
+from dar.train.team import Team, recompute_activations, whole
 
 LOG_STEPS = 10
+
+
+class Outcome(Enum):
+    """How a training ended."""
+
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    """By Ctrl-C; there is a checkpoint."""
+    PREEMPTED = "pre-empted"
+    """By SIGTERM; there is a checkpoint."""
 
 
 class Task(Protocol):
@@ -28,35 +42,56 @@ class Task(Protocol):
 
     Attributes:
         model: the model in training.
-        extra: tensors to keep in checkpoints; changed in place.
+        extra: tensors to keep in checkpoints, the same in every process; changed in place.
+        recomputed: kinds of modules whose activations can be computed again.
     """
 
     model: nn.Module
     extra: Mapping[str, Tensor]
+    recomputed: tuple[type[nn.Module], ...]
 
-    def batches(self, first: int, last: int) -> Iterator[Any]:
-        """Batches of steps ``first`` to ``last`` (excluded), on the CPU."""
+    def batches(self, first: int, last: int, share: Share) -> Iterator[Any]:
+        """The share's pieces of steps ``first`` to ``last`` (excluded), in order."""
 
-    def losses(self, model: nn.Module, batch: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weighted terms of the loss, to be summed; randomness comes from ``generator`` alone."""
+    def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Modules of a model like ``model`` to be sharded, the whole last; none if it is not to be."""
+
+    def losses(self, model: nn.Module, piece: Any, step: int, rows: range, draws: torch.Generator) -> dict[str, Tensor]:
+        """Weighted terms of the loss: parts that add up to the whole batch's, over all pieces and processes.
+
+        Args:
+            model: the model in training, perhaps compiled or replicated.
+            piece: of the batch.
+            step: which step.
+            rows: where in the whole batch the piece lies.
+            draws: the same for all pieces of a step; what is drawn from it is drawn for the whole batch.
+        """
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
     ) -> None:
-        """Whatever must happen after an optimiser step."""
+        """Whatever must happen after an optimiser step, in every process alike."""
 
-    def statistics(self) -> dict[str, float]:
+    def statistics(self, team: Team) -> dict[str, float]:
         """Further figures for the log, since the last call."""
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Write a picture that shows how the averaged model does; return figures for the log."""
 
-    def export(self, averaged: nn.Module, folder: Path) -> None:
-        """Write the averaged model for ``from_pretrained``."""
+    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+        """Write the averaged model for ``from_pretrained``; gathering what is sharded, all processes call this."""
 
 
-def fit(task: Task, recipe: TrainingRecipe, run: RunFolder, *, resume: bool) -> bool:
-    """Train from the start or from the newest checkpoint.
+def fit(
+    task: Task,
+    recipe: TrainingRecipe,
+    run: RunFolder,
+    team: Team,
+    *,
+    resume: bool,
+    trackers: Sequence[str] = (),
+) -> Outcome:
+    """Train from the start or from the newest whole checkpoint.
 
     Ctrl-C or SIGTERM finishes the step, saves a checkpoint and returns. Checkpoints are also written by time.
 
@@ -64,64 +99,180 @@ def fit(task: Task, recipe: TrainingRecipe, run: RunFolder, *, resume: bool) -> 
         task: the model and all that is particular to it.
         recipe: steps, rates and so on.
         run: where everything goes.
+        team: the processes that train together; each calls this.
         resume: whether to go on from the newest checkpoint in ``run``.
+        trackers: where the log also goes; see ``dar.train.log.Trackers``.
 
     Returns:
-        Whether all steps are done; the model has then been exported.
+        How it ended. When all steps are done, the model has been exported.
 
     Raises:
-        DARError: if the loss is no longer a finite number; the last good checkpoint stays.
+        DARError: if the gradient is no longer finite, or something cannot be written; the last good checkpoint stays.
     """
-    accelerator = Accelerator()
-    autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=use_bf16(recipe.precision))
-    task.model.to(accelerator.device).train()
-    optimizer = make_optimizer(task.model, recipe)
-    averaged = AveragedModel(task.model, recipe.ema_decay)
-    checkpoint = Checkpoint(task.model, averaged, optimizer, task.extra)
-    step, seconds_before = checkpoint.load(run.checkpoints()[-1]) if resume and run.checkpoints() else (0, 0.0)
-    run.rewind_log(step)
-    model = accelerator.prepare(torch.compile(task.model) if recipe.compile else task.model)
+    return _Training(task, recipe, run, team, trackers).run(resume=resume)
 
-    started = saved = time.monotonic()
-    log = _Log(run, recipe.batch_size)
-    with _stop_requested() as stop, _progress(recipe, step) as bar:
-        for batch in task.batches(step, recipe.steps):
-            generator = step_generator(recipe.seed, step, accelerator.device)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(step)
-            with autocast:
-                losses = task.losses(model, batch, step, generator)
-            total = torch.stack(list(losses.values())).sum()
-            accelerator.backward(total)
-            gradient_norm = accelerator.clip_grad_norm_(task.model.parameters(), recipe.gradient_clip)
-            if not torch.isfinite(total.detach() + gradient_norm):
-                raise DARError(_diverged(step, run))
-            optimizer.step()
-            optimizer.zero_grad()
-            averaged.update(step)
-            task.after_step(optimizer, averaged.model, step, generator)
-            step += 1
 
-            log.add(losses, gradient_norm)
-            bar.update()
-            if step % LOG_STEPS == 0 or step == recipe.steps:
-                seconds = seconds_before + time.monotonic() - started
-                entry = log.write(step, seconds, recipe.learning_rate_at(step - 1), task.statistics())
-                bar.set_postfix_str(f"loss {entry['loss']:.4f}, {entry['images_per_second']:.0f} images/s")
-            if step % recipe.sample_steps == 0 or step == recipe.steps:
-                run.append_log({"step": step, **task.evaluate(averaged.model, run.picture(step))})
-            due = time.monotonic() - saved > 60 * recipe.checkpoint_minutes
-            stopping = stop()
-            if due or stopping or step == recipe.steps:
-                checkpoint.save(run, step, seconds_before + time.monotonic() - started)
-                plot_log(run.read_log(), run.curves)
-                saved = time.monotonic()
-            if stopping:
-                break
-    if step < recipe.steps:
-        return False
-    task.export(averaged.model, run.model)
-    return True
+class _Training:
+    """A training in progress."""
+
+    def __init__(
+        self, task: Task, recipe: TrainingRecipe, run: RunFolder, team: Team, trackers: Sequence[str] = ()
+    ) -> None:
+        self.task, self.recipe, self.folder, self.team = task, recipe, run, team
+        bf16 = use_bf16(recipe.precision)
+        self.autocast: Callable[[], AbstractContextManager[Any]] = lambda: torch.autocast(
+            team.device.type, torch.bfloat16, enabled=bf16
+        )
+        task.model.to(team.device).train()
+        self.averaged = AveragedModel(task.model, recipe.ema_decay)
+        sharded = list(task.shard_units(task.model))
+        if sharded:
+            team.shard(sharded, bf16=bf16)
+            team.shard(task.shard_units(self.averaged.model), bf16=False)
+        self.optimizer = make_optimizer(task.model, recipe)
+        if recipe.recompute_activations:
+            recompute_activations(task.model, task.recomputed)
+        compiled: Any = torch.compile(task.model) if recipe.compile else task.model
+        self.model: nn.Module = compiled if sharded else team.replicate(compiled)
+        self.evaluates = team.is_main or (bool(sharded) and team.size > 1)
+        self.trackers = Trackers(trackers if team.is_main else (), run.path)
+        self.log = TrainingLog(run, recipe.batch_size, team, self.trackers)
+        self.step, self.seconds_before = 0, 0.0
+        self.started = self.saved = time.monotonic()
+
+    def run(self, *, resume: bool) -> Outcome:
+        if resume:
+            self._resume()
+        if self.team.is_main:
+            self.folder.rewind_log(self.step)
+        first, share = self.step, self.team.share(self.recipe.gradient_accumulation)
+        pieces = self.task.batches(first, self.recipe.steps, share)
+        with _stop_requested() as stop, _progress(self.recipe, first, shown=self.team.is_main) as bar:
+            while self.step < self.recipe.steps:
+                self._take_step(pieces, share)
+                self._report(bar)
+                interrupted, preempted, due = self.team.any(stop.interrupted, stop.preempted, self._is_due())
+                if interrupted or preempted or due or self.step == self.recipe.steps:
+                    self._save()
+                if (interrupted or preempted) and self.step < self.recipe.steps:
+                    self.trackers.finish()
+                    return Outcome.INTERRUPTED if interrupted else Outcome.PREEMPTED
+        self.task.export(self.averaged.model, self.folder.model, self.team)
+        self.trackers.finish()
+        self.team.wait()
+        return Outcome.FINISHED
+
+    def _take_step(self, pieces: Iterator[Any], share: Share) -> None:
+        """Gradients of all pieces, one optimiser step, and what follows it."""
+        step, recipe, parameters = self.step, self.recipe, list(self.task.model.parameters())
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(step)
+        sums: dict[str, Tensor] = {}
+        places = share.positions(recipe.batch_size, 0)
+        for i, rows in enumerate(places):
+            draws = step_generator(recipe.seed, step, self.team.device)
+            torch.manual_seed(_number(recipe.seed, f"dropout {step} {rows.start}"))
+            last = i == len(places) - 1
+            with self.team.piece_of_many(self.model, last=last):
+                with self.autocast():
+                    losses = self.task.losses(self.model, next(pieces), step, rows, draws)
+                # Gradients are averaged over the processes, while the parts of the loss add up.
+                (self.team.size * torch.stack(list(losses.values())).sum()).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+        norm = whole(nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip))
+        if not torch.isfinite(norm):
+            raise DARError(_diverged(step, self.folder))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.averaged.update(step)
+        draws = step_generator(recipe.seed, step, self.team.device, "after")
+        self.task.after_step(self.optimizer, self.averaged.model, step, draws, self.team)
+        self.log.add(sums, norm)
+        self.step += 1
+
+    def _report(self, bar: "tqdm[Any]") -> None:
+        step, last = self.step, self.step == self.recipe.steps
+        bar.update()
+        if step % LOG_STEPS == 0 or last:
+            rate = self.recipe.learning_rate_at(step - 1)
+            entry = self.log.write(step, self._seconds(), rate, self.task.statistics(self.team))
+            bar.set_postfix_str(f"loss {entry['loss']:.4f}, {entry['images_per_second']:.0f} images/s")
+        if step % self.recipe.sample_steps == 0 or last:
+            if self.evaluates:
+                self.log.note({"step": step, **self.task.evaluate(self.averaged.model, self.folder.picture(step))})
+            self.team.wait()
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.started
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.saved > 60 * self.recipe.checkpoint_minutes
+
+    def _save(self) -> None:
+        path = self.folder.checkpoint(self.step)
+        state = {"step": self.step, "seconds": self._seconds(), "log": self.log.state()}
+        write_checkpoint(path, self._parts(), state, self.team)
+        self.saved = time.monotonic()
+        if self.team.is_main:
+            self.folder.retire_checkpoints(self.recipe.keep_checkpoints, self.recipe.keep_every_steps)
+            plot_log(self.folder.read_log(), self.folder.curves)
+
+    def _resume(self) -> None:
+        path = self.team.told_by_main(newest_whole(self.folder) if self.team.is_main else None)
+        if path is None:
+            return
+        names = tensor_names(path, "optimizer")
+        for part, tensors in (self._parts() | {"optimizer": self._blank_moments(names)}).items():
+            read_part(path, part, tensors)
+        state = read_state(path)
+        self.step, self.seconds_before = state["step"], state["seconds"]
+        self.log.restore(state["log"])
+
+    def _parts(self) -> dict[str, Mapping[str, Tensor]]:
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.task.model.named_parameters()}
+        moments = {
+            f"{names[parameter]}/{key}": value
+            for parameter, values in self.optimizer.state.items()
+            for key, value in values.items()
+        }
+        return {
+            "model": self.task.model.state_dict(),
+            "ema": self.averaged.model.state_dict(),
+            "optimizer": moments,
+            "task": self.task.extra,
+        }
+
+    def _blank_moments(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Room for what the optimiser remembers of each parameter."""
+        parameters = dict(self.task.model.named_parameters())
+        found: dict[str, Tensor] = {}
+        for path in names:
+            name, key = path.rsplit("/", 1)
+            if name not in parameters:
+                raise DARError(f"the checkpoint has moments of {name}, which this training has not")
+            parameter = parameters[name].detach()
+            blank = torch.zeros((), device=self.team.device) if key == "step" else torch.zeros_like(parameter)
+            self.optimizer.state[parameters[name]][key] = found[path] = blank
+        return found
+
+
+def newest_whole(run: RunFolder) -> Path | None:
+    """The newest checkpoint that is as it was written; what is damaged is named and put aside.
+
+    Raises:
+        DARError: if there are checkpoints, but all are damaged.
+    """
+    found = run.checkpoints()
+    for path in reversed(found):
+        problem = damage(path)
+        if not problem:
+            return path
+        aside = path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
+        tqdm.write(f"{path} is damaged ({problem}): it is now {aside.name}, and the one before is used")
+    if found:
+        raise DARError(f"all checkpoints in {run.path} are damaged: start again in another folder")
+    return None
 
 
 def use_bf16(precision: str) -> bool:
@@ -141,47 +292,30 @@ def make_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Adam
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
 
 
-def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The randomness of one training step; dropout's global generators are seeded alike."""
-    number = random.Random(f"{seed}/step {step}").getrandbits(63)
-    torch.manual_seed(number)
-    return torch.Generator(device).manual_seed(number)
+def step_generator(seed: int, step: int, device: torch.device, purpose: str = "losses") -> torch.Generator:
+    """The randomness of one training step, the same in every process."""
+    return torch.Generator(device).manual_seed(_number(seed, f"step {step} {purpose}"))
 
 
-class _Log:
-    """Averages over the steps between two lines of the log."""
+def row_noise(seed: int, step: int, rows: range, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Standard normal noise for some rows of a step's batch: each row has its own, whoever computes it.
 
-    def __init__(self, run: RunFolder, batch_size: int) -> None:
-        self.run, self.batch_size = run, batch_size
-        self._start()
-
-    def _start(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.count, self.since = 0, time.monotonic()
-
-    def add(self, losses: dict[str, Tensor], gradient_norm: Any) -> None:
-        terms = {f"loss_{name}": value.item() for name, value in losses.items()}
-        for name, value in {**terms, "loss": sum(terms.values()), "gradient_norm": float(gradient_norm)}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-
-    def write(self, step: int, seconds: float, learning_rate: float, statistics: dict[str, float]) -> dict[str, Any]:
-        entry = {
-            "step": step,
-            "images": step * self.batch_size,
-            "seconds": round(seconds, 1),
-            "learning_rate": learning_rate,
-            **{name: total / self.count for name, total in self.sums.items()},
-            "images_per_second": self.count * self.batch_size / (time.monotonic() - self.since),
-            **statistics,
-        }
-        self.run.append_log(entry)
-        self._start()
-        return entry
+    Returns:
+        len(rows) x shape.
+    """
+    noise = torch.empty(len(rows), *shape, device=device)
+    generator = torch.Generator(device)
+    for row, one in zip(rows, noise, strict=True):
+        one.normal_(generator=generator.manual_seed(_number(seed, f"noise {step} {row}")))
+    return noise
 
 
-def _progress(recipe: TrainingRecipe, step: int) -> "tqdm[Any]":
-    return tqdm(total=recipe.steps, initial=step, unit="step", dynamic_ncols=True)
+def _number(seed: int, purpose: str) -> int:
+    return random.Random(f"{seed}/{purpose}").getrandbits(63)
+
+
+def _progress(recipe: TrainingRecipe, step: int, *, shown: bool) -> "tqdm[Any]":
+    return tqdm(total=recipe.steps, initial=step, unit="step", dynamic_ncols=True, disable=not shown)
 
 
 def _diverged(step: int, run: RunFolder) -> str:
@@ -191,20 +325,30 @@ def _diverged(step: int, run: RunFolder) -> str:
     return f"the loss or gradient of step {step} is not a finite number and training stopped; {where}: {remedy}"
 
 
+class _Stop:
+    """Whether Ctrl-C or SIGTERM came."""
+
+    interrupted = False
+    preempted = False
+
+
 @contextmanager
-def _stop_requested() -> Iterator[Any]:
-    """A function that tells whether Ctrl-C or SIGTERM came; a second one interrupts at once."""
-    came: list[int] = []
+def _stop_requested() -> Iterator[_Stop]:
+    """Note Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C interrupts at once."""
+    stop = _Stop()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if came:
+        if number == signal.SIGINT and stop.interrupted:
             raise KeyboardInterrupt
-        came.append(number)
         tqdm.write("stopping after this step, with a checkpoint")
+        if number == signal.SIGINT:
+            stop.interrupted = True
+        else:
+            stop.preempted = True
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(came)
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,26 +1,27 @@
 """Training of the prior on a frozen tokenizer's tokens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from dar.data import EndlessOrder, ImageDataset
+from dar.data import EndlessOrder, ImageDataset, Share
 from dar.errors import DARError
 from dar.images import display_scale, grid, save_image
 from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
 from dar.prior import Prior
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.loop import Task, fit
+from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
+from dar.train.team import Team, whole
 from dar.train.tokens import TokenSet, cached_tokens
 
 SHOWN_CLASSES = 10
@@ -55,29 +56,37 @@ class PriorTask(Task):
         torch.manual_seed(self.settings.seed)
         self.prior = Prior(recipe.prior_config(class_names))
         self.model: nn.Module = self.prior
+        self.recomputed = (LlamaDecoderLayer,)
         self.extra = {}
         self.order = EndlessOrder(len(training), self.settings.seed)
 
-    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Labels (B) and tokens (B x N) of steps ``first`` to ``last`` (excluded)."""
-        size = self.settings.batch_size
+    def batches(self, first: int, last: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
+        """Labels (B) and tokens (B x N) of each piece of steps ``first`` to ``last`` (excluded)."""
         for step in range(first, last):
-            rows = torch.tensor([self.order[position] for position in range(step * size, (step + 1) * size)])
-            yield self.training.labels[rows].long(), self.training.tokens[rows].long()
+            for positions in share.positions(self.settings.batch_size, step):
+                rows = torch.tensor([self.order[position] for position in positions])
+                yield self.training.labels[rows].long(), self.training.tokens[rows].long()
 
-    def losses(self, model: nn.Module, batch: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Cross-entropy of one step, in nats a token."""
-        labels, tokens = (tensor.to(generator.device) for tensor in batch)
-        dropped = torch.rand(len(labels), generator=generator, device=generator.device) < self.settings.label_dropout
+    def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Each layer, then the whole Llama, if the recipe wants it sharded."""
+        assert isinstance(model, Prior)
+        return [*model.llama.model.layers, model.llama] if self.settings.sharded else []
+
+    def losses(self, model: nn.Module, piece: Any, step: int, rows: range, draws: torch.Generator) -> dict[str, Tensor]:
+        """One piece's part of the cross-entropy, in nats a token."""
+        labels, tokens = (tensor.to(draws.device) for tensor in piece)
+        chances = torch.rand(self.settings.batch_size, generator=draws, device=draws.device)
+        dropped = chances[rows.start : rows.stop] < self.settings.label_dropout
         labels = torch.where(dropped, self.prior.config.null_class, labels)
-        return {"cross_entropy": cross_entropy(model(labels, tokens), tokens)}
+        part = len(rows) / self.settings.batch_size
+        return {"cross_entropy": part * cross_entropy(model(labels, tokens), tokens)}
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
     ) -> None:
         """Nothing more is needed."""
 
-    def statistics(self) -> dict[str, float]:
+    def statistics(self, team: Team) -> dict[str, float]:
         """Nothing beyond the loss."""
         return {}
 
@@ -94,11 +103,14 @@ class PriorTask(Task):
             return {}
         return {"validation_cross_entropy": held_out_cross_entropy(averaged, self.validation)}
 
-    def export(self, averaged: nn.Module, folder: Path) -> None:
-        """Write tokenizer and averaged prior, for ``DARPipeline.from_pretrained``."""
-        assert isinstance(averaged, Prior)
-        DARPipeline(self.tokenizer, averaged).save_pretrained(folder)
-        save_recipe(self.recipe, folder / RECIPE)
+    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+        """Write tokenizer and averaged prior, for ``DARPipeline.from_pretrained``; shards are put together."""
+        weights = {name: whole(tensor).cpu() for name, tensor in averaged.state_dict().items()}
+        if team.is_main:
+            prior = Prior(self.prior.config)
+            prior.load_state_dict(weights)
+            DARPipeline(self.tokenizer, prior).save_pretrained(folder)
+            save_recipe(self.recipe, folder / RECIPE)
 
 
 def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
@@ -158,8 +170,11 @@ def train_prior(
     *,
     validation: str | Path | None = None,
     resume: bool = False,
-) -> bool:
+    trackers: Sequence[str] = (),
+) -> Outcome:
     """Train a prior; ``out/model`` then holds it together with its tokenizer.
+
+    Under a launcher, every process calls this.
 
     Args:
         recipe: sizes and settings.
@@ -168,15 +183,17 @@ def train_prior(
         out: the run's folder; new or empty, unless resumed.
         validation: labelled images to measure the held-out cross-entropy on.
         resume: whether to go on with the run in ``out``.
+        trackers: where the log also goes.
 
     Returns:
-        Whether training is complete; False if it was interrupted.
+        Whether training is complete, or how it was stopped.
 
     Raises:
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
-    run = RunFolder(Path(out))
-    frozen = load_tokenizer(tokenizer, device=Accelerator().device).requires_grad_(False)
+    team, run = Team(), RunFolder(Path(out))
+    team.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
+    frozen = load_tokenizer(tokenizer, device=team.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
     images = ImageDataset(data)
     if not images.class_names:
@@ -184,13 +201,17 @@ def train_prior(
     others = None if validation is None else ImageDataset(validation, "validation")
     if others is not None and others.class_names != images.class_names:
         raise DARError(f"{validation} has other classes than {data}: validate on images of the same classes")
-    begin(run, recipe, resume=resume)
-    training = cached_tokens(frozen, images, run.path / "tokens.safetensors", flips=recipe.data.flip)
-    held_out = None
-    if others is not None:
-        held_out = cached_tokens(frozen, others, run.path / "validation-tokens.safetensors", flips=False)
-    tqdm.write(f"training on {len(training)} token sequences")
+    begin(run, recipe, team, images.fingerprint, resume=resume)
+    for is_turn in (team.is_main, not team.is_main):  # the main process computes tokens, then the others read them
+        if is_turn:
+            training = cached_tokens(frozen, images, run.path / "tokens.safetensors", flips=recipe.data.flip)
+            held_out = None
+            if others is not None:
+                held_out = cached_tokens(frozen, others, run.path / "validation-tokens.safetensors", flips=False)
+        team.wait()
+    if team.is_main:
+        tqdm.write(f"training on {len(training)} token sequences")
     task = PriorTask(recipe, frozen, images.class_names, training, held_out)
     if recipe.prior_training.dropout:
         add_dropout(task.prior, recipe.prior_training.dropout)
-    return fit(task, recipe.prior_training, run, resume=resume)
+    return fit(task, recipe.prior_training, run, team, resume=resume, trackers=trackers)

@@ -57,7 +57,11 @@ class TrainingRecipe:
         precision: "bf16" (autocast), "fp32", or "auto": bf16 where the hardware has it.
         compile: whether to compile the model with torch.compile, which takes a minute and then saves time.
         seed: of initial weights, data order, augmentation, and every draw of training.
+        gradient_accumulation: passes that each process makes of its part of a batch, to fit it into memory.
+        recompute_activations: whether to trade a third more computing for the memory of activations.
         checkpoint_minutes: time between checkpoints.
+        keep_checkpoints: how many of the newest to keep.
+        keep_every_steps: of which steps to keep checkpoints for good; 0 for none.
         sample_steps: steps between sample pictures.
     """
 
@@ -74,12 +78,18 @@ class TrainingRecipe:
     precision: str = "auto"
     compile: bool = False
     seed: int = 0
+    gradient_accumulation: int = 1
+    recompute_activations: bool = False
     checkpoint_minutes: float = 5.0
+    keep_checkpoints: int = 2
+    keep_every_steps: int = 0
     sample_steps: int = 1000
 
     def __post_init__(self) -> None:
-        _require_at_least(self, 1, "steps", "batch_size", "sample_steps")
-        _require_at_least(self, 0, "warmup_steps", "decay_steps", "weight_decay", "final_learning_rate")
+        _require_at_least(self, 1, "steps", "batch_size", "sample_steps", "gradient_accumulation", "keep_checkpoints")
+        _require_at_least(
+            self, 0, "keep_every_steps", "warmup_steps", "decay_steps", "weight_decay", "final_learning_rate"
+        )
         if self.warmup_steps + self.decay_steps > self.steps:
             raise ValueError(
                 f"warmup_steps {self.warmup_steps} and decay_steps {self.decay_steps} do not fit into "
@@ -132,10 +142,12 @@ class PriorTraining(TrainingRecipe):
     Attributes:
         label_dropout: share of labels replaced by the null class, for guidance.
         dropout: on token embeddings and on the outputs of attention and MLP.
+        sharded: whether to spread the model over the processes (FSDP2) instead of giving each a copy.
     """
 
     label_dropout: float = 0.1
     dropout: float = 0.0
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

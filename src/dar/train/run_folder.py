@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from tqdm import tqdm
 
 from dar.errors import DARError
-from dar.storage import load_tensors, load_weights, read_json, save_tensors, write_json, writing
-from dar.train.ema import AveragedModel
+from dar.storage import writing
+from dar.train.launch import launch_record
 from dar.train.recipe import Recipe, load_recipe, save_recipe
-
-KEPT_CHECKPOINTS = 2
+from dar.train.team import Team
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,11 @@ class RunFolder:
     def log(self) -> Path:
         """One JSON object a line."""
         return self.path / "log.jsonl"
+
+    @property
+    def launches(self) -> Path:
+        """One JSON object for each time that the training was started."""
+        return self.path / "launches.jsonl"
 
     @property
     def curves(self) -> Path:
@@ -68,18 +71,11 @@ class RunFolder:
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log."""
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_line(self.log, entry)
 
     def read_log(self) -> list[dict[str, Any]]:
         """All whole lines of the log."""
-        entries = []
-        for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
-            try:
-                entries.append(json.loads(line))
-            except ValueError:  # torn by a crash in mid-write
-                continue
-        return entries
+        return read_lines(self.log)
 
     def rewind_log(self, step: int) -> None:
         """Forget what was logged after ``step``, which a resumed run is going to log again."""
@@ -87,28 +83,88 @@ class RunFolder:
         with writing(self.log) as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
 
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint after ``step`` steps is."""
+        return self.path / "checkpoints" / f"step-{step:08d}"
+
     def checkpoints(self) -> list[Path]:
-        """Complete checkpoints, oldest first."""
+        """Named checkpoints, oldest first; a crash may have damaged them since they were written."""
         return sorted((self.path / "checkpoints").glob("step-*"))
 
+    def retire_checkpoints(self, newest: int, every: int) -> None:
+        """Remove checkpoints, but for the newest few and those of every so many steps (0: none of these)."""
+        for path in self.checkpoints()[:-newest]:
+            if not every or int(path.name.removeprefix("step-")) % every:
+                shutil.rmtree(path)
 
-def begin(run: RunFolder, recipe: Recipe, *, resume: bool) -> None:
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add a JSON object to a file of lines.
+
+    Raises:
+        DARError: if it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise DARError(f"cannot write {path} ({error.strerror}): is the disk full, or the place read-only?") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a file of JSON objects; one that a crash has torn is left out."""
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def begin(run: RunFolder, recipe: Recipe, team: Team, data: str, *, resume: bool) -> None:
     """Make a new run's folder, or check that an old one can go on; either way it then holds the recipe.
 
     Rates, steps and weights of losses may change when a run is resumed; sizes, seed and batch may not.
+    Each start adds a line to ``launches.jsonl``: what was run, where, by which version.
+
+    Args:
+        run: the folder.
+        recipe: of this start.
+        team: the processes; the main one writes, and all stop if it cannot.
+        data: fingerprint of the training data.
+        resume: whether the run is an old one.
 
     Raises:
         DARError: if a new run's folder is not empty, or the old run's is none or was begun with other sizes.
     """
+    problem = ""
+    if team.is_main:
+        try:
+            _begin(run, recipe, data, team.size, resume=resume)
+        except DARError as error:
+            problem = str(error)
+    if problem := team.told_by_main(problem):
+        raise DARError(problem)
+
+
+def _begin(run: RunFolder, recipe: Recipe, data: str, processes: int, *, resume: bool) -> None:
     if resume:
         if not run.recipe.is_file():
             raise DARError(f"{run.path} holds no run to resume: check the folder, or leave --resume out")
         changed = _fixed_changes(load_recipe(run.recipe), recipe)
         if changed:
             raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
+        if any(launch["data"] != data for launch in read_lines(run.launches)):
+            tqdm.write(
+                "the data is not quite what the run began with (other files, times or place): results may differ"
+            )
+        for left in (run.path / "checkpoints").glob(".*"):  # a crash in the middle of a checkpoint
+            shutil.rmtree(left)
     else:
         run.create()
     save_recipe(recipe, run.recipe)
+    append_line(run.launches, launch_record(data, processes))
 
 
 def _fixed_changes(old: Recipe, new: Recipe) -> list[str]:
@@ -122,64 +178,3 @@ def _fixed_changes(old: Recipe, new: Recipe) -> list[str]:
         if before[section][key] != after[section][key]:
             changed.append(name)
     return changed + (["prior"] if old.prior_config(("any",)) != new.prior_config(("any",)) else [])
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """All that a training needs in order to go on as if it had never stopped.
-
-    Randomness and data order are functions of the step, so the step stands for them.
-
-    Attributes:
-        model: the model in training.
-        averaged: its running average.
-        optimizer: AdamW.
-        extra: tensors that the task keeps from step to step; filled in place on loading.
-    """
-
-    model: nn.Module
-    averaged: AveragedModel
-    optimizer: torch.optim.Optimizer
-    extra: Mapping[str, Tensor]
-
-    def save(self, run: RunFolder, step: int, seconds: float) -> Path:
-        """Write a checkpoint after ``step`` steps and remove all but the newest few; returns its folder."""
-        folder = run.path / "checkpoints" / f"step-{step:08d}"
-        if not folder.exists():
-            with writing(folder) as aside:
-                save_tensors(aside / "model.safetensors", self.model.state_dict())
-                save_tensors(aside / "ema.safetensors", self.averaged.model.state_dict())
-                save_tensors(aside / "optimizer.safetensors", self._optimizer_tensors())
-                save_tensors(aside / "task.safetensors", self.extra)
-                write_json(aside / "state.json", {"step": step, "seconds": seconds})
-        for old in run.checkpoints()[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
-        return folder
-
-    def load(self, folder: Path) -> tuple[int, float]:
-        """Take everything from a checkpoint; returns its steps and the seconds that they took.
-
-        Raises:
-            DARError: if a file is missing, damaged or of another model.
-        """
-        state = read_json(folder / "state.json")
-        load_weights(self.model, folder / "model.safetensors")
-        load_weights(self.averaged.model, folder / "ema.safetensors")
-        self._load_optimizer(load_tensors(folder / "optimizer.safetensors"))
-        for name, tensor in load_tensors(folder / "task.safetensors").items():
-            self.extra[name].copy_(tensor)
-        return state["step"], state["seconds"]
-
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
-        return {
-            f"{names[parameter]}/{key}": value
-            for parameter, state in self.optimizer.state.items()
-            for key, value in state.items()
-        }
-
-    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        parameters = dict(self.model.named_parameters())
-        for path, tensor in tensors.items():
-            name, key = path.rsplit("/", 1)
-            self.optimizer.state[parameters[name]][key] = tensor.to(parameters[name].device)

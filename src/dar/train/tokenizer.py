@@ -1,23 +1,27 @@
 """Training of the sequential diffusion tokenizer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dar.data import Augmentation, AugmentedStream, Batch, ImageDataset, batches, evenly_spread
+from dar.data import Augmentation, AugmentedStream, Batch, ImageDataset, Share, batches, evenly_spread
+from dar.flow import group_at
 from dar.images import save_image
+from dar.nn import Block
 from dar.pipeline import RECIPE
 from dar.reconstruction import psnr, reconstruction_sheet, reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import TokenizerOutput
 from dar.train.codebook import perplexity, reseed, spherical_kmeans, usage
-from dar.train.loop import Task, fit
+from dar.train.loop import Outcome, Task, fit, row_noise
 from dar.train.losses import tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
+from dar.train.team import Team
 
 SAMPLE_IMAGES = 8
 FITTED_FEATURES_PER_CODE = 32
@@ -37,6 +41,7 @@ class TokenizerTask(Task):
         torch.manual_seed(self.settings.seed)
         self.tokenizer = SequentialDiffusionTokenizer(recipe.tokenizer)
         self.model: nn.Module = self.tokenizer
+        self.recomputed = (Block, DiffusionBlock)
         augmentation = Augmentation(recipe.tokenizer.image_size, recipe.data.crop, recipe.data.flip)
         self.stream = AugmentedStream(data, augmentation, self.settings.seed)
         self.shown = evenly_spread(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
@@ -46,42 +51,67 @@ class TokenizerTask(Task):
             "counts_since_log": torch.zeros(codes, dtype=torch.int64),
         }
         self.broken: set[str] = set()
+        self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64)  # sum of errors, images
+        self._codes: list[Tensor] = []
+        self._features: list[Tensor] = []
 
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """Batches of steps ``first`` to ``last`` (excluded); names each unreadable image once."""
-        for batch in batches(self.stream, self.settings.batch_size, first, last, self.recipe.data.workers):
-            for message in batch.broken:
+    def batches(self, first: int, last: int, share: Share) -> Iterator[Batch]:
+        """Pieces of steps ``first`` to ``last`` (excluded); names each unreadable image once."""
+        for piece in batches(self.stream, self.settings.batch_size, first, last, self.recipe.data.workers, share):
+            for message in piece.broken:
                 if message not in self.broken:
                     self.broken.add(message)
                     tqdm.write(f"skipped, {len(self.broken)} so far: {message}")
-            yield batch
+            yield piece
 
-    def losses(self, model: nn.Module, batch: Batch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weighted terms of one step's loss."""
-        device = generator.device
-        pixels = batch.pixels.to(device)
-        u = stratified_uniform(len(pixels), generator)
-        noise = torch.randn(pixels.shape, generator=generator, device=device)
-        quantised = step >= self.settings.continuous_steps
+    def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
+        """None: a tokenizer fits every GPU."""
+        return ()
+
+    def losses(
+        self, model: nn.Module, piece: Batch, step: int, rows: range, draws: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Weighted terms of one piece's part of the loss."""
+        config, settings, device = self.recipe.tokenizer, self.settings, draws.device
+        pixels = piece.pixels.to(device)
+        u_of_all = stratified_uniform(settings.batch_size, draws)
+        u = u_of_all[rows.start : rows.stop]
+        noise = row_noise(settings.seed, step, rows, pixels.shape[1:], device)
+        quantised = step >= settings.continuous_steps
         output: TokenizerOutput = model(pixels, u, noise, quantised)
-        counts = torch.bincount(output.codes.flatten(), minlength=self.recipe.tokenizer.codebook_size).cpu()
-        for total in self.extra.values():
-            total += counts
-        self._features = output.features.detach().flatten(0, 1)
-        losses = tokenizer_losses(output, pixels, self.recipe.tokenizer, self.settings.pixel_weight)
-        without = () if quantised else ("codebook", "commitment")
-        return {name: value for name, value in losses.items() if name not in without}
+        self._note(output, pixels)
+        part = len(rows) / settings.batch_size
+        used = (group_at(u, config.num_groups) + 1).sum() / (group_at(u_of_all, config.num_groups) + 1).sum()
+        parts = {"codebook": used, "commitment": used} if quantised else {"codebook": 0.0, "commitment": 0.0}
+        losses = tokenizer_losses(output, pixels, config, settings.pixel_weight)
+        return {name: parts.get(name, part) * value for name, value in losses.items()}
+
+    @torch.no_grad()
+    def _note(self, output: TokenizerOutput, pixels: Tensor) -> None:
+        """Keep what re-seeding and the log need of one piece."""
+        self._codes.append(output.codes.flatten())
+        self._features.append(output.features.detach().flatten(0, 1))
+        errors = (output.velocity - output.target_velocity).square().flatten(1).mean(
+            1
+        ) / self.recipe.tokenizer.data_std**2
+        groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)]).cpu()
+        self.flow_by_group.index_add_(1, output.group.cpu(), groups)
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
     ) -> None:
         """Fit the codebook to features when the continuous phase ends; re-seed unused codes from time to time."""
+        counts = torch.bincount(torch.cat(self._codes), minlength=self.recipe.tokenizer.codebook_size)
+        for total in self.extra.values():
+            total += team.total(counts).cpu()
+        features = torch.cat(self._features)
+        self._codes, self._features = [], []
         quantised_steps = step + 1 - self.settings.continuous_steps
         interval = self.settings.reseed_steps
         if quantised_steps == 0:
-            self._fit_codebook(averaged, generator)
+            self._fit_codebook(averaged, draws)
         elif quantised_steps > 0 and interval and quantised_steps % interval == 0:
-            self._reseed(optimizer, averaged, generator)
+            self._reseed(optimizer, averaged, team.gather(features), draws)
 
     @torch.no_grad()
     def _fit_codebook(self, averaged: nn.Module, generator: torch.Generator) -> None:
@@ -99,26 +129,29 @@ class TokenizerTask(Task):
         self.extra["counts_since_reseed"].zero_()
 
     @torch.no_grad()
-    def _reseed(self, optimizer: torch.optim.Optimizer, averaged: nn.Module, generator: torch.Generator) -> None:
+    def _reseed(
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, features: Tensor, generator: torch.Generator
+    ) -> None:
         assert isinstance(averaged, SequentialDiffusionTokenizer)
         counts = self.extra["counts_since_reseed"]
         codebook = self.tokenizer.quantizer.codebook
         unused = (counts == 0).to(codebook.device)
-        reseed(codebook, unused, self._features, generator)
+        reseed(codebook, unused, features, generator)
         averaged.quantizer.codebook[unused] = codebook[unused]
         for moment in ("exp_avg", "exp_avg_sq"):
             optimizer.state[codebook][moment][unused] = 0
         counts.zero_()
 
-    def statistics(self) -> dict[str, float]:
-        """Codebook usage and perplexity since the last call; unreadable images met so far."""
+    def statistics(self, team: Team) -> dict[str, float]:
+        """Codebook usage, perplexity and the flow loss of each group since the last call; unreadable images so far."""
         counts = self.extra["counts_since_log"]
-        figures = {
-            "codebook_usage": usage(counts),
-            "codebook_perplexity": perplexity(counts),
-            "broken_images": float(len(self.broken)),
-        }
+        errors, images = team.total(self.flow_by_group.to(team.device)).tolist()
+        broken = team.total(torch.tensor(len(self.broken), device=team.device)).item()
+        figures = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts), "broken_images": broken}
+        of_groups = enumerate(zip(errors, images, strict=True))
+        figures |= {f"flow_of_group_{k}": error / count for k, (error, count) in of_groups if count}
         counts.zero_()
+        self.flow_by_group.zero_()
         return figures
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
@@ -128,11 +161,12 @@ class TokenizerTask(Task):
         save_image(reconstruction_sheet(self.shown, stages), picture)
         return {"psnr": psnr(stages[-1], self.shown).mean().item()}
 
-    def export(self, averaged: nn.Module, folder: Path) -> None:
+    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         """Write the averaged tokenizer."""
         assert isinstance(averaged, SequentialDiffusionTokenizer)
-        averaged.save_pretrained(folder)
-        save_recipe(self.recipe, folder / RECIPE)
+        if team.is_main:
+            averaged.save_pretrained(folder)
+            save_recipe(self.recipe, folder / RECIPE)
 
 
 def stratified_uniform(count: int, generator: torch.Generator) -> Tensor:
@@ -143,9 +177,17 @@ def stratified_uniform(count: int, generator: torch.Generator) -> Tensor:
 
 
 def train_tokenizer(
-    recipe: Recipe, data: str | Path, out: str | Path, *, validation: str | Path | None = None, resume: bool = False
-) -> bool:
+    recipe: Recipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    validation: str | Path | None = None,
+    resume: bool = False,
+    trackers: Sequence[str] = (),
+) -> Outcome:
     """Train a tokenizer; ``out/model`` then holds it.
+
+    Under a launcher, every process calls this.
 
     Args:
         recipe: sizes and settings.
@@ -153,15 +195,17 @@ def train_tokenizer(
         out: the run's folder; new or empty, unless resumed.
         validation: images to draw reconstructions of; the training data unless told.
         resume: whether to go on with the run in ``out``.
+        trackers: where the log also goes.
 
     Returns:
-        Whether training is complete; False if it was interrupted.
+        Whether training is complete, or how it was stopped.
 
     Raises:
         DARError: for data, folder or checkpoint that cannot be used, or a loss that diverged.
     """
-    run = RunFolder(Path(out))
+    team, run = Team(), RunFolder(Path(out))
+    team.share(recipe.tokenizer_training.gradient_accumulation).positions(recipe.tokenizer_training.batch_size, 0)
     images = ImageDataset(data)
     task = TokenizerTask(recipe, images, ImageDataset(validation, "validation") if validation else images)
-    begin(run, recipe, resume=resume)
-    return fit(task, recipe.tokenizer_training, run, resume=resume)
+    begin(run, recipe, team, images.fingerprint, resume=resume)
+    return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)

@@ -1,0 +1,176 @@
+"""Checkpoints that survive: written aside, hashed, on the disk before they are named, and checked before they are used.
+
+A checkpoint is a folder of safetensors and JSON. What several processes shard, each writes its own rows of, so that a
+run can go on with another number of processes.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from dar.errors import DARError
+from dar.storage import flush, open_tensors, read_json, save_tensors, sync, write_json
+from dar.train.team import Team
+
+MANIFEST, STATE = "manifest.json", "state.json"
+_ROWS = "first_rows"
+"""Metadata of a file of rows: where in the whole tensor they begin."""
+
+
+def write_checkpoint(
+    path: Path, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], team: Team
+) -> None:
+    """Write a checkpoint; all processes call this together.
+
+    It appears under its name only when every file is on the disk. One of that name that is there already is replaced.
+
+    Args:
+        path: the checkpoint's folder.
+        parts: tensors by name, in files of their own; sharded ones are written by all, others by the main process.
+        state: whatever JSON can hold.
+        team: the processes.
+
+    Raises:
+        DARError: if it cannot be written; earlier checkpoints stay as they are.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        if team.is_main:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+        team.wait()
+        for part, tensors in parts.items():
+            _write_part(aside, part, tensors, team)
+        team.wait()
+        if team.is_main:
+            write_json(aside / STATE, state)
+            write_json(aside / MANIFEST, {file.name: _description(file) for file in sorted(aside.iterdir())})
+            sync(aside)
+            shutil.rmtree(path, ignore_errors=True)
+            aside.rename(path)
+            flush(path.parent)
+        team.wait()
+    except OSError as error:
+        raise DARError(f"cannot write {path} ({error.strerror}): is the disk full, or the place read-only?") from error
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint, in a few words; empty if nothing is.
+
+    Every file is read and its SHA-256 compared with the manifest's.
+    """
+    try:
+        manifest = read_json(path / MANIFEST)
+        for name, description in manifest.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if _description(path / name) != description:
+                return f"{name} is not what was written"
+    except (DARError, OSError) as error:
+        return str(error)
+    return "" if STATE in manifest else f"{STATE} is missing"
+
+
+def read_part(path: Path, part: str, targets: Mapping[str, Tensor]) -> None:
+    """Fill tensors, sharded or not, from a part of a checkpoint.
+
+    Raises:
+        DARError: naming every missing, extra and mis-shaped tensor; nothing is then changed.
+    """
+    with _blocks(path, part) as blocks:
+        problems = [f"{name} is missing" for name in targets.keys() - blocks.keys()]
+        problems += [f"{name} is unexpected" for name in blocks.keys() - targets.keys()]
+        for name in targets.keys() & blocks.keys():
+            if (shape := _whole_shape(blocks[name])) != tuple(targets[name].shape):
+                problems.append(f"{name} is {shape}, should be {tuple(targets[name].shape)}")
+        if problems:
+            raise DARError(f"{path} does not fit this training: {'; '.join(sorted(problems))}")
+        with torch.no_grad():
+            for name, target in targets.items():
+                start, rows = local_rows(target)
+                for block in blocks[name]:
+                    block.copy_to(rows, start)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What JSON a checkpoint holds."""
+    return read_json(path / STATE)
+
+
+def tensor_names(path: Path, part: str) -> list[str]:
+    """Names of the tensors in a part of a checkpoint."""
+    with _blocks(path, part) as blocks:
+        return sorted(blocks)
+
+
+def local_rows(tensor: Tensor) -> tuple[int, Tensor]:
+    """First row, and the rows that this process holds: all of them, unless the tensor is sharded."""
+    if not isinstance(tensor, DTensor):
+        return 0, tensor
+    mesh, local = tensor.device_mesh, tensor.to_local()
+    rows = -(-tensor.shape[0] // mesh.size())
+    return min(mesh.get_local_rank() * rows, tensor.shape[0]), local
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Consecutive rows of one tensor in an open file."""
+
+    file: Any
+    name: str
+    start: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.file.get_slice(self.name).get_shape())
+
+    def copy_to(self, rows: Tensor, start: int) -> None:
+        """Copy what belongs to ``rows``, which begin at ``start`` of the whole tensor."""
+        if not rows.dim():
+            rows.copy_(self.file.get_tensor(self.name))
+            return
+        first, last = max(start, self.start), min(start + len(rows), self.start + self.shape[0])
+        if first < last:
+            rows[first - start : last - start] = self.file.get_slice(self.name)[first - self.start : last - self.start]
+
+
+def _write_part(folder: Path, part: str, tensors: Mapping[str, Tensor], team: Team) -> None:
+    sharded = any(isinstance(tensor, DTensor) for tensor in tensors.values())
+    if not sharded and not team.is_main:
+        return
+    name = f"{part}-{team.index:04d}.safetensors" if sharded else f"{part}.safetensors"
+    local = {name: local_rows(tensor) for name, tensor in tensors.items()}
+    first_rows = {name: start for name, (start, _) in local.items() if start}
+    save_tensors(folder / name, {name: rows for name, (_, rows) in local.items()}, {_ROWS: json.dumps(first_rows)})
+
+
+@contextmanager
+def _blocks(path: Path, part: str) -> Iterator[dict[str, list[_Block]]]:
+    """Where the rows of each tensor of a part are."""
+    blocks: dict[str, list[_Block]] = {}
+    with ExitStack() as stack:
+        for file in sorted(path.glob(f"{part}.safetensors")) + sorted(path.glob(f"{part}-*.safetensors")):
+            opened = stack.enter_context(open_tensors(file))
+            first_rows = json.loads((opened.metadata() or {}).get(_ROWS, "{}"))
+            for name in opened.keys():  # noqa: SIM118 (not a dict)
+                blocks.setdefault(name, []).append(_Block(opened, name, first_rows.get(name, 0)))
+        yield blocks
+
+
+def _whole_shape(blocks: list[_Block]) -> tuple[int, ...]:
+    shape = blocks[0].shape
+    return (max(block.start + block.shape[0] for block in blocks), *shape[1:]) if shape else shape
+
+
+def _description(file: Path) -> dict[str, Any]:
+    with file.open("rb") as opened:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}

@@ -1,0 +1,133 @@
+"""What a training tells while it runs: lines of JSON always, and trackers if asked for."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.errors import DARError
+from dar.train.run_folder import RunFolder
+from dar.train.team import Team
+
+TRACKERS = ("tensorboard", "wandb")
+
+
+class TrainingLog:
+    """Averages over the steps between two lines of the log.
+
+    Args:
+        run: the folder whose ``log.jsonl`` gets the lines.
+        batch_size: images a step.
+        team: the processes, each of which adds its part of every loss.
+        trackers: where the lines also go.
+    """
+
+    def __init__(self, run: RunFolder, batch_size: int, team: Team, trackers: "Trackers") -> None:
+        self.run, self.batch_size, self.team, self.trackers = run, batch_size, team, trackers
+        self.sums: dict[str, Tensor] = {}
+        self.count, self._since, self._steps_since = 0, time.monotonic(), 0
+
+    def add(self, losses: Mapping[str, Tensor], gradient_norm: Tensor) -> None:
+        """Take in one step: this process's part of each loss, and the norm of the whole gradient."""
+        parts = {f"loss_{name}": value.detach() for name, value in losses.items()}
+        parts |= {"loss": torch.stack(list(parts.values())).sum(), "gradient_norm": gradient_norm / self.team.size}
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.count += 1
+        self._steps_since += 1
+
+    def write(self, step: int, seconds: float, learning_rate: float, statistics: Mapping[str, float]) -> dict[str, Any]:
+        """Write a line after ``step`` steps; all processes call this, the main one writes."""
+        names = sorted(self.sums)  # terms may come and go, but with the step: they are the same everywhere
+        totals = self.team.total(torch.stack([self.sums[name].double() for name in names])) / self.count
+        entry = {
+            "step": step,
+            "images": step * self.batch_size,
+            "seconds": round(seconds, 1),
+            "learning_rate": learning_rate,
+            **dict(zip(names, totals.tolist(), strict=True)),
+            "images_per_second": self._steps_since * self.batch_size / (time.monotonic() - self._since),
+            "memory_gb": round(peak_memory(self.team.device) / 1e9, 3),
+            **statistics,
+        }
+        self.note(entry)
+        self.sums, self.count, self._steps_since, self._since = {}, 0, 0, time.monotonic()
+        return entry
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Write a line as it is."""
+        if self.team.is_main:
+            self.run.append_log(entry)
+            self.trackers.log(entry)
+
+    def state(self) -> dict[str, Any]:
+        """What is added up so far, for a checkpoint; all processes call this."""
+        return {"count": self.count, "sums": {name: self.team.total(value).item() for name, value in self.sums.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's ``state``."""
+        self.count = state["count"]
+        self.sums = {name: torch.tensor(total / self.team.size) for name, total in state["sums"].items()}
+
+
+class Trackers:
+    """TensorBoard or Weights & Biases, through accelerate; one that fails is left out from then on, and said so.
+
+    Args:
+        names: of ``TRACKERS``.
+        folder: where the run is; its name is the run's.
+
+    Raises:
+        DARError: for an unknown name, or a package that is not installed.
+    """
+
+    def __init__(self, names: Sequence[str], folder: Path) -> None:
+        self._active: list[GeneralTracker] = []
+        for name in names:
+            if name not in TRACKERS:
+                raise DARError(f"there is no tracker {name!r}: choose one of {', '.join(TRACKERS)}")
+            self._try(name, lambda name=name: self._start(name, folder))
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Send the numbers of a line of the log."""
+        values = {name: value for name, value in entry.items() if isinstance(value, int | float)}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for tracker in list(self._active):
+            self._try(tracker.name, lambda tracker=tracker: tracker.log(finite, step=entry["step"]), tracker)
+
+    def finish(self) -> None:
+        """Send what is waiting."""
+        for tracker in list(self._active):
+            self._try(tracker.name, tracker.finish, tracker)
+
+    def _start(self, name: str, folder: Path) -> None:
+        kind = LOGGER_TYPE_TO_CLASS[name]
+        where = {"logging_dir": str(folder / name)} if kind.requires_logging_directory else {}
+        tracker = kind(run_name=folder.name, **where)
+        tracker.start()
+        self._active.append(tracker)
+
+    def _try(self, name: str, action: Any, tracker: GeneralTracker | None = None) -> None:
+        try:
+            action()
+        except ImportError as error:
+            raise DARError(f"the tracker {name} is not installed: pip install -c constraints.txt {name}") from error
+        except Exception as error:  # a tracker raises whatever its network and its disk raise
+            tqdm.write(f"the tracker {name} failed ({error}) and is left out; log.jsonl has everything")
+            if tracker in self._active:
+                self._active.remove(tracker)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process held at most: on the GPU if it computes there, else in main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
