@@ -1,9 +1,26 @@
-"""The one exception that stands for bad input."""
+"""What the package raises for bad input, and how it quotes what it complains about."""
+
+from collections.abc import Collection
+
+LISTED = 8
+LONGEST = 160
 
 
 class DARError(ValueError):
     """Bad input, told in one sentence that names the thing and the remedy.
 
-    The command line prints the sentence and exits with code 2; programs can catch it as a
-    ``ValueError``.
+    The command line prints the sentence and exits with code 2; programs can catch it as a ``ValueError``.
     """
+
+
+def quoted(text: object) -> str:
+    """Foreign text on one line: no control characters, and cut where it gets long."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    return line if len(line) <= LONGEST else line[:LONGEST] + "..."
+
+
+def listed(names: Collection[object]) -> str:
+    """Names in order, the first few of them if there are many."""
+    shown = [quoted(name) for name in sorted(map(str, names))]
+    more = f" and {len(shown) - LISTED} more" if len(shown) > LISTED else ""
+    return ", ".join(shown[:LISTED]) + more

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 HEAD_WIDTH = 64
 NORM_EPS = 1e-6
 
+LARGEST = 2**24
+"""No size of a model is larger; a number that is came from a damaged or hostile file."""
+
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, each T x C/2: the angle by which each adjacent channel pair of a token turns."""
 

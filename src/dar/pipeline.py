@@ -263,13 +263,15 @@ def load_tokenizer(
     source: str | Path | None = None, *, device: str | torch.device = "cpu"
 ) -> SequentialDiffusionTokenizer:
     """The tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
-    folder = model_folder(source)
-    whole = folder / TOKENIZER
-    tokenizer: SequentialDiffusionTokenizer = SequentialDiffusionTokenizer.from_pretrained(
-        whole if whole.is_dir() else folder
-    )
+    tokenizer: SequentialDiffusionTokenizer = SequentialDiffusionTokenizer.from_pretrained(tokenizer_folder(source))
     _move(tokenizer, device)
     return tokenizer
+
+
+def tokenizer_folder(source: str | Path | None) -> Path:
+    """The folder of a model's tokenizer, or of one saved alone; ``source`` as in ``model_folder``."""
+    folder = model_folder(source)
+    return folder / TOKENIZER if (folder / TOKENIZER).is_dir() else folder
 
 
 def load_prior(source: str | Path | None = None) -> Prior:

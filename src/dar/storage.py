@@ -1,5 +1,6 @@
 """Reading and writing weights and settings: safetensors and JSON, whole or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,13 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dar.errors import DARError
+from dar.errors import DARError, listed
 
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 """The format's names of dtypes."""
 
 WEIGHTS = constants.SAFETENSORS_SINGLE_FILE
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Errors that mean that a disk takes no more."""
+
 CONFIG = constants.CONFIG_NAME
+CARD = "README.md"
 
 
 @contextmanager
@@ -33,6 +38,7 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         DARError: if the folder cannot be written to, or the disk is full.
     """
+    is_new = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -44,10 +50,13 @@ def writing(path: Path) -> Iterator[Path]:
         (aside / path.name).replace(path)
         flush(path.parent)
     except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DARError(f"cannot write {path} ({reason}): is the disk full, or the place read-only?") from error
+        if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+            raise
+        raise DARError(f"cannot write {path} ({error}): make room, or choose another place") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        if is_new and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
 def sync(path: Path) -> None:
@@ -67,6 +76,16 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def refuse_existing(path: Path) -> None:
+    """Make sure that nothing is at a path, not even a link to nowhere.
+
+    Raises:
+        DARError: if there is.
+    """
+    if os.path.lexists(path):
+        raise DARError(f"{path} exists already: choose another output folder")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with writing(path) as aside:
@@ -83,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DARError(f"{path} does not exist: is {path.parent} a model folder?") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DARError(f"{path} cannot be read as JSON ({error}): copy or convert it again") from error
     if not isinstance(content, dict):
         raise DARError(f"{path} holds a {type(content).__name__}, not a JSON object: copy or convert it again")
@@ -104,6 +123,10 @@ def stream_tensors(path: Path, layout: Mapping[str, Tensor], tensors: Iterable[t
         path: the file.
         layout: tensors of the same names, in the same order, shapes and dtypes; on the meta device, say.
         tensors: names and tensors.
+
+    Raises:
+        ValueError: if a tensor is not as laid out.
+        DARError: if the file cannot be written.
     """
     header, end = {}, 0
     for name, tensor in layout.items():
@@ -113,8 +136,9 @@ def stream_tensors(path: Path, layout: Mapping[str, Tensor], tensors: Iterable[t
     encoded += b" " * (-len(encoded) % 8)  # tensors start at a multiple of 8
     with writing(path) as aside, aside.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for (name, tensor), expected in zip(tensors, layout, strict=True):
-            assert name == expected
+        for (name, tensor), (expected, like) in zip(tensors, layout.items(), strict=True):
+            if (name, tensor.shape, tensor.dtype) != (expected, like.shape, like.dtype):
+                raise ValueError(f"{name} {tuple(tensor.shape)} came where {expected} {tuple(like.shape)} was laid out")
             file.write(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
@@ -149,24 +173,29 @@ def load_weights(model: nn.Module, path: Path) -> None:
     with open_tensors(path) as file:
         target = model.state_dict()
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        _check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
+        check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
         with torch.no_grad():
             for name, tensor in target.items():
                 tensor.copy_(file.get_tensor(name))
 
 
-def _check_names_and_shapes(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    complaints = []
-    if missing := sorted(wanted.keys() - found.keys()):
-        complaints.append("missing: " + ", ".join(missing))
-    if extra := sorted(found.keys() - wanted.keys()):
-        complaints.append("extra: " + ", ".join(extra))
-    if wrong := sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name]):
-        complaints.append(
-            "mis-shaped: " + ", ".join(f"{name} (is {found[name]}, should be {wanted[name]})" for name in wrong)
-        )
+def check_names_and_shapes(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Make sure that a file or folder holds what its config.json describes.
+
+    Raises:
+        DARError: naming every missing, extra and mis-shaped tensor, or the first few of them.
+    """
+    wrong = [
+        f"{name} (is {found[name]}, should be {wanted[name]})"
+        for name in wanted.keys() & found.keys()
+        if wanted[name] != found[name]
+    ]
+    problems = {"missing": wanted.keys() - found.keys(), "extra": found.keys() - wanted.keys(), "mis-shaped": wrong}
+    complaints = [f"{kind}: {listed(names)}" for kind, names in problems.items() if names]
     if complaints:
-        raise DARError(f"{path} does not fit its {CONFIG}; {'; '.join(complaints)}")
+        raise DARError(f"{path} does not hold the tensors of its configuration; {'; '.join(complaints)}")
 
 
 @contextmanager
@@ -178,6 +207,15 @@ def told_hub_errors(source: str) -> Iterator[None]:
         yield
     except (HFValidationError, HfHubHTTPError, OSError) as error:
         raise DARError(f"{source} is neither a folder nor a model that the Hub gives out: check the name") from error
+
+
+CARD_TEMPLATE = """---
+{{ card_data }}
+---
+
+A part of a D-AR model (Diffusion via Autoregressive Models). `dar.DARPipeline.from_pretrained` loads the folder that
+holds `tokenizer/` and `prior/`.
+"""
 
 
 class HubModel(PyTorchModelHubMixin):

@@ -104,7 +104,7 @@ def test_a_truncated_file_is_told(tmp_path: Path) -> None:
     whole = published.save_prior(tmp_path / "whole.pt").read_bytes()
     for length in (40, 2000, len(whole) // 2, len(whole) - 10):
         (tmp_path / "part.pt").write_bytes(whole[:length])
-        with pytest.raises(DARError, match=r"part.pt is truncated or damaged .*: download it again"):
+        with pytest.raises(DARError, match=r"part.pt is truncated or damaged: download it again"):
             read_checkpoint(tmp_path / "part.pt")
 
 
@@ -132,7 +132,7 @@ def test_a_file_of_another_kind_is_told_by_its_looks(tmp_path: Path, content: by
 def test_an_archive_without_a_checkpoint_is_told(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "file.pt", "w") as archive:
         archive.writestr("letter.txt", "dear")
-    with pytest.raises(DARError, match=r"file.pt is truncated or damaged"):
+    with pytest.raises(DARError, match=r"file.pt is not a published .pt file but another zip archive"):
         read_checkpoint(tmp_path / "file.pt")
 
 
@@ -158,4 +158,82 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
 def test_content_of_another_kind_is_told(tmp_path: Path, content: Any, complaint: str) -> None:
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(DARError, match=f"file.pt .*{complaint}"):
+        read_checkpoint(tmp_path / "file.pt")
+
+
+def test_what_other_libraries_allow_is_refused_too(tmp_path: Path) -> None:
+    """Importing transformers lets torch load classes of torch.distributed; they are not ours to allow."""
+    import transformers.modeling_utils  # noqa: F401
+
+    program = b"\x80\x02ctorch.distributed.device_mesh\nDeviceMesh\nX\x03\x00\x00\x00cpu]K\x00a\x86R."
+    with zipfile.ZipFile(tmp_path / "mesh.pt", "w") as archive:
+        archive.writestr("mesh/data.pkl", program)
+        archive.writestr("mesh/version", "3")
+    with pytest.raises(DARError, match=r"wants to use torch\.distributed\.device_mesh\.DeviceMesh"):
+        read_checkpoint(tmp_path / "mesh.pt")
+
+
+@pytest.mark.parametrize("program", [b"\x80\x02X\x01", b"\x80\x02K\x01Q.", b"\x80\x02X\x01\0\0\0aQ.", b"", b"."])
+def test_nonsense_gets_one_sentence(tmp_path: Path, program: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.pt", "w") as archive:
+        archive.writestr("odd/data.pkl", program)
+        archive.writestr("odd/version", "3")
+    with pytest.raises(DARError, match=r"odd\.pt is truncated or damaged: download it again"):
+        read_checkpoint(tmp_path / "odd.pt")
+
+
+def repacked(source: Path, target: Path, method: int) -> Path:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    return target
+
+
+def test_a_file_that_was_packed_again_is_refused(tmp_path: Path) -> None:
+    whole = published.save_prior(tmp_path / "whole.pt")
+    with pytest.raises(DARError, match="packed again, with compression"):
+        read_checkpoint(repacked(whole, tmp_path / "deflated.pt", zipfile.ZIP_DEFLATED))
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    file = published.save_prior(tmp_path / "prior.pt")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DARError, match=r"the checksum of prior/data/\d+ is wrong\): download it again"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(2).to_sparse(),
+        torch.empty(2, device="meta"),
+        torch.ones(2, dtype=torch.complex64),
+        torch.ones(1).expand(10**9),
+    ],
+    ids=["sparse", "meta", "complex", "stretched"],
+)
+def test_tensors_of_odd_kinds_get_one_sentence(tmp_path: Path, tensor: torch.Tensor) -> None:
+    torch.save({"model": {"weight": tensor}}, tmp_path / "odd.pt")
+    with pytest.raises(DARError, match=r"odd\.pt") as caught:
+        read_checkpoint(tmp_path / "odd.pt")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"weight": torch.ones(2), "_orig_mod.weight": torch.zeros(2)}}, tmp_path / "twice.pt")
+    with pytest.raises(DARError, match="has two tensors named weight"):
+        read_checkpoint(tmp_path / "twice.pt")
+
+
+@pytest.mark.parametrize("average", [None, {}])
+def test_an_empty_average_is_passed_over(tmp_path: Path, average: object) -> None:
+    torch.save({"model": {"weight": torch.ones(2)}, "ema": average}, tmp_path / "file.pt")
+    assert not read_checkpoint(tmp_path / "file.pt").averaged
+
+
+def test_a_command_line_of_another_kind_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"weight": torch.ones(2)}, "args": {"n_head": 2}}, tmp_path / "file.pt")
+    with pytest.raises(DARError, match="holds a dict under 'args'"):
         read_checkpoint(tmp_path / "file.pt")

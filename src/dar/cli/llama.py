@@ -1,11 +1,10 @@
 """``dar export llama`` and ``dar import llama``."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from dar.errors import DARError
 
 export_app = typer.Typer(no_args_is_help=True)
 import_app = typer.Typer(no_args_is_help=True)
@@ -48,13 +47,12 @@ def import_llama(
     Example: dar import llama llama/ --tokenizer model/ --out new-model/
     """
     from dar.convert.llama import import_llama
-    from dar.pipeline import DARPipeline, load_tokenizer
-    from dar.storage import writing
+    from dar.pipeline import PRIOR, TOKENIZER, load_tokenizer, tokenizer_folder
+    from dar.storage import refuse_existing, writing
 
-    if out.exists():
-        raise DARError(f"{out} exists already: choose another output folder")
-    images = load_tokenizer(tokenizer)
-    pipeline = DARPipeline(images, import_llama(folder, images.config))
+    refuse_existing(out)
+    prior = import_llama(folder, load_tokenizer(tokenizer).config)
     with writing(out) as aside:
-        pipeline.save_pretrained(aside)
+        shutil.copytree(tokenizer_folder(tokenizer), aside / TOKENIZER)
+        prior.save_pretrained(aside / PRIOR)
     typer.echo(f"wrote {out}")

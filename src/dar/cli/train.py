@@ -1,5 +1,6 @@
 """``dar train tokenizer`` and ``dar train prior``."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,9 +77,10 @@ def prior(
 def _report(outcome: "Outcome", out: Path) -> None:
     from dar.train.loop import Outcome
 
-    if outcome is Outcome.FINISHED:
-        typer.echo(f"done: the model is in {out / 'model'}, the curves are in {out / 'curves.png'}")
-        return
-    typer.echo(f"{outcome.value}, with a checkpoint in {out}; the same command with --resume goes on")
+    if os.environ.get("RANK", "0") == "0":  # one of many processes speaks
+        if outcome is Outcome.FINISHED:
+            typer.echo(f"done: the model is in {out / 'model'}, the curves are in {out / 'curves.png'}")
+        else:
+            typer.echo(f"{outcome.value}, with a checkpoint in {out}; the same command with --resume goes on")
     if outcome is Outcome.INTERRUPTED:
         raise typer.Exit(INTERRUPTED)

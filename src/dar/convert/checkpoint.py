@@ -1,6 +1,8 @@
 """Published .pt files, read without running anything that they hold."""
 
-import pickle
+import pickletools
+import warnings
+import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,18 +10,33 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+from torch.serialization import safe_globals
 
-from dar.errors import DARError
+from dar.errors import DARError, listed, quoted
 from dar.storage import DTYPES
 
 
 class _StandIn:
     """Takes the place of a class that a file names: holds the attributes, does nothing."""
 
+    def __repr__(self) -> str:
+        return "an object"
 
-_ALLOWED = [(_StandIn, "argparse.Namespace"), (_StandIn, "config_util.Config")]
+
+_STAND_INS = ("argparse.Namespace", "config_util.Config")
 """Beside tensors and plain containers, the only classes that a published file may name."""
+
+_ALLOWED = {
+    *_STAND_INS,
+    "collections.OrderedDict",
+    "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_parameter",
+    "torch.Size",
+    *(
+        f"torch.{kind}Storage"
+        for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Bool")
+    ),
+}
 
 _COMPILED = "_orig_mod."
 """Prefix that a compiled model's names carry."""
@@ -80,22 +97,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     content = _load(path)
     if not isinstance(content, dict):
         raise DARError(f"{path} holds a {type(content).__name__}, not a published checkpoint's dictionary")
-    averaged = "ema" in content
+    averaged = bool(content.get("ema"))
     weights = content.get("ema" if averaged else "model")
     if not isinstance(weights, dict) or not weights:
         raise DARError(f"{path} has no weights under 'model' or 'ema'{_seems(content)}")
-    for name, tensor in weights.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES:
-            raise DARError(f"{path} has, among its weights, {name!r}, which is no tensor of real numbers")
-    weights = {name.removeprefix(_COMPILED): tensor for name, tensor in weights.items()}
     steps = content.get("steps")
-    settings = _attributes(content.get("config")).get("_data")
+    settings = _attributes(path, "config", content).get("_data")
     return Checkpoint(
         path=path,
-        weights=weights,
+        weights=_plain_weights(path, weights),
         averaged=averaged,
-        steps=steps if isinstance(steps, int) else None,
-        arguments=_attributes(content.get("args")),
+        steps=steps if type(steps) is int else None,
+        arguments=_attributes(path, "args", content),
         settings=settings.get("model") if isinstance(settings, dict) else None,
     )
 
@@ -108,21 +121,17 @@ def other_project(names: Collection[str]) -> str:
 
 def _load(path: Path) -> Any:
     _check_kind(path)
+    damaged = f"{path} is truncated or damaged: download it again"
     try:
-        with safe_globals(_ALLOWED):  # type: ignore[arg-type]  # pairs of a class and the name it stands for
-            foreign = get_unsafe_globals_in_checkpoint(str(path))
-            if foreign:
-                raise DARError(
-                    f"{path} wants to use {', '.join(sorted(foreign))}, which a published checkpoint has no need of, "
-                    "so nothing of it was loaded: get the file from its publisher"
-                )
+        _check_archive(path)
+        _check_names(path)
+        with warnings.catch_warnings(), safe_globals([(_StandIn, name) for name in _STAND_INS]):
+            warnings.simplefilter("ignore")  # torch's, about old ways of saving
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except DARError:
         raise
-    except pickle.UnpicklingError as error:
-        raise DARError(f"{path} is no plain checkpoint, and was not loaded ({_first_line(error)})") from error
-    except (RuntimeError, ValueError, EOFError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
-        raise DARError(f"{path} is truncated or damaged ({_first_line(error)}): download it again") from error
+    except (Exception, MemoryError) as error:  # torch's readers raise whatever the bytes lead to
+        raise DARError(damaged) from error
 
 
 def _check_kind(path: Path) -> None:
@@ -135,15 +144,67 @@ def _check_kind(path: Path) -> None:
         return
     if not head:
         looks = "an empty file"
-    elif head[8:9] == b"{":
+    elif head[8:9] == b"{" and not head.startswith(b"{"):
         looks = "a safetensors file"
     else:
         looks = next((what for start, what in _LOOKS.items() if head.startswith(start)), "something else")
     raise DARError(f"{path} is not a published .pt file but {looks}")
 
 
-def _attributes(thing: Any) -> dict[str, Any]:
-    return vars(thing) if isinstance(thing, _StandIn) else {}
+def _check_archive(path: Path) -> None:
+    """Make sure of a PyTorch archive whose bytes are what was written, and where they can be mapped."""
+    with zipfile.ZipFile(path) as archive:
+        names = [Path(entry.filename).name for entry in archive.infolist()]
+        if "constants.pkl" in names:
+            raise DARError(f"{path} is not a published .pt file but a TorchScript program")
+        if "data.pkl" not in names:
+            raise DARError(f"{path} is not a published .pt file but another zip archive")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise DARError(f"{path} was packed again, with compression: unpack it to the file that was published")
+        if broken := archive.testzip():
+            raise DARError(f"{path} is damaged (the checksum of {quoted(broken)} is wrong): download it again")
+
+
+def _check_names(path: Path) -> None:
+    """Refuse a file that names anything but tensors, plain containers and the two classes of published files."""
+    data = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
+    foreign = set()
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("GLOBAL", "INST"):
+            foreign |= {".".join(str(argument).split(" "))} - _ALLOWED
+        elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+            foreign.add("names that are computed")
+    if foreign:
+        raise DARError(
+            f"{path} wants to use {listed(foreign)}, which a published checkpoint has no need of, "
+            "so nothing of it was loaded: get the file from its publisher"
+        )
+
+
+def _plain_weights(path: Path, weights: dict[Any, Any]) -> dict[str, Tensor]:
+    """Weights by their names without prefix, each a plain tensor that the file really holds."""
+    size = path.stat().st_size
+    plain: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES:
+            raise DARError(f"{path} has, among its weights, {quoted(repr(name))}, which is no tensor of real numbers")
+        if tensor.nbytes > size:
+            raise DARError(f"{path} claims that {quoted(name)} is larger than the whole file: download it again")
+        short = name.removeprefix(_COMPILED)
+        if short in plain:
+            raise DARError(f"{path} has two tensors named {quoted(short)}")
+        plain[short] = tensor
+    return plain
+
+
+def _attributes(path: Path, key: str, content: dict[Any, Any]) -> dict[str, Any]:
+    """What the object under a key holds; nothing where there is none."""
+    thing = content.get(key)
+    if thing is None:
+        return {}
+    if isinstance(thing, _StandIn):
+        return vars(thing)
+    raise DARError(f"{path} holds a {type(thing).__name__} under {key!r}, unlike a published checkpoint")
 
 
 def _seems(content: dict[Any, Any]) -> str:
@@ -151,7 +212,3 @@ def _seems(content: dict[Any, Any]) -> str:
     if "state_dict" in content:
         return ": it looks like a PyTorch Lightning or other project's training checkpoint"
     return other_project([name for name in content if isinstance(name, str)])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

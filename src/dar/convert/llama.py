@@ -1,18 +1,53 @@
 """A prior as a folder that any Llama stack reads, and such a folder as a prior (docs/formats.md)."""
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
-from dar.errors import DARError
+from dar.errors import DARError, listed, quoted
 from dar.prior import Prior, PriorConfig
 from dar.prior.imagenet import usual_names
-from dar.storage import CONFIG, read_json, writing
+from dar.storage import (
+    CONFIG,
+    DTYPES,
+    WEIGHTS,
+    check_names_and_shapes,
+    open_tensors,
+    read_json,
+    refuse_existing,
+    writing,
+)
 from dar.tokenizer import TokenizerConfig
+
+_SIZES = {
+    "vocab_size": "",
+    "hidden_size": "width",
+    "num_hidden_layers": "depth",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "mlp_width",
+}
+"""A Llama's sizes, and ours; the vocabulary is split."""
+
+_PLAIN = {
+    "num_key_value_heads": None,
+    "head_dim": None,
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": False,
+    "quantization_config": None,
+    "rope_type": "default",
+}
+"""How a prior is built, where Llamas differ; None is told by the sizes."""
+
+_NO_WEIGHTS = "rotary_emb.inv_freq"
+"""A table that old folders hold, and that follows from the settings."""
 
 
 def export_llama(prior: Prior, out: Path) -> None:
@@ -23,11 +58,12 @@ def export_llama(prior: Prior, out: Path) -> None:
     Raises:
         DARError: if ``out`` is there already, or cannot be written to.
     """
-    if out.exists():
-        raise DARError(f"{out} exists already: choose another output folder")
+    refuse_existing(out)
     with writing(out) as aside:
         prior.llama.save_pretrained(aside)
         text_tokenizer(prior.config).save_pretrained(aside)
+        for file in aside.iterdir():
+            file.chmod(0o644)  # safetensors lets nobody else read
 
 
 def text_tokenizer(config: PriorConfig) -> PreTrainedTokenizerFast:
@@ -45,7 +81,7 @@ def text_tokenizer(config: PriorConfig) -> PreTrainedTokenizerFast:
 
 
 def import_llama(folder: Path, tokenizer: TokenizerConfig) -> Prior:
-    """The prior of a folder that transformers saved, in the folder's dtype.
+    """The prior of a folder that transformers saved, in the dtype of its weights.
 
     Its vocabulary must be laid out as ours: the tokenizer's V image tokens, then class tokens, then the null class.
     Class names are the configuration's ``id2label``, else ImageNet's where there are 1000, else the indices.
@@ -57,77 +93,100 @@ def import_llama(folder: Path, tokenizer: TokenizerConfig) -> Prior:
     Raises:
         DARError: if the folder holds another network, a Llama that is built otherwise, or damaged files.
     """
-    config = _prior_config(folder, tokenizer)
-    try:
-        loaded: Any = LlamaForCausalLM.from_pretrained(
-            folder, dtype="auto", use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DARError(f"{folder} has no whole safetensors weights of a Llama ({reason}): save it again") from error
-    llama, loading = loaded
-    for kind in ("missing_keys", "unexpected_keys"):
-        if names := sorted(loading[kind]):
-            raise DARError(f"{folder} does not hold the tensors of its sizes; {kind[:-5]}: {', '.join(names)}")
+    told = _told(folder)
+    files = _weight_files(folder)
+    with ExitStack() as stack:
+        shards = [stack.enter_context(open_tensors(file)) for file in files]
+        places = {name: shard for shard in shards for name in shard.keys() if not name.endswith(_NO_WEIGHTS)}  # noqa: SIM118
+        shapes = {name: tuple(shard.get_slice(name).get_shape()) for name, shard in places.items()}
+        config = _prior_config(folder, told, tokenizer, shapes)
+        with torch.device("meta"):
+            wanted = {name: tuple(tensor.shape) for name, tensor in Prior(config).llama.state_dict().items()}
+        check_names_and_shapes(folder, wanted, shapes)
+        weights = {name: shard.get_tensor(name) for name, shard in places.items()}
+    if odd := [name for name, tensor in weights.items() if tensor.dtype not in DTYPES]:
+        raise DARError(f"{folder} has weights that are no real numbers, or quantised: {listed(odd)}")
     prior = Prior(config)
-    prior.llama.load_state_dict(llama.state_dict(), assign=True)
+    prior.llama.load_state_dict(weights, assign=True)
     return prior.eval()
 
 
-def _prior_config(folder: Path, tokenizer: TokenizerConfig) -> PriorConfig:
-    content = read_json(folder / CONFIG)
-    kind = content.get("model_type", "model of another kind")
+def _weight_files(folder: Path) -> list[Path]:
+    """The folder's safetensors: one file, or the shards that its index names."""
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    if not index.exists():
+        return [folder / WEIGHTS]
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise DARError(f"{index} does not tell where the tensors are: save the Llama again")
+    names = set(map(str, places.values()))
+    if outside := [name for name in names if Path(name).name != name]:
+        raise DARError(f"{index} names files outside the folder: {listed(outside)}")
+    return [folder / name for name in sorted(names)]
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """The folder's config.json, if it is a Llama's."""
+    told = read_json(folder / CONFIG)
+    kind = told.get("model_type", "model of another kind")
     if kind != "llama":
-        raise DARError(f"{folder / CONFIG} describes a {kind}, not a Llama that transformers saved")
-    try:
-        llama = LlamaConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, TypeError, ValueError, StrictDataclassError) as error:
-        raise DARError(f"{folder / CONFIG} does not describe a Llama: {' '.join(str(error).split())}") from error
-    _check_plain(folder, llama)
-    num_classes = llama.vocab_size - tokenizer.codebook_size - 1
+        raise DARError(f"{folder / CONFIG} describes a {quoted(kind)}, not a Llama that transformers saved")
+    return told
+
+
+def _prior_config(
+    folder: Path, told: Mapping[str, Any], tokenizer: TokenizerConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> PriorConfig:
+    """The prior that config.json describes, sizes being those of the weights."""
+    sizes: dict[str, int] = {name: told.get(name, 0) for name in _SIZES}
+    if odd := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
+        raise DARError(f"{folder / CONFIG} does not describe a Llama: {listed(odd)} must be whole numbers above 0")
+    layers = {name.split(".")[2] for name in shapes if name.startswith("model.layers.")}
+    embedding = shapes.get("model.embed_tokens.weight")
+    if embedding != (sizes["vocab_size"], sizes["hidden_size"]) or len(layers) != sizes["num_hidden_layers"]:
+        raise DARError(
+            f"{folder} has an embedding of {embedding} and {len(layers)} layers; config.json tells "
+            f"{(sizes['vocab_size'], sizes['hidden_size'])} and {sizes['num_hidden_layers']}: save the Llama again"
+        )
+    theta = _check_plain(folder, told)
+    num_classes = embedding[0] - tokenizer.codebook_size - 1
     if num_classes < 1:
         raise DARError(
-            f"{folder} has a vocabulary of {llama.vocab_size} tokens, too few for the tokenizer's "
+            f"{folder} has a vocabulary of {embedding[0]} tokens, too few for the tokenizer's "
             f"{tokenizer.codebook_size} image tokens, a class and the null class: give the tokenizer it was trained on"
         )
     try:
         return PriorConfig(
-            class_names=_class_names(content.get("id2label"), num_classes),
+            class_names=_class_names(told.get("id2label"), num_classes),
             codebook_size=tokenizer.codebook_size,
             num_tokens=tokenizer.num_tokens,
-            width=llama.hidden_size,
-            depth=llama.num_hidden_layers,
-            num_heads=llama.num_attention_heads,
-            mlp_width=llama.intermediate_size,
-            rope_theta=_rope(llama)["rope_theta"],
-            norm_eps=llama.rms_norm_eps,
+            **{ours: sizes[theirs] for theirs, ours in _SIZES.items() if ours},
+            rope_theta=theta,
+            norm_eps=told.get("rms_norm_eps", 1e-6),
         )
-    except ValueError as error:
-        raise DARError(f"{folder} holds a Llama that cannot be a prior: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise DARError(f"{folder} holds a Llama that cannot be a prior: {quoted(error)}") from error
 
 
-def _check_plain(folder: Path, llama: LlamaConfig) -> None:
-    """Refuse a Llama that is built unlike a prior."""
-    wanted = {
-        "num_key_value_heads": llama.num_attention_heads,
-        "head_dim": llama.hidden_size // llama.num_attention_heads,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "tie_word_embeddings": False,
+def _check_plain(folder: Path, told: Mapping[str, Any]) -> Any:
+    """Refuse a Llama that is built unlike a prior; returns the base of its rotary frequencies."""
+    heads, width = told["num_attention_heads"], told["hidden_size"]
+    rope = told.get("rope_parameters") or told.get("rope_scaling") or {}
+    rope = rope if isinstance(rope, dict) else {"rope_type": rope}
+    found = {name: told.get(name, usual) for name, usual in _PLAIN.items()}
+    found["rope_type"] = rope.get("rope_type", rope.get("type", _PLAIN["rope_type"]))
+    wanted = _PLAIN | {
+        "num_key_value_heads": heads,
+        "head_dim": width // heads if width % heads == 0 else f"the {heads}th part of {width}",
     }
-    found: dict[str, Any] = {name: getattr(llama, name) for name in wanted}
-    found["rope_type"], wanted["rope_type"] = _rope(llama)["rope_type"], "default"
     for name, value in wanted.items():
-        if found[name] != value:
-            raise DARError(f"{folder} has {name} = {found[name]!r}; a prior has {value!r}")
-
-
-def _rope(llama: LlamaConfig) -> dict[str, Any]:
-    return dict(llama.rope_parameters or {})
+        follows = found[name] is None and _PLAIN[name] is None
+        if not follows and found[name] != value:
+            raise DARError(f"{folder} has {name} = {quoted(repr(found[name]))}; a prior has {value!r}")
+    return rope.get("rope_theta", told.get("rope_theta", 10000.0))
 
 
 def _class_names(recorded: Any, num_classes: int) -> tuple[str, ...]:
     if isinstance(recorded, dict) and set(recorded) == set(map(str, range(num_classes))):
-        return tuple(recorded[str(i)] for i in range(num_classes))
+        return tuple(quoted(recorded[str(i)]) for i in range(num_classes))
     return usual_names(num_classes)

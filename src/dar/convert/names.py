@@ -15,8 +15,11 @@ from dar.tokenizer import TokenizerConfig
 TABLE_ROWS = 1024
 """Rows of the published tables of queries and positions; a model uses the first N."""
 
-DROPPED = ("quantize.codebook_used", "diff_decoder.net.repa_out.")
-"""Published tensors that only training needs, left out on purpose: a usage statistic and the alignment head."""
+DROPPED = frozenset(
+    {"quantize.codebook_used"}
+    | {f"diff_decoder.net.repa_out.{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")}
+)
+"""Tensors of a published tokenizer that only training needs, left out on purpose: a statistic, the alignment head."""
 
 Transform = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
@@ -87,8 +90,8 @@ def tokenizer_rules(config: TokenizerConfig) -> list[Rule]:
 def prior_rules(config: PriorConfig) -> list[Rule]:
     """The table for a prior of these sizes.
 
-    Published image and class tokens have a table each and classes no logit; ours share one vocabulary, in which the
-    rows of class tokens in the output layer are zero.
+    Published image and class tokens have a table each and classes no logit; ours share one vocabulary, so the output
+    layer gets rows of zeros for class tokens, which nothing reads.
     """
     split, padding = config.codebook_size, config.num_classes + 1
     rules = [

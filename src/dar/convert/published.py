@@ -1,6 +1,7 @@
 """Published tokenizers and priors to model folders of ours."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,22 @@ from torch import Tensor
 
 from dar.convert.checkpoint import Checkpoint, other_project, read_checkpoint
 from dar.convert.names import DROPPED, TABLE_ROWS, Rule, prior_rules, to_ours, to_published, tokenizer_rules
-from dar.errors import DARError
+from dar.errors import DARError, listed, quoted
 from dar.nn import HEAD_WIDTH
 from dar.pipeline import PRIOR, TOKENIZER, check_agreement
 from dar.prior import Prior, PriorConfig
 from dar.prior.imagenet import usual_names
-from dar.storage import CONFIG, WEIGHTS, read_json, stream_tensors, write_json, writing
+from dar.storage import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    check_names_and_shapes,
+    read_json,
+    refuse_existing,
+    stream_tensors,
+    write_json,
+    writing,
+)
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 
 _TOKENIZER_MARK, _PRIOR_MARK = "quantize.embedding.weight", "tok_embeddings.weight"
@@ -54,8 +65,6 @@ _FIXED = {
 }
 """Settings that are the same in all published files; other values mean another network."""
 
-_CARD = "README.md"
-
 _TRAINING_ONLY = {"diff_decoder.repa_layer"}
 
 _NUM_TOKENS = 256
@@ -82,8 +91,8 @@ def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None)
     if tokenizer is None and prior is None:
         raise DARError("there is nothing to convert: give the file of a tokenizer, of a prior, or both")
     for part, path in ((TOKENIZER, tokenizer), (PRIOR, prior)):
-        if path is not None and (out / part).exists():
-            raise DARError(f"{out / part} exists already: choose another output folder")
+        if path is not None:
+            refuse_existing(out / part)
     halves: dict[str, Half] = {}
     known = _config_of(out / TOKENIZER, TokenizerConfig)
     partner = _config_of(out / PRIOR, PriorConfig)
@@ -95,8 +104,10 @@ def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None)
         partner = halves[PRIOR].config
     if known and partner:
         check_agreement(known, partner)
-    for part, half in halves.items():
-        half.save(out / part)
+    with ExitStack() as stack:
+        asides = {part: stack.enter_context(writing(out / part)) for part in halves}
+        for part, half in halves.items():
+            half.write(asides[part])
     return [out / part for part in halves]
 
 
@@ -119,14 +130,13 @@ class Half:
         for rule in self.rules:
             yield from to_ours([rule], self.source.weights).items()
 
-    def save(self, folder: Path) -> None:
-        """Write config.json, model.safetensors and a card, as the model itself would."""
+    def write(self, folder: Path) -> None:
+        """Make a folder with config.json, model.safetensors and a card, as the model itself would."""
         layout = to_ours(self.rules, {name: tensor.to("meta") for name, tensor in self.source.weights.items()})
-        with writing(folder) as aside:
-            aside.mkdir()
-            write_json(aside / CONFIG, asdict(self.config))
-            stream_tensors(aside / WEIGHTS, layout, self.tensors())
-            (aside / _CARD).write_text(_card(self.source), encoding="utf-8")
+        folder.mkdir()
+        write_json(folder / CONFIG, asdict(self.config))
+        stream_tensors(folder / WEIGHTS, layout, self.tensors())
+        (folder / CARD).write_text(_card(self.source), encoding="utf-8")
 
 
 def tokenizer_from(checkpoint: Checkpoint) -> Half:
@@ -137,12 +147,10 @@ def tokenizer_from(checkpoint: Checkpoint) -> Half:
             mis-shaped.
     """
     _check_half(checkpoint, wanted=_TOKENIZER_MARK, other=_PRIOR_MARK, names=("tokenizer", "prior"))
-    if checkpoint.settings is None:
+    if not isinstance(checkpoint.settings, dict):
         raise DARError(f"{checkpoint.path} has no settings of a tokenizer under 'config'")
-    config = _tokenizer_config(checkpoint.path, checkpoint.settings)
-    with torch.device("meta"):
-        model = SequentialDiffusionTokenizer(config)
-    return _whole(Half(config, tokenizer_rules(config), checkpoint), model)
+    config = _tokenizer_config(checkpoint)
+    return _whole(Half(config, tokenizer_rules(config), checkpoint), SequentialDiffusionTokenizer, DROPPED)
 
 
 def prior_from(checkpoint: Checkpoint, num_tokens: int = _NUM_TOKENS) -> Half:
@@ -154,9 +162,7 @@ def prior_from(checkpoint: Checkpoint, num_tokens: int = _NUM_TOKENS) -> Half:
     """
     _check_half(checkpoint, wanted=_PRIOR_MARK, other=_TOKENIZER_MARK, names=("prior", "tokenizer"))
     config = _prior_config(checkpoint, num_tokens)
-    with torch.device("meta"):
-        model = Prior(config)
-    return _whole(Half(config, prior_rules(config), checkpoint), model)
+    return _whole(Half(config, prior_rules(config), checkpoint), Prior, frozenset())
 
 
 def _check_half(checkpoint: Checkpoint, wanted: str, other: str, names: tuple[str, str]) -> None:
@@ -167,33 +173,56 @@ def _check_half(checkpoint: Checkpoint, wanted: str, other: str, names: tuple[st
     raise DARError(f"{checkpoint.path} is no published D-AR {names[0]}{other_project(checkpoint.weights)}")
 
 
-def _tokenizer_config(path: Path, settings: dict[str, Any]) -> TokenizerConfig:
-    flat = {key: value for key, value in settings.items() if key != "diff_decoder"}
-    inner = settings.get("diff_decoder")
-    flat |= {f"diff_decoder.{key}": value for key, value in inner.items()} if isinstance(inner, dict) else {}
-    flat = _WHERE_ABSENT | flat
-    derived = ("queries_per_step", "diff_decoder.dim", "diff_decoder.cond_dim")
-    needed = {*_SIZES, *_FIXED, *derived}
-    if missing := sorted(needed - flat.keys()):
-        raise DARError(f"{path} lacks the settings {', '.join(missing)}: it is no published tokenizer")
-    if unknown := sorted(str(key) for key in flat.keys() - needed - _TRAINING_ONLY):
-        raise DARError(f"{path} has settings that are unknown here, and may mean another network: {', '.join(unknown)}")
-    fixed = _FIXED | {"diff_decoder.dim": flat["decoder_dim"], "diff_decoder.cond_dim": flat["decoder_dim"]}
-    for key, value in fixed.items():
+def _tokenizer_config(checkpoint: Checkpoint) -> TokenizerConfig:
+    path, flat = checkpoint.path, _flat_settings(checkpoint)
+    for key, value in _FIXED.items():
         if flat[key] != value:
-            raise DARError(f"{path} has {key} = {flat[key]!r}; only {value!r} is supported")
+            raise DARError(f"{path} has {key} = {quoted(repr(flat[key]))}; only {value!r} is supported")
+    for key in ("diff_decoder.dim", "diff_decoder.cond_dim"):
+        if flat[key] != flat["decoder_dim"]:
+            raise DARError(f"{path} has {key} = {quoted(flat[key])}, but decoder_dim = {quoted(flat['decoder_dim'])}")
     try:
         config = TokenizerConfig(**{ours: flat[key] for key, ours in _SIZES.items()})
     except ValueError as error:
-        raise DARError(f"{path} has settings that cannot be: {error}") from error
+        raise DARError(f"{path} has settings that cannot be: {quoted(error)}") from error
     if flat["queries_per_step"] != config.tokens_per_group:
         raise DARError(
-            f"{path} has queries_per_step = {flat['queries_per_step']!r}; "
+            f"{path} has queries_per_step = {quoted(flat['queries_per_step'])}; "
             f"{config.num_tokens} tokens in {config.num_groups} groups need {config.tokens_per_group}"
         )
     if config.num_tokens > TABLE_ROWS:
         raise DARError(f"{path} has {config.num_tokens} tokens; its tables have {TABLE_ROWS} rows")
+    depths = {
+        "encoder_layers.": config.encoder_depth,
+        "decoder_layers.": config.latent_decoder_depth,
+        "diff_decoder.net.blocks.": config.decoder_depth,
+    }
+    for place, depth in depths.items():
+        if (found := _depth(checkpoint, place)) != depth:
+            raise DARError(f"{path} has tensors of {found} {place.rstrip('.')}, but its settings tell {depth}")
     return config
+
+
+def _flat_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Settings by dotted name, none missing, none unknown, each a plain value."""
+    path, settings = checkpoint.path, checkpoint.settings or {}
+    flat = {str(key): value for key, value in settings.items() if key != "diff_decoder"}
+    inner = settings.get("diff_decoder")
+    flat |= {f"diff_decoder.{key}": value for key, value in inner.items()} if isinstance(inner, dict) else {}
+    flat = _WHERE_ABSENT | flat
+    needed = {*_SIZES, *_FIXED, "queries_per_step", "diff_decoder.dim", "diff_decoder.cond_dim"}
+    if missing := needed - flat.keys():
+        raise DARError(f"{path} lacks the settings {listed(missing)}: it is no published tokenizer")
+    if unknown := flat.keys() - needed - _TRAINING_ONLY:
+        raise DARError(f"{path} has settings that are unknown here, and may mean another network: {listed(unknown)}")
+    if odd := [key for key, value in flat.items() if not isinstance(value, bool | int | float | str | None)]:
+        raise DARError(f"{path} has settings that are neither numbers nor switches: {listed(odd)}")
+    return flat
+
+
+def _depth(checkpoint: Checkpoint, place: str) -> int:
+    """How many layers have tensors in the file."""
+    return len({name.removeprefix(place).split(".")[0] for name in checkpoint.weights if name.startswith(place)})
 
 
 def _prior_config(checkpoint: Checkpoint, num_tokens: int) -> PriorConfig:
@@ -205,38 +234,36 @@ def _prior_config(checkpoint: Checkpoint, num_tokens: int) -> PriorConfig:
         raise DARError(f"{path} does not hold a published prior: its tables are no matrices")
     codebook_size, width = weights[_PRIOR_MARK].shape
     num_classes = len(weights[needed[0]]) - 1  # the last is the null class
-    layers = {name.split(".")[1] for name in weights if name.startswith("layers.")}
     try:
         return PriorConfig(
             class_names=usual_names(num_classes),
             codebook_size=codebook_size,
             num_tokens=arguments.get("block_size", num_tokens),
             width=width,
-            depth=len(layers),
+            depth=_depth(checkpoint, "layers."),
             num_heads=arguments.get("n_head", max(width // HEAD_WIDTH, 1)),
             mlp_width=len(weights[needed[1]]),
         )
     except ValueError as error:
-        raise DARError(f"{path} holds a prior that cannot be: {error}") from error
+        raise DARError(f"{path} holds a prior that cannot be: {quoted(error)}") from error
 
 
-def _whole(half: Half, model: torch.nn.Module) -> Half:
+def _whole(half: Half, kind: Callable[[Any], torch.nn.Module], dropped: frozenset[str]) -> Half:
     """The half itself, once its file is known to hold the tensors of such a model, none missing, none left."""
-    found = {name: tensor for name, tensor in half.source.weights.items() if not name.startswith(DROPPED)}
+    path = half.source.path
+    try:
+        with torch.device("meta"):
+            model = kind(half.config)
+    except (RuntimeError, OverflowError) as error:
+        raise DARError(f"{path} has sizes that cannot be: {half.config}") from error
+    found = {name: tensor for name, tensor in half.source.weights.items() if name not in dropped}
     expected = to_published(half.rules, model.state_dict())
-    problems = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "mis-shaped": [
-            f"{name} (is {tuple(found[name].shape)}, should be {tuple(expected[name].shape)})"
-            for name in sorted(expected.keys() & found.keys())
-            if found[name].shape != expected[name].shape
-        ],
-    }
-    if any(problems.values()):
-        told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-        raise DARError(f"{half.source.path} does not hold the tensors of its sizes; {told}")
+    check_names_and_shapes(path, _shapes(expected), _shapes(found))
     return half
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _card(source: Checkpoint) -> str:
@@ -251,6 +278,15 @@ They are their publisher's, and so is their licence.
 """
 
 
-def _config_of(folder: Path, kind: type[Any]) -> Any:
-    """The configuration that a model folder holds, or None where there is no such folder."""
-    return kind(**read_json(folder / CONFIG)) if folder.exists() else None
+def _config_of(folder: Path, kind: Callable[..., Any]) -> Any:
+    """The configuration that a model folder holds, or None where there is no such folder.
+
+    Raises:
+        DARError: if its config.json is another one's.
+    """
+    if not folder.exists():
+        return None
+    try:
+        return kind(**read_json(folder / CONFIG))
+    except (TypeError, DARError, ValueError) as error:
+        raise DARError(f"{folder} is in the way, and no part of a model: choose another output folder") from error

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dar.errors import DARError
+from dar.nn import LARGEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class PriorConfig:
                 raise ValueError(f"{field.name} must be a whole number, not {value!r}")
             if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
+            if value > LARGEST:
+                raise ValueError(f"{field.name} must be at most {LARGEST}, not {value!r}")
         if self.width % (2 * self.num_heads):
             raise ValueError(f"width {self.width} is not a multiple of twice the {self.num_heads} heads")
 

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from dar.prior.config import PriorConfig
-from dar.storage import HubModel
+from dar.storage import CARD_TEMPLATE, HubModel
 
 
-class Prior(nn.Module, HubModel, library_name="dar", license="mit"):
+class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TEMPLATE):
     """transformers' ``LlamaForCausalLM``, unmodified, with the vocabulary of ``PriorConfig``.
 
     Args:

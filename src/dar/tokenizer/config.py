@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 
-from dar.nn import HEAD_WIDTH
+from dar.nn import HEAD_WIDTH, LARGEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,8 @@ class TokenizerConfig:
                 raise ValueError(f"{field.name} must be a whole number, not {value!r}")
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
+            if value > LARGEST:
+                raise ValueError(f"{field.name} must be at most {LARGEST}, not {value!r}")
         for name in ("encoder_width", "decoder_width"):
             if getattr(self, name) % HEAD_WIDTH:
                 raise ValueError(f"{name} must be a multiple of {HEAD_WIDTH}, not {getattr(self, name)}")

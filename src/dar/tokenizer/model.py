@@ -12,7 +12,7 @@ from dar.errors import DARError
 from dar.flow import Step, group_at, interpolate, schedule, shifted_time
 from dar.randomness import Seed, draw_noise, image_seeds
 from dar.solvers import SOLVERS, Solver, SolverState, advance
-from dar.storage import HubModel
+from dar.storage import CARD_TEMPLATE, HubModel
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.tokenizer.encoder import Encoder
@@ -45,7 +45,7 @@ class TokenizerOutput:
     predicted_image: Tensor
 
 
-class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", license="mit"):
+class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TEMPLATE):
     """Turns an image into N tokens, coarse to fine, and tokens into an image, one denoising step a group.
 
     Args:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -40,9 +40,9 @@ class Team:
             raise DARError(
                 "sharding is chosen in the recipe: leave the launcher's FSDP out, set prior_training.sharded"
             )
-        # The codebook takes no part in the first steps' loss; rotary tables are the same everywhere.
-        options = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-        self._accelerator = Accelerator(kwargs_handlers=[options])
+        # Without being told, accelerate takes processes on CPUs for so many lone ones.
+        cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+        self._accelerator = Accelerator(cpu=cpus)
         self.index: int = self._accelerator.process_index
         self.size: int = self._accelerator.num_processes
         self.device: torch.device = self._accelerator.device
