@@ -126,24 +126,25 @@ def load_weights(model: nn.Module, path: Path) -> None:
     with open_tensors(path) as file:
         target = model.state_dict()
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        _check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
+        if told := differences({name: tuple(tensor.shape) for name, tensor in target.items()}, shapes):
+            raise DARError(f"{path} does not fit its {CONFIG}; {told}")
         with torch.no_grad():
             for name, tensor in target.items():
                 tensor.copy_(file.get_tensor(name))
 
 
-def _check_names_and_shapes(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    complaints = []
+def differences(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """Every missing, extra and mis-shaped tensor, told; empty if names and shapes are the same."""
+    told = []
     if missing := sorted(wanted.keys() - found.keys()):
-        complaints.append("missing: " + ", ".join(missing))
+        told.append("missing: " + ", ".join(missing))
     if extra := sorted(found.keys() - wanted.keys()):
-        complaints.append("extra: " + ", ".join(extra))
+        told.append("extra: " + ", ".join(extra))
     if wrong := sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name]):
-        complaints.append(
+        told.append(
             "mis-shaped: " + ", ".join(f"{name} (is {found[name]}, should be {wanted[name]})" for name in wrong)
         )
-    if complaints:
-        raise DARError(f"{path} does not fit its {CONFIG}; {'; '.join(complaints)}")
+    return "; ".join(told)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ def output() -> TokenizerOutput:
         velocity=tiny.noise(2, seed=1).requires_grad_(),
         target_velocity=tiny.noise(2, seed=2),
         predicted_image=tiny.noise(2, seed=3),
+        hidden=(),
     )
 
 

@@ -1,7 +1,7 @@
 """What the tokenizer is trained on (docs/architecture.md, "Training").
 
-A loss is a function of the training pass's output; ``tokenizer_losses`` names and weighs them. Perceptual and
-alignment losses have their place there too: they need the images, and ``TokenizerOutput.predicted_image``.
+Here is what needs nothing but the training pass's output and the images; ``tokenizer_losses`` names and weighs it.
+Losses that look through other networks are in ``perceptual``, ``alignment`` and ``adversarial``.
 """
 
 import torch
