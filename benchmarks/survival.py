@@ -52,7 +52,7 @@ def main(
     data: Annotated[Path, typer.Option(help="Images to train on.")],
     kills: Annotated[int, typer.Option(help="How often to kill.")] = 20,
     processes: Annotated[int, typer.Option(help="Processes that train together.")] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of the whole training.")] = 400,
+    steps: Annotated[int, typer.Option(help="Steps of the whole training.")] = 240,
     seed: Annotated[int, typer.Option(help="Chooses the moments.")] = 0,
 ) -> None:
     """Compare a run that is killed with one that is not."""
@@ -65,7 +65,7 @@ def main(
         while done < kills:
             resume = ["--resume"] if done else []
             process = start(data, killed, steps, processes, *resume)
-            if not kill_after_a_while(process, killed, chance.uniform(0, 1)):
+            if not kill_after_a_while(process, killed, chance.uniform(0, 0.8)):
                 break
             done += 1
             torn += any((killed / "checkpoints").glob(".*"))

@@ -5,7 +5,7 @@ import tempfile
 
 _CACHE = tempfile.TemporaryDirectory(prefix="dar-tests-")
 os.environ |= {"HF_HOME": _CACHE.name, "HF_HUB_OFFLINE": "1"}  # read when the libraries are first imported
-for _name in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"):
+for _name in ("HF_ASSETS_CACHE", "HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"):
     os.environ.pop(_name, None)
 
 import pytest  # noqa: E402

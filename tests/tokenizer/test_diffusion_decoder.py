@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,3 +81,18 @@ def test_images_of_a_batch_do_not_meet(decoder: DiffusionDecoder) -> None:
     for i in range(3):
         alone = decoder(x[i : i + 1], t[i : i + 1], condition[i : i + 1])
         torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
+
+
+def test_hidden_tokens_are_what_each_block_is_given() -> None:
+    decoder = tiny.randomise(DiffusionDecoder(dataclasses.replace(tiny.TOKENIZER, decoder_depth=3)), seed=0)
+    x, t, condition = tiny.noise(2), torch.tensor([0.1, 0.9]), conditions(2)
+    given: list[Tensor] = []
+    for block in decoder.blocks:
+        block.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    expected = decoder(x, t, condition)
+    velocity, hidden = decoder.forward_with_hidden(x, t, condition)
+    assert torch.equal(velocity, expected)
+    assert len(hidden) == 3
+    assert hidden[0].shape == (2, 16, 64)
+    assert all(torch.equal(*pair) for pair in zip(hidden, given[:3], strict=True))
+    assert not torch.equal(hidden[0], hidden[1])

@@ -4,7 +4,18 @@ import pytest
 import torch
 
 from dar.tokenizer.model import TokenizerOutput
-from dar.train.losses import codebook_loss, commitment_loss, flow_loss, pixel_loss, tokenizer_losses
+from dar.train.losses import (
+    codebook_loss,
+    codebook_loss_per_image,
+    commitment_loss,
+    commitment_loss_per_image,
+    flow_loss,
+    flow_loss_per_image,
+    pixel_loss,
+    pixel_loss_per_image,
+    tokenizer_losses,
+    used_tokens,
+)
 from tests import tiny
 
 GROUP = tiny.TOKENIZER.tokens_per_group
@@ -22,6 +33,7 @@ def output() -> TokenizerOutput:
         velocity=tiny.noise(2, seed=1).requires_grad_(),
         target_velocity=tiny.noise(2, seed=2),
         predicted_image=tiny.noise(2, seed=3),
+        hidden=(),
     )
 
 
@@ -41,6 +53,35 @@ def test_codebook_loss_is_the_mean_distance_of_used_tokens(output: TokenizerOutp
 def test_with_the_last_group_all_tokens_are_used(output: TokenizerOutput) -> None:
     everything = dataclasses.replace(output, group=torch.tensor([3, 3]))
     torch.testing.assert_close(codebook_loss(everything, GROUP), (output.features - output.entries).square().mean())
+
+
+@pytest.mark.parametrize(
+    ("of_batch", "per_image", "argument", "by_tokens"),
+    [
+        (flow_loss, flow_loss_per_image, 0.6, False),
+        (pixel_loss, pixel_loss_per_image, tiny.pixels(2), False),
+        (codebook_loss, codebook_loss_per_image, GROUP, True),
+        (commitment_loss, commitment_loss_per_image, GROUP, True),
+    ],
+)
+def test_each_image_alone_has_its_own_loss(output, of_batch, per_image, argument, by_tokens: bool) -> None:  # type: ignore[no-untyped-def]
+    values = per_image(output, argument)
+    for i in range(2):
+        alone = dataclasses.replace(
+            output,
+            **{
+                name: getattr(output, name)[i : i + 1]
+                for name in ("features", "entries", "group", "velocity", "target_velocity", "predicted_image")
+            },
+        )
+        its = argument[i : i + 1] if isinstance(argument, torch.Tensor) else argument
+        torch.testing.assert_close(of_batch(alone, its), values[i])
+    weights = used_tokens(output, GROUP) if by_tokens else torch.ones(2)
+    torch.testing.assert_close(of_batch(output, argument), (weights * values).sum() / weights.sum())
+
+
+def test_tokens_count_up_to_the_end_of_the_group(output: TokenizerOutput) -> None:
+    assert used_tokens(output, GROUP).tolist() == [2, 6]
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ def test_prior_sizes_are_chosen_by_name(size: str, width: int, depth: int) -> No
 
 
 def test_the_tokenizer_too_can_be_chosen_by_name() -> None:
-    config = load_recipe("imagenet256", ["tokenizer.size=v1", "tokenizer.decoder_depth=8"]).tokenizer
-    assert (config.encoder_width, config.num_tokens, config.decoder_depth) == (768, 256, 8)
+    config = load_recipe("imagenet256", ["tokenizer.size=v1", "tokenizer.decoder_depth=10"]).tokenizer
+    assert (config.encoder_width, config.num_tokens, config.decoder_depth) == (768, 256, 10)
 
 
 def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
@@ -46,6 +46,14 @@ def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
         ("tokenizer_training.learning_rate=.nan", "learning_rate must be positive"),
         ("tokenizer_training.precision=fp8", "precision must be"),
         ("tokenizer_training.ema_decay=1", "ema_decay must lie"),
+        ("tokenizer_training.perceptual_weight=-0.5", "perceptual_weight must be at least 0"),
+        ("tokenizer_training.alignment_weight=.inf", "alignment_weight must be at least 0"),
+        ("tokenizer_training.alignment_layer=-1", "alignment_layer must be at least 0"),
+        ("tokenizer_training.alignment_weight=0.5", "alignment_layer 8 must be one of the 2 blocks"),
+        ("tokenizer_training.adversarial_weight=-1", "adversarial_weight must be at least 0"),
+        ("tokenizer_training.adversarial_start=-1", "adversarial_start must be at least 0"),
+        ("tokenizer_training.perceptual_weights=3", "perceptual_weights must be text"),
+        ("tokenizer_training.alignment_model=", "alignment_model must be text"),
         ("prior_training.label_dropout=1.5", "label_dropout must lie"),
         ("tokenizer.image_size=30", "not a multiple"),
         ("data.crop=left", "crop must be"),
@@ -64,6 +72,25 @@ def test_wrong_overrides_are_named(override: str, named: str) -> None:
     with pytest.raises(DARError, match="recipe debug") as caught:
         load_recipe("debug", [override])
     assert named in str(caught.value)
+
+
+def test_the_published_recipe_weighs_how_images_look_and_what_they_show() -> None:
+    recipe = load_recipe("imagenet256")
+    training = recipe.tokenizer_training
+    assert (training.perceptual_weight, training.alignment_weight, training.adversarial_weight) == (0.5, 0.5, 0)
+    assert training.alignment_layer == 8 < recipe.tokenizer.decoder_depth
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_every_block_of_the_decoder_can_be_aligned(layer: int) -> None:
+    overrides = ["tokenizer_training.alignment_weight=0.5", f"tokenizer_training.alignment_layer={layer}"]
+    assert load_recipe("debug", overrides).tokenizer_training.alignment_layer == layer
+
+
+def test_images_too_small_to_look_at_are_refused() -> None:
+    small = ["tokenizer.image_size=8", "tokenizer_training.perceptual_weight=0.5"]
+    with pytest.raises(DARError, match="perceptual_weight needs images of at least 16 pixels"):
+        load_recipe("debug", small)
 
 
 def test_unknown_recipe_lists_the_known() -> None:

@@ -43,7 +43,7 @@ def test_training_in_parts_equals_training_at_once(photos: Path, tmp_path: Path)
 
 
 def test_first_steps_are_continuous_then_the_codebook_is_fitted_to_features(photos: Path) -> None:
-    task = TokenizerTask(small_recipe(), ImageDataset(photos), ImageDataset(photos))
+    task = TokenizerTask(small_recipe(), ImageDataset(photos), ImageDataset(photos), Team())
     batch = next(task.batches(0, 1, Share()))
     generator = torch.Generator().manual_seed(0)
     continuous = task.losses(task.model, batch, 3, range(4), generator)
@@ -61,7 +61,7 @@ def test_first_steps_are_continuous_then_the_codebook_is_fitted_to_features(phot
 
 def test_unused_codes_are_reseeded_with_fresh_optimiser_state(photos: Path) -> None:
     recipe = small_recipe("tokenizer_training.continuous_steps=0", "tokenizer_training.reseed_steps=1")
-    task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos))
+    task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
     generator = torch.Generator().manual_seed(0)
     optimizer = make_optimizer(task.model, task.settings)
     piece = next(task.batches(0, 1, Share()))

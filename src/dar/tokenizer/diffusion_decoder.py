@@ -87,11 +87,29 @@ class DiffusionDecoder(nn.Module):
 
     def forward(self, x_B3HW: Tensor, t_B: Tensor, condition_BqD: Tensor) -> Tensor:
         """Velocity: B x 3 x H x W noisy image at B times, B x q x D conditions -> B x 3 x H x W."""
-        condition = plain_norm(self.condition_in(condition_BqD))
-        h = self.inward(self._to_patches(x_B3HW))
+        h, condition = self._begin(x_B3HW, condition_BqD)
         for block in self.blocks:
             h = block(h, t_B, condition, (self.cos, self.sin))
-        return self._to_pixels(self.out(plain_norm(h)))
+        return self._end(h)
+
+    def forward_with_hidden(
+        self, x_B3HW: Tensor, t_B: Tensor, condition_BqD: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As ``forward``; also the patch tokens that each block was given, B x T x D each, row by row of the image."""
+        h, condition = self._begin(x_B3HW, condition_BqD)
+        hidden = []
+        for block in self.blocks:
+            hidden.append(h)
+            h = block(h, t_B, condition, (self.cos, self.sin))
+        return self._end(h), tuple(hidden)
+
+    def _begin(self, x_B3HW: Tensor, condition_BqD: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch tokens and conditions for the first block."""
+        return self.inward(self._to_patches(x_B3HW)), plain_norm(self.condition_in(condition_BqD))
+
+    def _end(self, h_BTD: Tensor) -> Tensor:
+        """Velocity that the last block's patch tokens stand for."""
+        return self._to_pixels(self.out(plain_norm(h_BTD)))
 
     def _to_patches(self, x_B3HW: Tensor) -> Tensor:
         """B x 3 x H x W -> B x T x 3pp; a patch's channels run over colour, row, column."""

@@ -34,6 +34,7 @@ class TokenizerOutput:
         velocity: B x 3 x H x W, the prediction.
         target_velocity: B x 3 x H x W, scaled image minus noise.
         predicted_image: B x 3 x H x W, the image that the prediction leads to, not clamped.
+        hidden: the diffusion decoder's patch tokens before each of its blocks, B x T x decoder_width each.
     """
 
     codes: Tensor
@@ -43,6 +44,7 @@ class TokenizerOutput:
     velocity: Tensor
     target_velocity: Tensor
     predicted_image: Tensor
+    hidden: tuple[Tensor, ...]
 
 
 class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TEMPLATE):
@@ -84,7 +86,8 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         image = config.data_std * pixels
         t = shifted_time(u, config.time_shift)
         x_t = interpolate(image, noise, t)
-        velocity = self.velocity(x_t, t, condition).float()
+        predicted, hidden = self.diffusion_decoder.forward_with_hidden(x_t, t.float(), condition)
+        velocity = predicted.float()
         return TokenizerOutput(
             codes=codes,
             features=features,
@@ -93,6 +96,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             velocity=velocity,
             target_velocity=image - noise,
             predicted_image=(x_t + (1 - t).view(-1, 1, 1, 1) * velocity) / config.data_std,
+            hidden=hidden,
         )
 
     @property

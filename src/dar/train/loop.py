@@ -201,6 +201,8 @@ class _Training:
         if step % self.recipe.sample_steps == 0 or last:
             if self.evaluates:
                 self.log.note({"step": step, **self.task.evaluate(self.averaged.model, self.folder.picture(step))})
+            if self.team.is_main:
+                plot_log(self.folder.read_log(), self.folder.curves)
             self.team.wait()
 
     def _seconds(self) -> float:
@@ -216,7 +218,6 @@ class _Training:
         self.saved = time.monotonic()
         if self.team.is_main:
             self.folder.retire_checkpoints(self.recipe.keep_checkpoints, self.recipe.keep_every_steps)
-            plot_log(self.folder.read_log(), self.folder.curves)
 
     def _resume(self) -> None:
         path = self.team.told_by_main(newest_whole(self.folder) if self.team.is_main else None)

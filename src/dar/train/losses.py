@@ -1,7 +1,7 @@
 """What the tokenizer is trained on (docs/architecture.md, "Training").
 
-A loss is a function of the training pass's output; ``tokenizer_losses`` names and weighs them. Perceptual and
-alignment losses have their place there too: they need the images, and ``TokenizerOutput.predicted_image``.
+Here is what needs nothing but the training pass's output and the images; ``tokenizer_losses`` names and weighs it.
+Losses that look through other networks are in ``perceptual``, ``alignment`` and ``adversarial``.
 """
 
 import torch
@@ -15,17 +15,34 @@ COMMITMENT_WEIGHT = 0.25
 
 def flow_loss(output: TokenizerOutput, data_std: float) -> Tensor:
     """Mean squared velocity error, in units of the scaled images' variance: scalar."""
-    return (output.velocity - output.target_velocity).square().mean() / data_std**2
+    return flow_loss_per_image(output, data_std).mean()
+
+
+def flow_loss_per_image(output: TokenizerOutput, data_std: float) -> Tensor:
+    """Squared velocity error of each image: B."""
+    return (output.velocity - output.target_velocity).square().mean((1, 2, 3)) / data_std**2
 
 
 def codebook_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
-    """Squared distance that draws codebook entries to features: scalar."""
-    return _mean_over_used_tokens(output.entries, output.features.detach(), output.group, tokens_per_group)
+    """Squared distance that draws codebook entries to features: scalar, the mean over all used tokens."""
+    per_image = codebook_loss_per_image(output, tokens_per_group)
+    return _weighted_mean(per_image, used_tokens(output, tokens_per_group))
+
+
+def codebook_loss_per_image(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
+    """As ``codebook_loss``, over the used tokens of each image: B."""
+    return _mean_over_used_tokens(output.entries, output.features.detach(), used_tokens(output, tokens_per_group))
 
 
 def commitment_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
-    """Squared distance that draws features to codebook entries: scalar, not weighted."""
-    return _mean_over_used_tokens(output.features, output.entries.detach(), output.group, tokens_per_group)
+    """Squared distance that draws features to codebook entries: scalar, not weighted, the mean over all used tokens."""
+    per_image = commitment_loss_per_image(output, tokens_per_group)
+    return _weighted_mean(per_image, used_tokens(output, tokens_per_group))
+
+
+def commitment_loss_per_image(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
+    """As ``commitment_loss``, over the used tokens of each image: B."""
+    return _mean_over_used_tokens(output.features, output.entries.detach(), used_tokens(output, tokens_per_group))
 
 
 def pixel_loss(output: TokenizerOutput, pixels: Tensor) -> Tensor:
@@ -33,7 +50,20 @@ def pixel_loss(output: TokenizerOutput, pixels: Tensor) -> Tensor:
 
     It is the flow loss weighted by (1 - t)^2: structure, which is settled near noise, counts for more.
     """
-    return (output.predicted_image - pixels).square().mean()
+    return pixel_loss_per_image(output, pixels).mean()
+
+
+def pixel_loss_per_image(output: TokenizerOutput, pixels: Tensor) -> Tensor:
+    """Squared error of each predicted image: B."""
+    return (output.predicted_image - pixels).square().mean((1, 2, 3))
+
+
+def used_tokens(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
+    """How many of each image's tokens come no later than the end of its group; later ones drove nothing: B, int64.
+
+    The quantizer's terms of a batch are means over all these tokens, so an image counts by their number.
+    """
+    return (output.group + 1) * tokens_per_group
 
 
 def tokenizer_losses(
@@ -55,8 +85,11 @@ def tokenizer_losses(
     }
 
 
-def _mean_over_used_tokens(x_BNC: Tensor, y_BNC: Tensor, group_B: Tensor, tokens_per_group: int) -> Tensor:
-    """Mean squared difference over the tokens up to the end of each image's group; later ones drove nothing."""
-    used_B = (group_B + 1) * tokens_per_group
-    used_BN = torch.arange(x_BNC.shape[1], device=x_BNC.device) < used_B[:, None]
-    return (x_BNC - y_BNC).square().mean(-1)[used_BN].mean()
+def _mean_over_used_tokens(x_BNC: Tensor, y_BNC: Tensor, used_B: Tensor) -> Tensor:
+    """Mean squared difference over the first tokens of each image: B."""
+    unused_BN = torch.arange(x_BNC.shape[1], device=x_BNC.device) >= used_B[:, None]
+    return (x_BNC - y_BNC).square().mean(-1).masked_fill(unused_BN, 0).sum(1) / used_B
+
+
+def _weighted_mean(values_B: Tensor, weights_B: Tensor) -> Tensor:
+    return (values_B * weights_B).sum() / weights_B.sum()

@@ -122,15 +122,30 @@ class TokenizerTraining(TrainingRecipe):
         continuous_steps: first steps, during which features pass unquantised; the codebook is then fitted to them.
         reseed_steps: steps between re-seedings of the codes that were not used since the last one; 0 for none.
         pixel_weight: weight of the predicted image's squared error; the published recipe has none.
+        perceptual_weight: weight of the predicted image's LPIPS distance.
+        perceptual_weights: folder with LPIPS's weights, see ``dar.train.perceptual``; empty to download them.
+        alignment_weight: weight of the loss that aligns the decoder's patch tokens with DINOv2's.
+        alignment_layer: which patch tokens: those before this block of the diffusion decoder, counted from 0.
+        alignment_model: DINOv2, as a folder or an id on the Hub.
+        adversarial_weight: weight of the discriminator's say on the predicted image; the published recipe has none.
+        adversarial_start: step from which on it has a say.
     """
 
     continuous_steps: int = 0
     reseed_steps: int = 50
     pixel_weight: float = 0.0
+    perceptual_weight: float = 0.0
+    perceptual_weights: str = ""
+    alignment_weight: float = 0.0
+    alignment_layer: int = 8
+    alignment_model: str = "facebook/dinov2-base"
+    adversarial_weight: float = 0.0
+    adversarial_start: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_at_least(self, 0, "continuous_steps", "reseed_steps", "pixel_weight")
+        _require_at_least(self, 0, "continuous_steps", "reseed_steps", "alignment_layer", "adversarial_start")
+        _require_at_least(self, 0, "pixel_weight", "perceptual_weight", "alignment_weight", "adversarial_weight")
         if self.continuous_steps >= self.steps:
             raise ValueError(f"continuous_steps {self.continuous_steps} must be fewer than the {self.steps} steps")
 
@@ -176,6 +191,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         self.prior_config(("any",))
+        training, depth = self.tokenizer_training, self.tokenizer.decoder_depth
+        if training.alignment_weight > 0 and training.alignment_layer >= depth:
+            raise ValueError(
+                f"tokenizer_training: alignment_layer {training.alignment_layer} must be one of the {depth} blocks "
+                f"of the diffusion decoder, 0 to {depth - 1}"
+            )
+        for name, least in (("perceptual_weight", 16), ("adversarial_weight", 8)):
+            if getattr(training, name) > 0 and self.tokenizer.image_size < least:
+                raise ValueError(f"tokenizer_training: {name} needs images of at least {least} pixels")
 
     def prior_config(self, class_names: Sequence[str]) -> PriorConfig:
         """The prior's configuration for given classes; tokens are as the recipe's tokenizer makes them.
@@ -284,12 +308,14 @@ def _build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
 
 
 def _value(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
-    """YAML reads 1e-3 as text and 1 as a whole number where a float is meant, and any of them for a switch."""
+    """YAML reads 1e-3 as text and 1 as a whole number where a float is meant, and any of them for a switch or text."""
     if known.type is float:
         try:
             return float(value)
         except (TypeError, ValueError):
             raise ValueError(f"{section}: {known.name} must be a number, not {value!r}") from None
+    if known.type is str and not isinstance(value, str):
+        raise ValueError(f"{section}: {known.name} must be text, not {value!r}")
     if known.type is bool and not isinstance(value, bool):
         raise ValueError(f"{section}: {known.name} must be true or false, not {value!r}")
     if known.type is int and not (isinstance(value, int) and not isinstance(value, bool)):

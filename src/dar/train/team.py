@@ -60,6 +60,10 @@ class Team:
         """Go on when all have come here."""
         self._accelerator.wait_for_everyone()
 
+    def main_first(self) -> AbstractContextManager[None]:
+        """Within it, the main process goes before the others, which then find what it has left on the disk."""
+        return self._accelerator.main_process_first()
+
     def total(self, values: Tensor) -> Tensor:
         """Elementwise sum over all processes."""
         return self._accelerator.reduce(values, "sum")

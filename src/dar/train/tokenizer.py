@@ -17,8 +17,9 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import TokenizerOutput
 from dar.train.codebook import perplexity, reseed, spherical_kmeans, usage
+from dar.train.guides import AlignedTokenizer, Guides, Opponent
 from dar.train.loop import Outcome, Task, fit, row_noise
-from dar.train.losses import tokenizer_losses
+from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
 from dar.train.team import Team
@@ -34,22 +35,34 @@ class TokenizerTask(Task):
         recipe: sizes and settings.
         data: training images.
         shown: images whose reconstructions are drawn.
+        team: the processes that train together.
+
+    Raises:
+        DARError: if the recipe wants a loss whose weights can't be had.
     """
 
-    def __init__(self, recipe: Recipe, data: ImageDataset, shown: ImageDataset) -> None:
+    def __init__(self, recipe: Recipe, data: ImageDataset, shown: ImageDataset, team: Team) -> None:
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.tokenizer = SequentialDiffusionTokenizer(recipe.tokenizer)
+        with team.main_first():  # downloads, the others find
+            self.guides = Guides(self.settings, team.device)
         self.model: nn.Module = self.tokenizer
+        if self.guides.target is not None:
+            self.model = AlignedTokenizer(self.tokenizer, self.settings.alignment_layer, self.guides.target.width)
         self.recomputed = (Block, DiffusionBlock)
         augmentation = Augmentation(recipe.tokenizer.image_size, recipe.data.crop, recipe.data.flip)
         self.stream = AugmentedStream(data, augmentation, self.settings.seed)
         self.shown = evenly_spread(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
         codes = recipe.tokenizer.codebook_size
-        self.extra: Mapping[str, Tensor] = {
+        self.counts = {
             "counts_since_reseed": torch.zeros(codes, dtype=torch.int64),
             "counts_since_log": torch.zeros(codes, dtype=torch.int64),
         }
+        self.extra: Mapping[str, Tensor] = self.counts
+        self.opponent = Opponent(self.settings, team.device) if self.settings.adversarial_weight else None
+        if self.opponent is not None:
+            self.extra = self.counts | self.opponent.tensors()
         self.broken: set[str] = set()
         self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64)  # sum of errors, images
         self._codes: list[Tensor] = []
@@ -78,22 +91,30 @@ class TokenizerTask(Task):
         u = u_of_all[rows.start : rows.stop]
         noise = row_noise(settings.seed, step, rows, pixels.shape[1:], device)
         quantised = step >= settings.continuous_steps
-        output: TokenizerOutput = model(pixels, u, noise, quantised)
-        self._note(output, pixels)
+        output, aligned = self._pass(model, pixels, u, noise, quantised)
+        self._note(output)
         part = len(rows) / settings.batch_size
         used = (group_at(u, config.num_groups) + 1).sum() / (group_at(u_of_all, config.num_groups) + 1).sum()
         parts = {"codebook": used, "commitment": used} if quantised else {"codebook": 0.0, "commitment": 0.0}
         losses = tokenizer_losses(output, pixels, config, settings.pixel_weight)
+        losses |= self.guides.losses(output.predicted_image, pixels, aligned)
+        if self.opponent is not None and step >= settings.adversarial_start:
+            losses |= self.opponent.losses(output.predicted_image, pixels, part)
         return {name: parts.get(name, part) * value for name, value in losses.items()}
 
+    def _pass(
+        self, model: nn.Module, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool
+    ) -> tuple[TokenizerOutput, Tensor | None]:
+        """The training pass, and what the alignment head made of it where there is one."""
+        found = model(pixels, u, noise, quantised)
+        return (found, None) if self.guides.target is None else found
+
     @torch.no_grad()
-    def _note(self, output: TokenizerOutput, pixels: Tensor) -> None:
+    def _note(self, output: TokenizerOutput) -> None:
         """Keep what re-seeding and the log need of one piece."""
         self._codes.append(output.codes.flatten())
         self._features.append(output.features.detach().flatten(0, 1))
-        errors = (output.velocity - output.target_velocity).square().flatten(1).mean(
-            1
-        ) / self.recipe.tokenizer.data_std**2
+        errors = flow_loss_per_image(output, self.recipe.tokenizer.data_std)
         groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)]).cpu()
         self.flow_by_group.index_add_(1, output.group.cpu(), groups)
 
@@ -102,8 +123,10 @@ class TokenizerTask(Task):
     ) -> None:
         """Fit the codebook to features when the continuous phase ends; re-seed unused codes from time to time."""
         counts = torch.bincount(torch.cat(self._codes), minlength=self.recipe.tokenizer.codebook_size)
-        for total in self.extra.values():
+        for total in self.counts.values():
             total += team.total(counts).cpu()
+        if self.opponent is not None and step >= self.settings.adversarial_start:
+            self.opponent.step(team)
         features = torch.cat(self._features)
         self._codes, self._features = [], []
         quantised_steps = step + 1 - self.settings.continuous_steps
@@ -115,7 +138,6 @@ class TokenizerTask(Task):
 
     @torch.no_grad()
     def _fit_codebook(self, averaged: nn.Module, generator: torch.Generator) -> None:
-        assert isinstance(averaged, SequentialDiffusionTokenizer)
         config = self.recipe.tokenizer
         wanted = -(-FITTED_FEATURES_PER_CODE * config.codebook_size // config.num_tokens)
         batch_size = self.settings.batch_size
@@ -124,27 +146,26 @@ class TokenizerTask(Task):
             for batch in batches(self.stream, batch_size, 0, -(-wanted // batch_size), workers=0)
         ]
         centres = spherical_kmeans(torch.cat(features), config.codebook_size, generator)
-        for tokenizer in (self.tokenizer, averaged):
+        for tokenizer in (self.tokenizer, tokenizer_in(averaged)):
             tokenizer.quantizer.codebook.copy_(centres)
-        self.extra["counts_since_reseed"].zero_()
+        self.counts["counts_since_reseed"].zero_()
 
     @torch.no_grad()
     def _reseed(
         self, optimizer: torch.optim.Optimizer, averaged: nn.Module, features: Tensor, generator: torch.Generator
     ) -> None:
-        assert isinstance(averaged, SequentialDiffusionTokenizer)
-        counts = self.extra["counts_since_reseed"]
+        counts = self.counts["counts_since_reseed"]
         codebook = self.tokenizer.quantizer.codebook
         unused = (counts == 0).to(codebook.device)
         reseed(codebook, unused, features, generator)
-        averaged.quantizer.codebook[unused] = codebook[unused]
+        tokenizer_in(averaged).quantizer.codebook[unused] = codebook[unused]
         for moment in ("exp_avg", "exp_avg_sq"):
             optimizer.state[codebook][moment][unused] = 0
         counts.zero_()
 
     def statistics(self, team: Team) -> dict[str, float]:
         """Codebook usage, perplexity and the flow loss of each group since the last call; unreadable images so far."""
-        counts = self.extra["counts_since_log"]
+        counts = self.counts["counts_since_log"]
         errors, images = team.total(self.flow_by_group.to(team.device)).tolist()
         broken = team.total(torch.tensor(len(self.broken), device=team.device)).item()
         figures = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts), "broken_images": broken}
@@ -156,17 +177,22 @@ class TokenizerTask(Task):
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Draw each shown image beside its reconstructions from 1 to K groups; PSNR of the last."""
-        assert isinstance(averaged, SequentialDiffusionTokenizer)
-        stages = [stage.cpu() for stage in reconstructions(averaged, self.shown)]
+        stages = [stage.cpu() for stage in reconstructions(tokenizer_in(averaged), self.shown)]
         save_image(reconstruction_sheet(self.shown, stages), picture)
         return {"psnr": psnr(stages[-1], self.shown).mean().item()}
 
     def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         """Write the averaged tokenizer."""
-        assert isinstance(averaged, SequentialDiffusionTokenizer)
         if team.is_main:
-            averaged.save_pretrained(folder)
+            tokenizer_in(averaged).save_pretrained(folder)
             save_recipe(self.recipe, folder / RECIPE)
+
+
+def tokenizer_in(model: nn.Module) -> SequentialDiffusionTokenizer:
+    """The tokenizer itself, without what training adds to it."""
+    tokenizer = model.tokenizer if isinstance(model, AlignedTokenizer) else model
+    assert isinstance(tokenizer, SequentialDiffusionTokenizer)
+    return tokenizer
 
 
 def stratified_uniform(count: int, generator: torch.Generator) -> Tensor:
@@ -206,6 +232,6 @@ def train_tokenizer(
     team, run = Team(), RunFolder(Path(out))
     team.share(recipe.tokenizer_training.gradient_accumulation).positions(recipe.tokenizer_training.batch_size, 0)
     images = ImageDataset(data)
-    task = TokenizerTask(recipe, images, ImageDataset(validation, "validation") if validation else images)
+    task = TokenizerTask(recipe, images, ImageDataset(validation, "validation") if validation else images, team)
     begin(run, recipe, team, images.fingerprint, resume=resume)
     return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)

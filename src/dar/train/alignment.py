@@ -1,0 +1,118 @@
+"""Aligning the diffusion decoder's patch tokens with DINOv2's features (arXiv 2410.06940)."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, Dinov2Config, Dinov2Model
+
+from dar.errors import DARError
+from dar.nn import init_linear
+
+GRID = 16
+"""Features are compared on a grid of 16 x 16, whatever the patches of either network."""
+
+DINOV2_BASE = "facebook/dinov2-base"
+HIDDEN_WIDTH = 2048
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's colours, for images in [0, 1]."""
+
+
+class AlignmentTarget(nn.Module):
+    """What DINOv2 sees in images. Frozen.
+
+    Args:
+        model: its patches, of 14 pixels in all published sizes, tell the size that images are brought to: 224 pixels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Dinov2Model) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False).eval()
+        self.size = [GRID * side for side in model.embeddings.patch_embeddings.patch_size]
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def width(self) -> int:
+        """Channels of a feature."""
+        return int(self.model.config.hidden_size)
+
+    @torch.no_grad()
+    def forward(self, pixels_B3HW: Tensor) -> Tensor:
+        """Features of the patches, row by row: B x 3 x H x W in [-1, 1] -> B x 256 x width."""
+        pixels = F.interpolate(pixels_B3HW, size=self.size, mode="bicubic", antialias=True)
+        colours = ((pixels + 1) / 2 - self.mean) / self.std
+        return self.model(colours).last_hidden_state[:, 1:]  # the first is the class token
+
+
+class AlignmentHead(nn.Module):
+    """Patch tokens of the diffusion decoder to predictions of features; used in training only.
+
+    Args:
+        width: of the patch tokens.
+        target_width: of the features.
+    """
+
+    def __init__(self, width: int, target_width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(width, HIDDEN_WIDTH),
+            nn.SiLU(),
+            nn.Linear(HIDDEN_WIDTH, HIDDEN_WIDTH),
+            nn.SiLU(),
+            nn.Linear(HIDDEN_WIDTH, target_width),
+        )
+        self.apply(init_linear)
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """Average the tokens over a grid of 16 x 16, then transform each: B x T x D -> B x 256 x target_width.
+
+        T is a square; where it is no multiple of 256, the cells of the grid overlap.
+        """
+        grid = math.isqrt(hidden_BTD.shape[1])
+        cells = F.adaptive_avg_pool2d(hidden_BTD.transpose(1, 2).unflatten(2, (grid, grid)), GRID)
+        return self.mlp(cells.flatten(2).transpose(1, 2))
+
+
+def alignment_loss(predicted_BTC: Tensor, target_BTC: Tensor) -> Tensor:
+    """One less the cosine of the angle between prediction and feature, mean over patches: B, float32, 0 to 2."""
+    return 1 - F.cosine_similarity(predicted_BTC.float(), target_BTC.float(), dim=-1).mean(1)
+
+
+def load_alignment_target(source: str | Path = DINOV2_BASE) -> AlignmentTarget:
+    """DINOv2, in float32 on the CPU.
+
+    Args:
+        source: an id on the Hub, whose files are downloaded once, or a folder that transformers saved.
+
+    Raises:
+        DARError: if it is neither, another network, or not whole.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if not isinstance(config, Dinov2Config):
+            raise DARError(f"{source} is a {config.model_type}, not a DINOv2: give {DINOV2_BASE} or a folder with it")
+        loaded: Any = Dinov2Model.from_pretrained(
+            source, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except DARError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError, StrictDataclassError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DARError(
+            f"no DINOv2 can be loaded from {source!s} ({reason}): put the config.json and model.safetensors of "
+            f"{DINOV2_BASE} into a folder and give it as tokenizer_training.alignment_model"
+        ) from error
+    model, loading = loaded
+    for kind in ("missing_keys", "unexpected_keys"):
+        if names := sorted(loading[kind]):
+            raise DARError(f"{source} does not hold the tensors of its sizes; {kind[:-5]}: {', '.join(names)}")
+    return AlignmentTarget(model)

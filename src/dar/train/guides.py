@@ -1,0 +1,116 @@
+"""Losses that look at a tokenizer's images through other networks, made ready for a training."""
+
+import torch
+from torch import Tensor, nn
+
+from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer.model import TokenizerOutput
+from dar.train.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
+from dar.train.alignment import AlignmentHead, alignment_loss, load_alignment_target
+from dar.train.perceptual import load_perceptual_distance
+from dar.train.recipe import TokenizerTraining
+from dar.train.team import Team
+
+
+class AlignedTokenizer(nn.Module):
+    """A tokenizer and the head that only training reads.
+
+    Args:
+        tokenizer: in training.
+        layer: the head reads the patch tokens before this block of the diffusion decoder.
+        target_width: channels of the features that it predicts.
+    """
+
+    def __init__(self, tokenizer: SequentialDiffusionTokenizer, layer: int, target_width: int) -> None:
+        super().__init__()
+        self.tokenizer, self.layer = tokenizer, layer
+        self.head = AlignmentHead(tokenizer.config.decoder_width, target_width)
+
+    def forward(self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool) -> tuple[TokenizerOutput, Tensor]:
+        """The tokenizer's training pass, and features predicted from it: B x 256 x target_width."""
+        output: TokenizerOutput = self.tokenizer(pixels, u, noise, quantised)
+        return output, self.head(output.hidden[self.layer])
+
+
+class Guides:
+    """The frozen networks that a recipe asks for.
+
+    Args:
+        settings: of the training.
+        device: where they compute.
+
+    Raises:
+        DARError: if the weights of one can't be had.
+    """
+
+    def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
+        self.settings = settings
+        wanted, aligned = settings.perceptual_weight > 0, settings.alignment_weight > 0
+        self.distance = load_perceptual_distance(settings.perceptual_weights).to(device) if wanted else None
+        self.target = load_alignment_target(settings.alignment_model).to(device) if aligned else None
+
+    def losses(self, predicted: Tensor, pixels: Tensor, aligned: Tensor | None) -> dict[str, Tensor]:
+        """Weighted means over the images.
+
+        Args:
+            predicted: B x 3 x H x W, the image that the velocity leads to.
+            pixels: B x 3 x H x W in [-1, 1], the image that it should be.
+            aligned: what the alignment head predicts.
+        """
+        found: dict[str, Tensor] = {}
+        if self.distance is not None:
+            found["perceptual"] = self.settings.perceptual_weight * self.distance(predicted, pixels).mean()
+        if self.target is not None and aligned is not None:
+            found["alignment"] = self.settings.alignment_weight * alignment_loss(aligned, self.target(pixels)).mean()
+        return found
+
+
+class Opponent:
+    """A discriminator in training against the tokenizer.
+
+    Args:
+        settings: of the tokenizer's training, whose learning rate it shares.
+        device: where it computes.
+    """
+
+    def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
+        self.weight = settings.adversarial_weight
+        self.discriminator = PatchDiscriminator().to(device)
+        parameters = list(self.discriminator.parameters())
+        self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=settings.betas, fused=True)
+        for parameter in parameters:  # what AdamW would make at its first step, so that a checkpoint can fill it
+            self.optimizer.state[parameter] = {
+                "step": torch.zeros((), device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint must keep."""
+        found = {f"discriminator/{name}": tensor for name, tensor in self.discriminator.state_dict().items()}
+        for name, parameter in self.discriminator.named_parameters():
+            found |= {f"discriminator/{name}/{key}": value for key, value in self.optimizer.state[parameter].items()}
+        return found
+
+    def losses(self, predicted: Tensor, pixels: Tensor, part: float) -> dict[str, Tensor]:
+        """What the tokenizer should lower; the discriminator's own gradients are added up on the way.
+
+        Args:
+            predicted: B x 3 x H x W, the image that the velocity leads to.
+            pixels: B x 3 x H x W in [-1, 1].
+            part: share of the whole batch that these images are.
+        """
+        own = part * discriminator_loss(self.discriminator(pixels), self.discriminator(predicted.detach()))
+        own.backward()
+        self.discriminator.requires_grad_(False)
+        judged = generator_loss(self.discriminator(predicted)).mean()
+        self.discriminator.requires_grad_(True)
+        return {"adversarial": self.weight * judged}
+
+    def step(self, team: Team) -> None:
+        """Learn from the gradients of all processes."""
+        for parameter in self.discriminator.parameters():
+            if parameter.grad is not None:
+                parameter.grad = team.total(parameter.grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
