@@ -8,7 +8,7 @@ SIGKILL comes at random moments. The debug recipe writes a checkpoint after ever
 
 import os
 import random
-import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,13 +21,24 @@ import typer
 SETTINGS = ("tokenizer_training.checkpoint_minutes=1e-9", "tokenizer_training.sample_steps=1000")
 
 
-def start(data: Path, out: Path, steps: int, processes: int, *options: str) -> "subprocess.Popen[bytes]":
-    """One launch, in a process group of its own."""
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, "-m", "dar", "train", "tokenizer", "--recipe", "debug", "--data", str(data)]
+def start(data: Path, out: Path, steps: int, processes: int, *options: str) -> "list[subprocess.Popen[bytes]]":
+    """One launch: the processes of a training, told about each other as a launcher does it."""
+    command = [sys.executable, "-m", "dar", "train", "tokenizer", "--recipe", "debug", "--data", str(data)]
     command += ["--out", str(out), f"tokenizer_training.steps={steps}", *SETTINGS, *options]
+    common = {"OMP_NUM_THREADS": "1"}
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        common |= {"WORLD_SIZE": str(processes)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
+    ranks = [{"RANK": str(i), "LOCAL_RANK": str(i)} if processes > 1 else {} for i in range(processes)]
+    return [subprocess.Popen(command, env=os.environ | common | rank, **quiet) for rank in ranks]
+
+
+def finish(team: "list[subprocess.Popen[bytes]]") -> bool:
+    """Wait for a launch; whether all went well."""
+    return not any([process.wait() for process in team])
 
 
 def steps_done(out: Path) -> int:
@@ -35,17 +46,18 @@ def steps_done(out: Path) -> int:
     return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
-def kill_after_a_while(process: "subprocess.Popen[bytes]", out: Path, seconds: float) -> bool:
-    """Wait until the run makes progress, then some more, then kill it; whether it was still running."""
+def kill_after_a_while(team: "list[subprocess.Popen[bytes]]", out: Path, chance: random.Random) -> bool:
+    """Wait until the run makes progress, then some more, then kill one after the other; whether they still ran."""
     before = steps_done(out)
-    while process.poll() is None and steps_done(out) == before:
+    while team[0].poll() is None and steps_done(out) == before:
         time.sleep(0.02)
-    time.sleep(seconds)
-    if process.poll() is not None:
-        return False
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return True
+    time.sleep(chance.uniform(0, 0.8))
+    running = team[0].poll() is None
+    for process in chance.sample(team, len(team)):
+        process.kill()
+        time.sleep(chance.uniform(0, 0.05))
+    finish(team)
+    return running
 
 
 def main(
@@ -59,17 +71,16 @@ def main(
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        if start(data, whole, steps, processes).wait():
+        if not finish(start(data, whole, steps, processes)):
             raise SystemExit("the run that was left alone failed")
         done, torn = 0, 0
         while done < kills:
-            resume = ["--resume"] if done else []
-            process = start(data, killed, steps, processes, *resume)
-            if not kill_after_a_while(process, killed, chance.uniform(0, 0.8)):
+            team = start(data, killed, steps, processes, *(["--resume"] if done else []))
+            if not kill_after_a_while(team, killed, chance):
                 break
             done += 1
             torn += any((killed / "checkpoints").glob(".*"))
-        if start(data, killed, steps, processes, "--resume").wait():
+        if not finish(start(data, killed, steps, processes, "--resume")):
             raise SystemExit("the killed run could not be finished")
         weights = [(run / "model" / "model.safetensors").read_bytes() for run in (whole, killed)]
         verdict = "bit-identical" if weights[0] == weights[1] else "DIFFERENT"
