@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from dar.cli import options
+
 app = typer.Typer(help="Train a tokenizer, then a prior on its tokens.", no_args_is_help=True)
 
 INTERRUPTED = 130
 """Exit code of a training that was stopped before its end, so that a script does not go on without a model."""
 
 Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256, or a YAML file.")]
-Data = Annotated[str, typer.Option(help="Folder with a subfolder of images per class, Parquet file, or Hub id.")]
+Data = Annotated[str, typer.Option(help=options.SOURCES)]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")]
@@ -44,9 +46,10 @@ def tokenizer(
 @app.command("prior")
 def prior(
     recipe: Recipe,
-    data: Data,
     tokenizer: Annotated[str, typer.Option(help="Folder or Hub id of the trained tokenizer.")],
     out: Out,
+    data: Annotated[str | None, typer.Option(help=f"{options.SOURCES} This, or --tokens.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Folder that dar tokenize wrote, in place of --data.")] = None,
     validation: Validation = None,
     resume: Resume = False,
     overrides: Overrides = None,
@@ -62,7 +65,7 @@ def prior(
     from dar.train.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
-    _report(train_prior(settings, data, tokenizer, out, validation=validation, resume=resume), out)
+    _report(train_prior(settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume), out)
 
 
 def _report(finished: bool, out: Path) -> None:

@@ -1,5 +1,6 @@
 """Training of the prior on a frozen tokenizer's tokens."""
 
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dar.data import EndlessOrder, ImageDataset
+from dar.data import EndlessOrder, ImageDataset, Share
 from dar.errors import DARError
 from dar.images import display_scale, grid, save_image
 from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
@@ -21,7 +22,8 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.loop import Task, fit
 from dar.train.recipe import Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
-from dar.train.tokens import TokenSet, cached_tokens
+from dar.train.token_shards import TokenShards, tokenize_images
+from dar.train.tokens import Tokens, weights_hash
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 4
@@ -47,8 +49,8 @@ class PriorTask(Task):
         recipe: Recipe,
         tokenizer: SequentialDiffusionTokenizer,
         class_names: tuple[str, ...],
-        training: TokenSet,
-        validation: TokenSet | None,
+        training: Tokens,
+        validation: Tokens | None,
     ) -> None:
         self.recipe, self.settings, self.tokenizer = recipe, recipe.prior_training, tokenizer
         self.training, self.validation = training, validation
@@ -58,12 +60,19 @@ class PriorTask(Task):
         self.extra = {}
         self.order = EndlessOrder(len(training), self.settings.seed)
 
-    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Labels (B) and tokens (B x N) of steps ``first`` to ``last`` (excluded)."""
-        size = self.settings.batch_size
+    def batches(self, first: int, last: int, share: Share | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Labels (B) and tokens (B x N) of one process's pieces of steps ``first`` to ``last`` (excluded).
+
+        Each visit of an image draws one of its views.
+        """
         for step in range(first, last):
-            rows = torch.tensor([self.order[position] for position in range(step * size, (step + 1) * size)])
-            yield self.training.labels[rows].long(), self.training.tokens[rows].long()
+            for piece in (share or Share()).positions(self.settings.batch_size, step):
+                images = torch.tensor([self.order[position] for position in piece])
+                views = torch.tensor([self._view(position) for position in piece])
+                yield self.training.labels[images].long(), self.training.rows(images, views)
+
+    def _view(self, position: int) -> int:
+        return random.Random(f"{self.settings.seed}/view {position}").randrange(self.training.views)
 
     def losses(self, model: nn.Module, batch: Any, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of one step, in nats a token."""
@@ -107,12 +116,12 @@ def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_cross_entropy(prior: Prior, tokens: TokenSet) -> float:
-    """Mean cross-entropy of a token set, in nats a token."""
+def held_out_cross_entropy(prior: Prior, tokens: Tokens) -> float:
+    """Mean cross-entropy of the first view of all images, in nats a token."""
     total = 0.0
-    for start in range(0, len(tokens), VALIDATION_BATCH):
-        rows = slice(start, start + VALIDATION_BATCH)
-        labels, batch = tokens.labels[rows].long().to(prior.device), tokens.tokens[rows].long().to(prior.device)
+    for images in torch.arange(len(tokens)).split(VALIDATION_BATCH):
+        labels = tokens.labels[images].long().to(prior.device)
+        batch = tokens.rows(images, torch.zeros_like(images)).to(prior.device)
         total += cross_entropy(prior(labels, batch), batch).item() * len(labels)
     return total / len(tokens)
 
@@ -152,10 +161,11 @@ def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_
 
 def train_prior(
     recipe: Recipe,
-    data: str | Path,
+    data: str | Path | None,
     tokenizer: str | Path,
     out: str | Path,
     *,
+    tokens: str | Path | None = None,
     validation: str | Path | None = None,
     resume: bool = False,
 ) -> bool:
@@ -163,9 +173,10 @@ def train_prior(
 
     Args:
         recipe: sizes and settings.
-        data: labelled images, see ``ImageDataset``.
+        data: labelled images, see ``ImageDataset``; or None, if there are ``tokens``.
         tokenizer: folder or Hub id of the frozen tokenizer.
         out: the run's folder; new or empty, unless resumed.
+        tokens: folder of the images' tokens, see ``TokenShards``; or None, if there are ``data``.
         validation: labelled images to measure the held-out cross-entropy on.
         resume: whether to go on with the run in ``out``.
 
@@ -175,22 +186,41 @@ def train_prior(
     Raises:
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
+    if (data is None) == (tokens is None):
+        raise DARError("a prior is trained on either images or tokens: give one of --data and --tokens")
     run = RunFolder(Path(out))
-    frozen = load_tokenizer(tokenizer, device=Accelerator().device).requires_grad_(False)
+    accelerator = Accelerator()
+    frozen = load_tokenizer(tokenizer, device=accelerator.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
-    images = ImageDataset(data)
-    if not images.class_names:
-        raise DARError(f"{data} has no class labels: put the images into a folder for each class")
+    source = TokenShards(tokens) if tokens is not None else ImageDataset(str(data))
+    class_names = source.manifest.class_names if isinstance(source, TokenShards) else source.class_names
+    if not class_names:
+        raise DARError(f"{tokens or data} has no class labels: put the images into a folder for each class")
+    if isinstance(source, TokenShards) and source.manifest.tokenizer != weights_hash(frozen):
+        raise DARError(f"{tokens} was made by another tokenizer than {tokenizer}: use that one, or tokenize again")
     others = None if validation is None else ImageDataset(validation, "validation")
-    if others is not None and others.class_names != images.class_names:
-        raise DARError(f"{validation} has other classes than {data}: validate on images of the same classes")
+    if others is not None and others.class_names != class_names:
+        raise DARError(f"{validation} has other classes than {tokens or data}: validate on images of the same classes")
     begin(run, recipe, resume=resume)
-    training = cached_tokens(frozen, images, run.path / "tokens.safetensors", flips=recipe.data.flip)
-    held_out = None
-    if others is not None:
-        held_out = cached_tokens(frozen, others, run.path / "validation-tokens.safetensors", flips=False)
-    tqdm.write(f"training on {len(training)} token sequences")
-    task = PriorTask(recipe, frozen, images.class_names, training, held_out)
+
+    def computed(images: ImageDataset, name: str, views: int) -> TokenShards:
+        tokenize_images(
+            frozen,
+            images,
+            run.path / name,
+            views=views,
+            workers=recipe.data.workers,
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+            max_broken_share=recipe.data.max_broken_share,
+        )
+        accelerator.wait_for_everyone()
+        return TokenShards(run.path / name)
+
+    training = source if isinstance(source, TokenShards) else computed(source, "tokens", 2 if recipe.data.flip else 1)
+    held_out = None if others is None else computed(others, "validation-tokens", 1)
+    tqdm.write(f"training on {training.views} views of each of {len(training)} images")
+    task = PriorTask(recipe, frozen, class_names, training, held_out)
     if recipe.prior_training.dropout:
         add_dropout(task.prior, recipe.prior_training.dropout)
     return fit(task, recipe.prior_training, run, resume=resume)
