@@ -1,8 +1,9 @@
 """Tokens of all images of a data set, computed once and kept in a folder of shards.
 
 The folder holds ``manifest.json`` and ``shard-00012-of-00040.safetensors``; shard i belongs to the images of index
-i * shard_size and on. Its bytes depend on the images and the weights alone, so any number of processes may share the
-work, and be killed and started again. docs/formats.md describes the files.
+i * shard_size and on. Its bytes do not depend on other shards, so any number of processes may share the work, and be
+killed and started again. (Another kind of device or batch size may round a near tie between two codes differently.)
+docs/formats.md describes the files.
 """
 
 import hashlib
