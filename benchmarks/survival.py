@@ -38,7 +38,7 @@ def start(data: Path, out: Path, steps: int, processes: int, *options: str) -> "
 
 def finish(team: "list[subprocess.Popen[bytes]]") -> bool:
     """Wait for a launch; whether all went well."""
-    return not any([process.wait() for process in team])
+    return all(code == 0 for code in [process.wait() for process in team])
 
 
 def steps_done(out: Path) -> int:

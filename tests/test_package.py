@@ -14,6 +14,7 @@ LAYERS = [
     {"errors"},
     {"storage", "randomness", "nn", "flow", "solvers"},
     {"images", "tokenizer", "prior"},
+    {"sources"},
     {"data", "pipeline", "reconstruction"},
     {"train", "convert"},
     {"cli"},

@@ -16,6 +16,7 @@ from dar.storage import (
     read_json,
     save_tensors,
     stream_tensors,
+    tensor_start,
     write_json,
     writing,
 )
@@ -250,3 +251,12 @@ def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="gone"):
         stream_tensors(tmp_path / "x.safetensors", {"a": torch.ones(2), "b": torch.ones(2)}, breaking())
     assert not list(tmp_path.iterdir())
+
+
+def test_tensors_start_where_it_is_said(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(5, dtype=torch.int32), "b": torch.arange(3)}
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    content = (tmp_path / "x.safetensors").read_bytes()
+    for name, tensor in tensors.items():
+        start = tensor_start(tmp_path / "x.safetensors", name)
+        assert content[start : start + tensor.nbytes] == tensor.numpy().tobytes()

@@ -1,48 +1,161 @@
-"""Images with class labels: a folder per class, a Parquet file, or a data set of the Hub, all through ``datasets``."""
+"""Labelled images for training: indexable ones and streamed ones, augmented and in batches.
 
-import hashlib
+``open_images`` gives ``Images`` of either kind; their ``stream`` is the endless, seeded sequence of training images, in
+which what stands at a position depends on the data and the seed alone: not on processes, workers or resuming.
+"""
+
+import itertools
 import random
-from collections.abc import Iterator
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from dar.errors import DARError
-from dar.images import FORMATS, centre_crop, read_image, resize, to_pixels
+from dar.images import centre_crop, read_image, resize, to_pixels
+from dar.sources import Columns, columns_of, locate
 
-SPLITS = ("train", "validation", "test")
+A = TypeVar("A")
+B = TypeVar("B")
+
+FEW_BROKEN = 10
+"""So many broken images never stop a run, however few images there are."""
+
+SPARE_ROWS = 16
+"""A streamed image that is broken gives way to one of so many that follow it."""
+
+SHUFFLE_BUFFER = 1000
 
 
 class BrokenImage(DARError):
     """An image of a data set that cannot be read; the message names it."""
 
 
+class BrokenImages:
+    """Those met so far: each is named once, and too many stop the run.
+
+    Args:
+        source: what to call the data.
+        max_share: the share of the images seen that may be broken; a handful may always be.
+    """
+
+    def __init__(self, source: str, max_share: float) -> None:
+        self.source, self.max_share = source, max_share
+        self.seen = 0
+        self.messages: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def add(self, seen: int, messages: Iterable[str]) -> None:
+        """Count ``seen`` further images, and what was said of the broken ones among them.
+
+        Raises:
+            DARError: if too large a share is broken.
+        """
+        self.seen += seen
+        for message in messages:
+            if message not in self.messages:
+                self.messages[message] = None
+                tqdm.write(f"skipped, {len(self)} so far: {message}")
+        if len(self) > max(FEW_BROKEN, self.max_share * self.seen):
+            raise DARError(
+                f"{len(self)} of the first {self.seen} images of {self.source} cannot be read, more than a "
+                f"max_broken_share of {self.max_share:g} allows: mend or remove them, or raise max_broken_share; "
+                f"first: {next(iter(self.messages))}"
+            )
+
+
+class ImageStream(Protocol):
+    """An endless sequence of augmented training images."""
+
+    def batches(
+        self, batch_size: int, first: int, last: int, workers: int, share: "Share | None" = None
+    ) -> Iterator["Batch"]:
+        """One process's pieces of the batches ``first`` to ``last`` (excluded), in order.
+
+        Args:
+            batch_size: images a batch, over all processes.
+            first: number of the first batch; batch i holds positions i * batch_size and on.
+            last: number of the batch to stop before.
+            workers: processes that decode ahead; 0 decodes in this one.
+            share: which part of each batch to give; the whole batch unless told.
+
+        Raises:
+            DARError: if the batch cannot be shared, or an image has no class, or a worker dies.
+        """
+
+
+class Images(Protocol):
+    """Labelled images of either kind.
+
+    Attributes:
+        source: what the user calls them.
+    """
+
+    source: str
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a label; empty where the images have no labels."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the data changes."""
+
+    def stream(self, augmentation: "Augmentation", seed: int) -> ImageStream:
+        """The endless stream of training images; ``seed`` chooses order and augmentation."""
+
+    def spread(self, count: int) -> list[Image.Image]:
+        """Up to ``count`` readable images of all kinds, the same ones each time."""
+
+
+def open_images(
+    source: str | Path, split: str = "train", *, streaming: bool = False, shuffle_buffer: int = SHUFFLE_BUFFER
+) -> Images:
+    """Open a data set.
+
+    Args:
+        source: a folder with a subfolder a class (or just images), a Parquet file, a WebDataset shard (``.tar``), a
+            folder of either, or a Hub id.
+        split: which split of a Hub data set, or of a folder whose files bear the names of splits.
+        streaming: whether to read it as it goes by rather than prepare it on the disk first.
+        shuffle_buffer: of a streamed set, images to draw the next one from.
+
+    Raises:
+        DARError: if there is no such source, or it holds no images.
+    """
+    return StreamedImages(source, split, shuffle_buffer) if streaming else ImageDataset(source, split)
+
+
 class ImageDataset:
     """A finite, indexable set of labelled images.
 
     Args:
-        source: a folder with a subfolder a class (or just images), a Parquet file or a folder of them, or a Hub id.
-        split: which split of a Hub data set, or of a folder whose Parquet files bear the names of splits.
-
-    Attributes:
-        class_names: one name a label; empty where the images have no labels.
+        source: see ``open_images``.
+        split: see ``open_images``.
 
     Raises:
         DARError: if there is no such source, or it holds no images.
     """
 
     def __init__(self, source: str | Path, split: str = "train") -> None:
-        self.source = str(source)
-        self._rows = _load_rows(self.source, split)
-        features = self._rows.features
-        self._image = _image_column(self.source, features)
-        self._label = next((name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"), None)
-        self.class_names: tuple[str, ...] = tuple(features[self._label].names) if self._label else ()
+        self.source, self._source = str(source), locate(source, split)
+        rows = self._source.rows()
+        self._columns = columns_of(self._source, rows.features)
+        self._rows = rows.select_columns(self._columns.wanted)
+        if not len(rows):
+            raise DARError(f"{source} holds no images: check the path or Hub id")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -54,98 +167,152 @@ class ImageDataset:
             BrokenImage: if it cannot be read.
             DARError: if the data has classes, but not for this image.
         """
-        row = self._rows[index]
-        stored, label = row[self._image], row[self._label] if self._label else 0
-        name = stored["path"] or f"row {index} of {self.source}"
-        if label < 0:
-            raise DARError(f"{name} has no class: use a split that is labelled")
-        try:
-            return read_image(stored["bytes"] if stored["bytes"] is not None else stored["path"], name), label
-        except DARError as error:
-            raise BrokenImage(str(error)) from error
+        return _read(self._columns, self._rows[index], f"row {index} of {self.source}")
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a label; empty where the images have no labels."""
+        if self._columns.names is not None:
+            return self._columns.names
+        return _decimal(self._rows.with_format("arrow")[self._columns.label])
 
     @property
     def fingerprint(self) -> str:
         """Changes when the data changes."""
-        return str(self._rows._fingerprint)
+        return self._source.fingerprint
+
+    def stream(self, augmentation: "Augmentation", seed: int) -> "AugmentedStream":
+        """The endless stream of training images; ``seed`` chooses order and augmentation."""
+        return AugmentedStream(self, augmentation, seed)
+
+    def spread(self, count: int) -> list[Image.Image]:
+        """Up to ``count`` readable images at equal distances."""
+        count = min(count, len(self))
+        return [first_readable(self, i * len(self) // count)[0] for i in range(count)]
 
 
-def _load_rows(source: str, split: str) -> Any:
-    import datasets
+class StreamedImages:
+    """Labelled images read as they go by, for what does not fit the disk.
 
-    path = Path(source)
-    datasets.disable_progress_bars()
+    Each epoch is a new shuffle by ``datasets``: of the shards, and of the images within a buffer.
+
+    Args:
+        source: see ``open_images``.
+        split: see ``open_images``.
+        shuffle_buffer: images to draw the next one from; they wait in memory, undecoded.
+
+    Raises:
+        DARError: if there is no such source, or it holds no images.
+    """
+
+    def __init__(self, source: str | Path, split: str = "train", shuffle_buffer: int = SHUFFLE_BUFFER) -> None:
+        self.source, self._source, self._buffer = str(source), locate(source, split), shuffle_buffer
+        rows = self._source.streamed_rows()
+        self._columns = columns_of(self._source, rows.features)
+        self._rows = rows.select_columns(self._columns.wanted)
+        self._count: int | None = None
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a label; empty where the images have no labels. Bare numbers take a pass through the data."""
+        if self._columns.names is not None:
+            return self._columns.names
+        label = self._columns.label
+        return self._source.told(lambda: _decimal(row[label] for row in self._rows.select_columns([label])))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the data changes."""
+        return self._source.fingerprint
+
+    def stream(self, augmentation: "Augmentation", seed: int) -> "ShuffledStream":
+        """The endless stream of training images; ``seed`` chooses order and augmentation."""
+        return ShuffledStream(self, augmentation, seed)
+
+    def spread(self, count: int) -> list[Image.Image]:
+        """The first readable images of a shuffle."""
+        found: list[Image.Image] = []
+        for place, row in enumerate(self._epoch(0, 0)):
+            try:
+                found.append(self.read(row, place)[0])
+            except BrokenImage:
+                continue
+            if len(found) == count:
+                break
+        return found
+
+    def read(self, row: dict[str, Any], place: int) -> tuple[Image.Image, int]:
+        """Decode a row of ``rows``; errors as of ``ImageDataset.example``."""
+        return _read(self._columns, row, f"image {place} of the stream of {self.source}")
+
+    def rows(self, seed: int, position: int) -> Iterator[dict[str, Any]]:
+        """Undecoded rows of the endless stream from ``position`` on.
+
+        What comes before is skipped undecoded; of whole epochs, one at most is read for it.
+
+        Raises:
+            DARError: if the data holds no images, or can no longer be read.
+        """
+        epoch = 0
+        while True:
+            if self._count is not None:
+                skipped, position = divmod(position, self._count)
+                epoch += skipped
+            count = 0
+            for row in self._epoch(seed, epoch):
+                if count >= position:
+                    yield row
+                count += 1
+            if not count:
+                raise DARError(f"{self.source} holds no images: check the path or Hub id")
+            self._count = count
+            position, epoch = max(0, position - count), epoch + 1
+
+    def _epoch(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+        shuffled = self._rows.shuffle(seed=_epoch_seed(seed, epoch), buffer_size=self._buffer)
+        rows = iter(shuffled)
+        while (row := self._source.told(lambda: next(rows, None))) is not None:
+            yield row
+
+
+def _read(columns: Columns, row: dict[str, Any], place: str) -> tuple[Image.Image, int]:
+    """Decode a row; ``place`` names it where the data does not."""
+    stored, label = row[columns.image], row[columns.label] if columns.label else 0
+    name = (stored and stored["path"]) or place
+    if columns.shard:
+        name = f"{name} in {Path(row[columns.shard]).name}"
+    if label is None or label < 0:
+        raise DARError(f"{name} has no class: use a split that is labelled")
+    if columns.label and columns.names is not None and label >= len(columns.names):
+        raise DARError(f"{name} is of class {label}, but only {len(columns.names)} classes have names: add the others")
+    if not stored:
+        raise BrokenImage(f"{name} holds no image")
     try:
-        if path.suffix == ".parquet" and path.is_file():
-            return _as_bytes(datasets.load_dataset("parquet", data_files=source, split="train"))
-        if path.is_dir():
-            if parquet := _parquet_files(path, split):
-                return _as_bytes(datasets.load_dataset("parquet", data_files=parquet, split="train"))
-            return _folder_rows(path)
-        if path.exists():
-            raise DARError(f"{source} is not a data set: give a folder of images, a Parquet file or a Hub id")
-        return _as_bytes(datasets.load_dataset(source, split=split))
-    except DARError:
-        raise
-    except Exception as error:  # datasets raises whatever its readers and the network raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DARError(f"{source} cannot be opened as a data set ({reason}): check the path or Hub id") from error
+        return read_image(_content(stored), name), label
+    except (DARError, OSError) as error:
+        raise BrokenImage(str(error)) from error
 
 
-def _parquet_files(folder: Path, split: str) -> list[str]:
-    """The folder's Parquet files; where names tell splits apart, those of ``split`` alone."""
-    files = sorted(file for file in folder.rglob("*.parquet") if file.is_file())
-    splits = {name: [str(file) for file in files if name in file.stem.lower()] for name in SPLITS}
-    named = {name: found for name, found in splits.items() if found}
-    if not named:
-        return [str(file) for file in files]
-    if split == "validation" and split not in named and "test" in named:
-        split = "test"
-    if split not in named:
-        raise DARError(f"{folder} has Parquet files of {', '.join(named)}, none of {split}: name the file itself")
-    return named[split]
+def _content(stored: dict[str, Any]) -> bytes | str:
+    """What ``read_image`` takes: bytes, or a path; files elsewhere than on the disk are fetched."""
+    if stored["bytes"] is not None:
+        return stored["bytes"]
+    if "://" not in stored["path"]:
+        return stored["path"]
+    import fsspec
+
+    with fsspec.open(stored["path"]) as file:
+        return file.read()
 
 
-def _folder_rows(folder: Path) -> Any:
-    """Images of a folder; the names of its subfolders are the classes, whatever they are."""
-    import datasets
-
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in FORMATS and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
-    if not files:
-        raise DARError(f"{folder} holds no images: give a folder with a subfolder of images for each class")
-    loose = [file for file in files if file.parent == folder]
-    if loose and len(loose) < len(files):
-        raise DARError(f"{folder} mixes class folders with loose images such as {loose[0].name}: move these away")
-    columns: dict[str, Any] = {"image": [{"path": str(file), "bytes": None} for file in files]}
-    features: dict[str, Any] = {"image": datasets.Image(decode=False)}
-    if not loose:
-        labels = [file.relative_to(folder).parts[0] for file in files]
-        columns["label"], features["label"] = labels, datasets.ClassLabel(names=sorted(set(labels)))
-    rows = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-    states = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-    rows._fingerprint = hashlib.sha256(repr(states).encode()).hexdigest()
-    return rows
+def _decimal(labels: Iterable[Any]) -> tuple[str, ...]:
+    """Names of classes that are just numbers: "0", "1" and so on up to the largest label."""
+    known = [int(label) for label in labels if label is not None]
+    return tuple(str(i) for i in range(max(known, default=-1) + 1))
 
 
-def _as_bytes(rows: Any) -> Any:
-    """Let image columns give undecoded bytes, so that one broken image is met alone, and by us."""
-    import datasets
-
-    for name, kind in rows.features.items():
-        if isinstance(kind, datasets.Image) or (isinstance(kind, dict) and "bytes" in kind):
-            rows = rows.cast_column(name, datasets.Image(decode=False))
-    return rows
-
-
-def _image_column(source: str, features: Any) -> str:
-    for name, kind in features.items():
-        if type(kind).__name__ == "Image":
-            return str(name)
-    raise DARError(f"{source} has no column of images; its columns are {', '.join(features)}")
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return random.Random(f"{seed}/{epoch}").getrandbits(63)
 
 
 @dataclass(frozen=True)
@@ -205,42 +372,9 @@ class EndlessOrder:
     def __getitem__(self, position: int) -> int:
         epoch, place = divmod(position, self.count)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(random.Random(f"{self.seed}/{epoch}").getrandbits(63))
+            generator = torch.Generator().manual_seed(_epoch_seed(self.seed, epoch))
             self._epoch, self._order = epoch, torch.randperm(self.count, generator=generator)
         return int(self._order[place])
-
-
-class AugmentedStream(Dataset[tuple[Image.Image, int, list[str]]]):
-    """The endless stream of training images: what stands at a position depends on the seed and nothing else.
-
-    Args:
-        data: the images.
-        augmentation: applied to each, with its own randomness.
-        seed: chooses order and augmentation.
-    """
-
-    def __init__(self, data: ImageDataset, augmentation: Augmentation, seed: int) -> None:
-        self.data, self.augmentation, self.seed = data, augmentation, seed
-        self.order = EndlessOrder(len(data), seed)
-
-    def __getitem__(self, position: int) -> tuple[Image.Image, int, list[str]]:
-        image, label, broken = first_readable(self.data, self.order[position])
-        return self.augmentation(image, random.Random(f"{self.seed}/{position}")), label, broken
-
-
-def first_readable(data: ImageDataset, index: int) -> tuple[Image.Image, int, list[str]]:
-    """The example at ``index``, or the next one that can be read; and what was said of those that cannot.
-
-    Raises:
-        DARError: if no image of the data can be read.
-    """
-    broken: list[str] = []
-    for offset in range(len(data)):
-        try:
-            return *data.example((index + offset) % len(data)), broken
-        except BrokenImage as error:
-            broken.append(str(error))
-    raise DARError(f"none of the {len(data)} images of {data.source} can be read; first: {broken[0]}")
 
 
 @dataclass(frozen=True)
@@ -273,47 +407,193 @@ class Share:
         return [range(start + i * size, start + (i + 1) * size) for i in range(self.pieces)]
 
 
-def batches(
-    stream: AugmentedStream, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
-) -> Iterator[Batch]:
-    """One process's pieces of the batches ``first`` to ``last`` (excluded) of a stream, in order.
+def first_readable(data: ImageDataset, index: int) -> tuple[Image.Image, int, list[str]]:
+    """The example at ``index``, or the next one that can be read; and what was said of those that cannot.
+
+    Raises:
+        DARError: if no image of the data can be read.
+    """
+    broken: list[str] = []
+    for offset in range(len(data)):
+        try:
+            return *data.example((index + offset) % len(data)), broken
+        except BrokenImage as error:
+            broken.append(str(error))
+    raise DARError(f"none of the {len(data)} images of {data.source} can be read; first: {broken[0]}")
+
+
+Example = tuple[Image.Image, int, list[str]]
+"""An augmented image, its class index, and what was said of those that it replaces."""
+
+
+class AugmentedStream:
+    """The endless stream of an indexable set: one seeded order of all images after another.
 
     Args:
-        stream: where images come from.
-        batch_size: images a batch, over all processes.
-        first: number of the first batch; batch i holds positions i * batch_size and on.
-        last: number of the batch to stop before.
-        workers: processes that decode ahead; 0 decodes in this one.
-        share: which part of each batch to give; the whole batch unless told.
+        data: the images.
+        augmentation: applied to each, with its own randomness.
+        seed: chooses order and augmentation.
     """
-    positions = _Positions(batch_size, first, last, share or Share())
-    return iter(DataLoader(stream, batch_sampler=positions, collate_fn=_collate, num_workers=workers))
+
+    def __init__(self, data: ImageDataset, augmentation: Augmentation, seed: int) -> None:
+        self.data, self.augmentation, self.seed = data, augmentation, seed
+        self.order = EndlessOrder(len(data), seed)
+
+    def __getitem__(self, position: int) -> Example:
+        image, label, broken = first_readable(self.data, self.order[position])
+        return self.augmentation(image, _chance(self.seed, position)), label, broken
+
+    def batches(
+        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+    ) -> Iterator[Batch]:
+        """See ``ImageStream``."""
+        return in_workers(self._batch, _pieces(batch_size, first, last, share), workers)
+
+    def _batch(self, positions: range) -> Batch:
+        return _batch([self[position] for position in positions])
 
 
 @dataclass(frozen=True)
-class _Positions:
-    """The positions of each piece, in order."""
+class ShuffledStream:
+    """The endless stream of a streamed set.
 
-    batch_size: int
-    first: int
-    last: int
-    share: Share
+    Each process reads all of it, undecoded, and hands its own positions, with what follows them, to its workers.
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for i in range(self.first, self.last):
-            yield from map(list, self.share.positions(self.batch_size, i))
+    Args:
+        data: the images.
+        augmentation: applied to each, with its own randomness.
+        seed: chooses order and augmentation.
+    """
 
-    def __len__(self) -> int:
-        return (self.last - self.first) * self.share.pieces
+    data: StreamedImages
+    augmentation: Augmentation
+    seed: int
+
+    def batches(
+        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+    ) -> Iterator[Batch]:
+        """See ``ImageStream``."""
+        return in_workers(self._batch, self._windows(_pieces(batch_size, first, last, share)), workers)
+
+    def _windows(self, pieces: Iterable[range]) -> Iterator[tuple[range, list[dict[str, Any]]]]:
+        """Each piece with the rows at its positions, and SPARE_ROWS more."""
+        waiting: deque[dict[str, Any]] = deque()
+        rows: Iterator[dict[str, Any]] | None = None
+        at = 0
+        for piece in pieces:
+            if rows is None:
+                rows, at = self.data.rows(self.seed, piece.start), piece.start
+            while at < piece.start:
+                waiting.popleft() if waiting else next(rows)
+                at += 1
+            waiting.extend(itertools.islice(rows, max(0, len(piece) + SPARE_ROWS - len(waiting))))
+            yield piece, list(itertools.islice(waiting, len(piece) + SPARE_ROWS))
+
+    def _batch(self, window: tuple[range, list[dict[str, Any]]]) -> Batch:
+        positions, rows = window
+        return _batch([self._example(position, rows[i : i + SPARE_ROWS + 1]) for i, position in enumerate(positions)])
+
+    def _example(self, position: int, rows: Sequence[dict[str, Any]]) -> Example:
+        broken: list[str] = []
+        for offset, row in enumerate(rows):
+            try:
+                image, label = self.data.read(row, position + offset)
+            except BrokenImage as error:
+                broken.append(str(error))
+            else:
+                return self.augmentation(image, _chance(self.seed, position)), label, broken
+        raise DARError(f"{len(rows)} images of {self.data.source} in a row cannot be read; first: {broken[0]}")
 
 
-def _collate(examples: list[tuple[Image.Image, int, list[str]]]) -> Batch:
+def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+    """``map(function, items)`` in order, computed ahead by worker processes; each item goes to one of them.
+
+    Args:
+        function: runs in the workers; with more than 0 of them it must be a module's function or a method.
+        items: iterated over in this process.
+        workers: 0 computes in this process.
+
+    Raises:
+        DARError: if the function does, or a worker dies.
+    """
+    if workers == 0:
+        yield from map(function, items)
+        return
+    results = _start_workers(
+        DataLoader(
+            _Applied(function),
+            sampler=items,
+            batch_size=None,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            generator=torch.Generator(),  # leaves the global one alone
+        )
+    )
+    while True:
+        try:
+            result = next(results, None)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DARError(
+                "a worker process that decodes images died, probably for lack of memory: "
+                "lower the number of workers, or free memory (in containers also /dev/shm)"
+            ) from error
+        if result is None:
+            return
+        if isinstance(result, DARError):
+            raise result
+        yield result
+
+
+def _start_workers(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """Start a loader's workers; their death is then noticed where results are awaited.
+
+    torch would rather raise it wherever the main thread happens to be, from a signal handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    results = iter(loader)
+    signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return results
+
+
+@dataclass(frozen=True)
+class _Applied(Dataset[Any], Generic[A, B]):
+    """What a worker computes; its DARErrors come back whole, without the worker's traceback in their text."""
+
+    function: Callable[[A], B]
+
+    def __getitem__(self, item: A) -> B | DARError:
+        try:
+            return self.function(item)
+        except DARError as error:
+            return DARError(str(error))
+
+
+def _unchanged(result: B) -> B:
+    return result
+
+
+def _pieces(batch_size: int, first: int, last: int, share: Share | None) -> Iterator[range]:
+    """Positions of each piece of the batches, in order."""
+    for i in range(first, last):
+        yield from (share or Share()).positions(batch_size, i)
+
+
+def _chance(seed: int, position: int) -> random.Random:
+    return random.Random(f"{seed}/{position}")
+
+
+def _batch(examples: Sequence[Example]) -> Batch:
     images, labels, broken = zip(*examples, strict=True)
     return Batch(to_pixels(images), torch.tensor(labels), [message for messages in broken for message in messages])
 
 
-def evenly_spread(data: ImageDataset, size: int, count: int) -> Tensor:
+def evenly_spread(data: Images, size: int, count: int) -> Tensor:
     """Images from all over the data, centre-cropped: count x 3 x H x W in [-1, 1], fewer where there are fewer."""
-    count = min(count, len(data))
-    images = [first_readable(data, i * len(data) // count)[0] for i in range(count)]
+    images = data.spread(count)
+    if not images:
+        raise DARError(f"none of the images of {data.source} can be read: check the data")
     return to_pixels([centre_crop(image, size) for image in images])

@@ -164,6 +164,13 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
+def tensor_start(path: Path, name: str) -> int:
+    """Byte at which a tensor's data start, in a safetensors file that ``open_tensors`` accepts."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return 8 + length + json.loads(file.read(length))[name]["data_offsets"][0]
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a model's state from a safetensors file, converting to the model's own dtype and device.
 

@@ -10,7 +10,8 @@ from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.train.loop import Outcome
 from dar.train.prior import PriorTask, add_dropout, cross_entropy, held_out_cross_entropy, train_prior
-from dar.train.tokens import TokenSet, cached_tokens, tokenize, weights_hash
+from dar.train.token_shards import tokenize_images
+from dar.train.tokens import TokenSet, weights_hash
 from tests import tiny
 from tests.train.photos import CLASSES, photo_folder, small_recipe
 
@@ -52,37 +53,6 @@ def test_training_in_parts_equals_training_at_once(photos: Path, tokenizer_folde
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_tokens_hold_each_image_and_its_mirror(photos: Path) -> None:
-    tokenizer, data = tiny.tokenizer(), ImageDataset(photos)
-    found = tokenize(tokenizer, data, flips=True)
-    assert found.tokens.shape == (24, 8)
-    assert found.labels.tolist() == [0] * 12 + [1] * 12
-    plain = tokenize(tokenizer, data, flips=False)
-    assert torch.equal(found.tokens[::2], plain.tokens)
-    assert not torch.equal(found.tokens[1::2], plain.tokens)
-
-
-def test_broken_images_are_skipped_named_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos = photo_folder(tmp_path / "photos")
-    (photos / "bright" / "torn.png").write_bytes(b"\x89PNG torn")
-    assert len(tokenize(tiny.tokenizer(), ImageDataset(photos), flips=False)) == 12
-    said = "".join(capsys.readouterr())
-    assert "torn.png" in said
-    assert "1 of 13 images" in said
-
-
-def test_tokens_are_computed_once_for_the_same_images_and_weights(photos: Path, tmp_path: Path) -> None:
-    tokenizer, data, path = tiny.tokenizer(), ImageDataset(photos), tmp_path / "tokens.safetensors"
-    first = cached_tokens(tokenizer, data, path, flips=True)
-    written = path.stat().st_mtime_ns
-    assert torch.equal(cached_tokens(tokenizer, data, path, flips=True).tokens, first.tokens)
-    assert path.stat().st_mtime_ns == written
-    with torch.no_grad():
-        tokenizer.encoder.out.weight.neg_()
-    assert not torch.equal(cached_tokens(tokenizer, data, path, flips=True).tokens, first.tokens)
-    assert path.stat().st_mtime_ns != written
-
-
 def test_weights_hash_tells_weights_apart() -> None:
     assert weights_hash(tiny.prior()) == weights_hash(tiny.prior())
     changed = tiny.prior()
@@ -107,6 +77,61 @@ def test_labels_are_dropped_at_the_recipe_s_rate() -> None:
     task.losses(task.model, next(task.batches(0, 1, Share())), 0, range(400), torch.Generator().manual_seed(0))
     assert set(seen[0].tolist()) == {0, task.prior.config.null_class}
     assert (seen[0] != 0).double().mean().item() == pytest.approx(0.25, abs=0.07)
+
+
+def seen(task: PriorTask, first: int, last: int, share: Share | None = None) -> list[tuple[list[int], list[int]]]:
+    return [(labels.tolist(), tokens[:, 0].tolist()) for labels, tokens in task.batches(first, last, share or Share())]
+
+
+@pytest.fixture(scope="module")
+def many_views() -> PriorTask:
+    """Image i has label i and tokens 10 i + view, so that batches tell what they hold."""
+    tokens = (10 * torch.arange(5)[:, None, None] + torch.arange(10)[:, None]).expand(5, 10, 8)
+    names = tuple("abcde")
+    return PriorTask(RECIPE, tiny.tokenizer(), names, TokenSet(tokens.int(), torch.arange(5).int()), None)
+
+
+def test_each_visit_of_an_image_draws_one_of_its_views(many_views: PriorTask) -> None:
+    pairs = [pair for labels, tokens in seen(many_views, 0, 100) for pair in zip(labels, tokens, strict=True)]
+    assert all(token // 10 == label for label, token in pairs)
+    assert len(set(pairs)) == 50
+    assert all(sorted(label for label, _ in pairs[i : i + 5]) == list(range(5)) for i in range(0, 400, 5))
+
+
+def test_views_do_not_depend_on_processes_or_resuming(many_views: PriorTask) -> None:
+    whole = seen(many_views, 0, 6)
+    assert seen(many_views, 4, 6) == whole[4:]
+    shares = [seen(many_views, 0, 6, Share(index, 2, 2)) for index in range(2)]
+    for step, (labels, tokens) in enumerate(whole):
+        pieces = [piece for share in shares for piece in share[2 * step : 2 * step + 2]]
+        assert [label for piece, _ in pieces for label in piece] == labels
+        assert [token for _, piece in pieces for token in piece] == tokens
+
+
+def test_prior_trains_on_token_shards_as_on_images(photos: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    tokenize_images(tiny.tokenizer(), ImageDataset(photos), tmp_path / "shards", views=2, shard_size=5)
+    assert train_prior(RECIPE, None, tokenizer_folder, tmp_path / "a", tokens=tmp_path / "shards")
+    assert train_prior(RECIPE, photos, tokenizer_folder, tmp_path / "b")
+    path = Path("model") / "prior" / "model.safetensors"
+    one, other = load_tensors(tmp_path / "a" / path), load_tensors(tmp_path / "b" / path)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_token_shards_of_another_tokenizer_are_refused(photos: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    other = tiny.tokenizer()
+    with torch.no_grad():
+        other.encoder.out.weight.neg_()
+    tokenize_images(other, ImageDataset(photos), tmp_path / "shards", views=1)
+    with pytest.raises(DARError, match="made by another tokenizer"):
+        train_prior(RECIPE, None, tokenizer_folder, tmp_path / "run", tokens=tmp_path / "shards")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_either_images_or_tokens_are_wanted(photos: Path, tokenizer_folder: Path, tmp_path: Path, both: bool) -> None:
+    data, tokens = (photos, tmp_path) if both else (None, None)
+    with pytest.raises(DARError, match="one of --data and --tokens"):
+        train_prior(RECIPE, data, tokenizer_folder, tmp_path / "run", tokens=tokens)
 
 
 def test_dropout_acts_in_training_only() -> None:

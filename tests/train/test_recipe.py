@@ -118,3 +118,17 @@ def test_learning_rate_warms_up_stays_and_decays() -> None:
     assert settings.learning_rate_at(9) == settings.learning_rate_at(79) == 1.0
     assert settings.learning_rate_at(90) == pytest.approx(0.1 + 0.9 / 2)
     assert settings.learning_rate_at(99) == pytest.approx(0.1 + 0.9 / 20)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.max_broken_share=2", "max_broken_share must lie in 0 to 1, not 2"),
+        ("data.max_broken_share=.nan", "max_broken_share must lie in 0 to 1, not nan"),
+        ("data.shuffle_buffer=0", "shuffle_buffer must be at least 1"),
+        ("data.streaming=maybe", "streaming must be true or false"),
+    ],
+)
+def test_settings_of_data_are_checked(override: str, said: str) -> None:
+    with pytest.raises(DARError, match=said):
+        load_recipe("debug", [override])

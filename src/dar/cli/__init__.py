@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from dar.cli import convert, generate, info, llama, reconstruct, train
+from dar.cli import convert, generate, info, llama, reconstruct, tokenize, train
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("info")(info.info)
+app.command("tokenize")(tokenize.tokenize)
 app.add_typer(train.app, name="train")
 app.command("convert")(convert.convert)
 app.add_typer(llama.export_app, name="export")

@@ -8,6 +8,8 @@ import typer
 
 from dar.errors import DARError
 
+SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset shards (.tar), or Hub id."
+
 Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one unless told.")]
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; the model's own number unless told.")]

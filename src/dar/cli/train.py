@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dar.cli import options
+
 if TYPE_CHECKING:
     from dar.train.loop import Outcome
 
@@ -15,7 +17,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, so that a script does not go on without a model; SIGTERM, a scheduler's way, gives 0."""
 
 Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256, or a YAML file.")]
-Data = Annotated[str, typer.Option(help="Folder with a subfolder of images per class, Parquet file, or Hub id.")]
+Data = Annotated[str, typer.Option(help=options.SOURCES)]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")]
@@ -29,6 +31,9 @@ def tokenizer(
     data: Data,
     out: Out,
     validation: Validation = None,
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Read images as they come, for what is large.")
+    ] = False,
     resume: Resume = False,
     tracker: Tracker = None,
     overrides: Overrides = None,
@@ -43,7 +48,7 @@ def tokenizer(
     from dar.train.recipe import load_recipe
     from dar.train.tokenizer import train_tokenizer
 
-    settings = load_recipe(recipe, overrides or ())
+    settings = load_recipe(recipe, [*(overrides or ()), *(["data.streaming=true"] if streaming else [])])
     outcome = train_tokenizer(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
     _report(outcome, out)
 
@@ -51,9 +56,10 @@ def tokenizer(
 @app.command("prior")
 def prior(
     recipe: Recipe,
-    data: Data,
     tokenizer: Annotated[str, typer.Option(help="Folder or Hub id of the trained tokenizer.")],
     out: Out,
+    data: Annotated[str | None, typer.Option(help=f"{options.SOURCES} This, or --tokens.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Folder that dar tokenize wrote, in place of --data.")] = None,
     validation: Validation = None,
     resume: Resume = False,
     tracker: Tracker = None,
@@ -70,7 +76,9 @@ def prior(
     from dar.train.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
-    outcome = train_prior(settings, data, tokenizer, out, validation=validation, resume=resume, trackers=tracker or ())
+    outcome = train_prior(
+        settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume, trackers=tracker or ()
+    )
     _report(outcome, out)
 
 

@@ -1,5 +1,6 @@
 """Training of the prior on a frozen tokenizer's tokens."""
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -22,7 +23,8 @@ from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
 from dar.train.team import Team, whole
-from dar.train.tokens import TokenSet, cached_tokens
+from dar.train.token_shards import TokenShards, tokenize_images
+from dar.train.tokens import Tokens, weights_hash
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 4
@@ -48,8 +50,8 @@ class PriorTask(Task):
         recipe: Recipe,
         tokenizer: SequentialDiffusionTokenizer,
         class_names: tuple[str, ...],
-        training: TokenSet,
-        validation: TokenSet | None,
+        training: Tokens,
+        validation: Tokens | None,
     ) -> None:
         self.recipe, self.settings, self.tokenizer = recipe, recipe.prior_training, tokenizer
         self.training, self.validation = training, validation
@@ -61,11 +63,18 @@ class PriorTask(Task):
         self.order = EndlessOrder(len(training), self.settings.seed)
 
     def batches(self, first: int, last: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
-        """Labels (B) and tokens (B x N) of each piece of steps ``first`` to ``last`` (excluded)."""
+        """Labels (B) and tokens (B x N) of each piece of steps ``first`` to ``last`` (excluded).
+
+        Each visit of an image draws one of its views.
+        """
         for step in range(first, last):
             for positions in share.positions(self.settings.batch_size, step):
-                rows = torch.tensor([self.order[position] for position in positions])
-                yield self.training.labels[rows].long(), self.training.tokens[rows].long()
+                images = torch.tensor([self.order[position] for position in positions])
+                views = torch.tensor([self._view(position) for position in positions])
+                yield self.training.labels[images].long(), self.training.rows(images, views)
+
+    def _view(self, position: int) -> int:
+        return random.Random(f"{self.settings.seed}/view {position}").randrange(self.training.views)
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
         """Each layer, then the whole Llama, if the recipe wants it sharded."""
@@ -119,12 +128,12 @@ def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_cross_entropy(prior: Prior, tokens: TokenSet) -> float:
-    """Mean cross-entropy of a token set, in nats a token."""
+def held_out_cross_entropy(prior: Prior, tokens: Tokens) -> float:
+    """Mean cross-entropy of the first view of all images, in nats a token."""
     total = 0.0
-    for start in range(0, len(tokens), VALIDATION_BATCH):
-        rows = slice(start, start + VALIDATION_BATCH)
-        labels, batch = tokens.labels[rows].long().to(prior.device), tokens.tokens[rows].long().to(prior.device)
+    for images in torch.arange(len(tokens)).split(VALIDATION_BATCH):
+        labels = tokens.labels[images].long().to(prior.device)
+        batch = tokens.rows(images, torch.zeros_like(images)).to(prior.device)
         total += cross_entropy(prior(labels, batch), batch).item() * len(labels)
     return total / len(tokens)
 
@@ -164,10 +173,11 @@ def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_
 
 def train_prior(
     recipe: Recipe,
-    data: str | Path,
+    data: str | Path | None,
     tokenizer: str | Path,
     out: str | Path,
     *,
+    tokens: str | Path | None = None,
     validation: str | Path | None = None,
     resume: bool = False,
     trackers: Sequence[str] = (),
@@ -178,9 +188,10 @@ def train_prior(
 
     Args:
         recipe: sizes and settings.
-        data: labelled images, see ``ImageDataset``.
+        data: labelled images, see ``ImageDataset``; or None, if there are ``tokens``.
         tokenizer: folder or Hub id of the frozen tokenizer.
         out: the run's folder; new or empty, unless resumed.
+        tokens: folder of the images' tokens, see ``TokenShards``; or None, if there are ``data``.
         validation: labelled images to measure the held-out cross-entropy on.
         resume: whether to go on with the run in ``out``.
         trackers: where the log also goes.
@@ -191,27 +202,43 @@ def train_prior(
     Raises:
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
+    if (data is None) == (tokens is None):
+        raise DARError("a prior is trained on either images or tokens: give one of --data and --tokens")
     team, run = Team(), RunFolder(Path(out))
     team.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
     frozen = load_tokenizer(tokenizer, device=team.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
-    images = ImageDataset(data)
-    if not images.class_names:
-        raise DARError(f"{data} has no class labels: put the images into a folder for each class")
+    source = TokenShards(tokens) if tokens is not None else ImageDataset(str(data))
+    class_names = source.manifest.class_names if isinstance(source, TokenShards) else source.class_names
+    if not class_names:
+        raise DARError(f"{tokens or data} has no class labels: put the images into a folder for each class")
+    if isinstance(source, TokenShards) and source.manifest.tokenizer != weights_hash(frozen):
+        raise DARError(f"{tokens} was made by another tokenizer than {tokenizer}: use that one, or tokenize again")
     others = None if validation is None else ImageDataset(validation, "validation")
-    if others is not None and others.class_names != images.class_names:
-        raise DARError(f"{validation} has other classes than {data}: validate on images of the same classes")
-    begin(run, recipe, team, images.fingerprint, resume=resume)
-    for is_turn in (team.is_main, not team.is_main):  # the main process computes tokens, then the others read them
-        if is_turn:
-            training = cached_tokens(frozen, images, run.path / "tokens.safetensors", flips=recipe.data.flip)
-            held_out = None
-            if others is not None:
-                held_out = cached_tokens(frozen, others, run.path / "validation-tokens.safetensors", flips=False)
+    if others is not None and others.class_names != class_names:
+        raise DARError(f"{validation} has other classes than {tokens or data}: validate on images of the same classes")
+    fingerprint = source.manifest.data if isinstance(source, TokenShards) else source.fingerprint
+    begin(run, recipe, team, fingerprint, resume=resume)
+
+    def computed(images: ImageDataset, name: str, views: int) -> TokenShards:
+        tokenize_images(
+            frozen,
+            images,
+            run.path / name,
+            views=views,
+            workers=recipe.data.workers,
+            process=team.index,
+            processes=team.size,
+            max_broken_share=recipe.data.max_broken_share,
+        )
         team.wait()
+        return TokenShards(run.path / name)
+
+    training = source if isinstance(source, TokenShards) else computed(source, "tokens", 2 if recipe.data.flip else 1)
+    held_out = None if others is None else computed(others, "validation-tokens", 1)
     if team.is_main:
-        tqdm.write(f"training on {len(training)} token sequences")
-    task = PriorTask(recipe, frozen, images.class_names, training, held_out)
+        tqdm.write(f"training on {training.views} views of each of {len(training)} images")
+    task = PriorTask(recipe, frozen, class_names, training, held_out)
     if recipe.prior_training.dropout:
         add_dropout(task.prior, recipe.prior_training.dropout)
     return fit(task, recipe.prior_training, run, team, resume=resume, trackers=trackers)

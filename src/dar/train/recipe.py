@@ -27,16 +27,25 @@ class DataRecipe:
         crop: "centre", or "random" for a random square of the image scaled to fit.
         flip: whether to mirror half of the images.
         workers: processes that decode ahead; 0 decodes in the training process.
+        max_broken_share: share of the images that may be unreadable before a run stops; a handful always may.
+        streaming: whether the tokenizer's training reads images as they go by, for data that does not fit the disk.
+        shuffle_buffer: when streaming, undecoded images in memory to draw the next one from.
     """
 
     crop: str = "centre"
     flip: bool = True
     workers: int = 0
+    max_broken_share: float = 0.01
+    streaming: bool = False
+    shuffle_buffer: int = 1000
 
     def __post_init__(self) -> None:
         if self.crop not in ("centre", "random"):
             raise ValueError(f"crop must be 'centre' or 'random', not {self.crop!r}")
         _require_at_least(self, 0, "workers")
+        _require_at_least(self, 1, "shuffle_buffer")
+        if not 0 <= self.max_broken_share <= 1:
+            raise ValueError(f"max_broken_share must lie in 0 to 1, not {self.max_broken_share!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,7 +169,9 @@ def _begin(run: RunFolder, recipe: Recipe, data: str, processes: int, *, resume:
 
 def _fixed_changes(old: Recipe, new: Recipe) -> list[str]:
     """Names of the settings that differ and may not."""
-    names = [f"tokenizer.{f.name}" for f in fields(old.tokenizer)] + [f"data.{name}" for name in ("crop", "flip")]
+    names = [f"tokenizer.{f.name}" for f in fields(old.tokenizer)] + [
+        f"data.{name}" for name in ("crop", "flip", "streaming", "shuffle_buffer")
+    ]
     names += [f"{model}_training.{name}" for model in ("tokenizer", "prior") for name in ("seed", "batch_size")]
     before, after = asdict(old), asdict(new)
     changed = []

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from dar.data import Augmentation, AugmentedStream, Batch, ImageDataset, Share, batches, evenly_spread
+from dar.data import Augmentation, Batch, BrokenImages, Images, Share, evenly_spread, open_images
 from dar.flow import group_at
 from dar.images import save_image
 from dar.nn import Block
@@ -41,7 +40,7 @@ class TokenizerTask(Task):
         DARError: if the recipe wants a loss whose weights can't be had.
     """
 
-    def __init__(self, recipe: Recipe, data: ImageDataset, shown: ImageDataset, team: Team) -> None:
+    def __init__(self, recipe: Recipe, data: Images, shown: Images, team: Team) -> None:
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.tokenizer = SequentialDiffusionTokenizer(recipe.tokenizer)
@@ -52,7 +51,8 @@ class TokenizerTask(Task):
             self.model = AlignedTokenizer(self.tokenizer, self.settings.alignment_layer, self.guides.target.width)
         self.recomputed = (Block, DiffusionBlock)
         augmentation = Augmentation(recipe.tokenizer.image_size, recipe.data.crop, recipe.data.flip)
-        self.stream = AugmentedStream(data, augmentation, self.settings.seed)
+        self.stream = data.stream(augmentation, self.settings.seed)
+        self.broken = BrokenImages(data.source, recipe.data.max_broken_share)
         self.shown = evenly_spread(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
         codes = recipe.tokenizer.codebook_size
         self.counts = {
@@ -63,18 +63,14 @@ class TokenizerTask(Task):
         self.opponent = Opponent(self.settings, team.device) if self.settings.adversarial_weight else None
         if self.opponent is not None:
             self.extra = self.counts | self.opponent.tensors()
-        self.broken: set[str] = set()
         self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64)  # sum of errors, images
         self._codes: list[Tensor] = []
         self._features: list[Tensor] = []
 
     def batches(self, first: int, last: int, share: Share) -> Iterator[Batch]:
         """Pieces of steps ``first`` to ``last`` (excluded); names each unreadable image once."""
-        for piece in batches(self.stream, self.settings.batch_size, first, last, self.recipe.data.workers, share):
-            for message in piece.broken:
-                if message not in self.broken:
-                    self.broken.add(message)
-                    tqdm.write(f"skipped, {len(self.broken)} so far: {message}")
+        for piece in self.stream.batches(self.settings.batch_size, first, last, self.recipe.data.workers, share):
+            self.broken.add(len(piece.labels), piece.broken)
             yield piece
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
@@ -143,7 +139,7 @@ class TokenizerTask(Task):
         batch_size = self.settings.batch_size
         features = [
             nn.functional.normalize(self.tokenizer.encoder(batch.pixels.to(generator.device)), dim=-1).flatten(0, 1)
-            for batch in batches(self.stream, batch_size, 0, -(-wanted // batch_size), workers=0)
+            for batch in self.stream.batches(batch_size, 0, -(-wanted // batch_size), workers=0)
         ]
         centres = spherical_kmeans(torch.cat(features), config.codebook_size, generator)
         for tokenizer in (self.tokenizer, tokenizer_in(averaged)):
@@ -217,7 +213,7 @@ def train_tokenizer(
 
     Args:
         recipe: sizes and settings.
-        data: see ``ImageDataset``.
+        data: see ``open_images``.
         out: the run's folder; new or empty, unless resumed.
         validation: images to draw reconstructions of; the training data unless told.
         resume: whether to go on with the run in ``out``.
@@ -231,7 +227,7 @@ def train_tokenizer(
     """
     team, run = Team(), RunFolder(Path(out))
     team.share(recipe.tokenizer_training.gradient_accumulation).positions(recipe.tokenizer_training.batch_size, 0)
-    images = ImageDataset(data)
-    task = TokenizerTask(recipe, images, ImageDataset(validation, "validation") if validation else images, team)
+    images = open_images(data, streaming=recipe.data.streaming, shuffle_buffer=recipe.data.shuffle_buffer)
+    task = TokenizerTask(recipe, images, open_images(validation, "validation") if validation else images, team)
     begin(run, recipe, team, images.fingerprint, resume=resume)
     return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)

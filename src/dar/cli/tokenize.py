@@ -1,0 +1,79 @@
+"""``dar tokenize``."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dar.cli import options
+from dar.errors import DARError
+
+
+def tokenize(
+    data: Annotated[str, typer.Option(help=options.SOURCES)],
+    out: Annotated[Path, typer.Option(help="Folder for the shards: new, empty, or begun by the same command.")],
+    model: options.Model = None,
+    ten_crop: Annotated[
+        bool, typer.Option("--ten-crop", help="Ten views of each image: corners and centre, and their mirror images.")
+    ] = False,
+    flip: Annotated[bool, typer.Option(help="Also the mirror image of each central square.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Views encoded at a time.")] = 128,
+    device: options.Device = "cpu",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images in a file.")] = 8192,
+    max_broken_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of unreadable images to put up with.")
+    ] = 0.01,
+) -> None:
+    """Compute the tokens of all images once, for dar train prior --tokens.
+
+    Stop it whenever you like: the same command goes on where it was. Under torchrun or accelerate launch, or with
+    RANK and WORLD_SIZE set by hand, processes share the work.
+
+    Example: dar tokenize --data photos/ --model runs/tokenizer/model --out shards/ --ten-crop --device cuda
+    """
+    from dar.train.extras import require_extras
+
+    require_extras()
+    from dar.data import ImageDataset
+    from dar.pipeline import load_tokenizer
+    from dar.train.token_shards import missing_shards, read_manifest, tokenize_images
+
+    if ten_crop and not flip:
+        raise DARError("ten crops include their mirror images: leave --no-flip out")
+    process, processes = place_among_processes()
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    complete = tokenize_images(
+        load_tokenizer(model, device=device),
+        ImageDataset(data),
+        out,
+        views=10 if ten_crop else 2 if flip else 1,
+        batch_size=batch_size,
+        workers=workers,
+        shard_size=shard_size,
+        process=process,
+        processes=processes,
+        max_broken_share=max_broken_share,
+    )
+    manifest = read_manifest(out)
+    if complete:
+        typer.echo(f"complete: {out} holds the tokens of {manifest.images} images, {manifest.views} views of each")
+    else:
+        typer.echo(
+            f"this process has done its part; {missing_shards(out, manifest)} of {manifest.shards} shards are missing: "
+            "wait for the other processes, or run this command again"
+        )
+
+
+def place_among_processes() -> tuple[int, int]:
+    """This process's number and how many there are, as launchers tell it: RANK and WORLD_SIZE.
+
+    Raises:
+        DARError: if these cannot be.
+    """
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise DARError(f"RANK={rank} and WORLD_SIZE={size} cannot be: RANK counts from 0 to WORLD_SIZE - 1")
+    return int(rank), int(size)

@@ -1,0 +1,498 @@
+"""Tokens of all images of a data set, computed once and kept in a folder of shards.
+
+The folder holds ``manifest.json`` and ``shard-00012-of-00040.safetensors``; shard i belongs to the images of index
+i * shard_size and on. Its bytes do not depend on other shards, so any number of processes may share the work, and be
+killed and started again. (Another kind of device or batch size may round a near tie between two codes differently.)
+docs/formats.md describes the files.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.data import BrokenImage, BrokenImages, ImageDataset, in_workers
+from dar.errors import DARError
+from dar.images import centre_crop
+from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, write_json
+from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.tokens import weights_hash
+
+FORMAT = 1
+VIEWS = (1, 2, 10)
+TEN_CROP_SCALE = 1.1
+SHARD_SIZE = 8192
+BATCH_SIZE = 128
+MANIFEST = "manifest.json"
+OPEN_FILES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a folder of token shards holds; raises ValueError for what cannot be.
+
+    Attributes:
+        format: version of this layout.
+        tokenizer: ``weights_hash`` of the tokenizer.
+        data: fingerprint of the images.
+        source: what the user called the images.
+        class_names: one name a label; empty where the images have no labels.
+        codebook_size: V.
+        num_tokens: N, tokens of a view.
+        views: 1 (the central square), 2 (it and its mirror image) or 10 (``crops`` of it).
+        images: number of images, broken ones among them.
+        shard_size: images a shard; the last may have fewer.
+    """
+
+    format: int = FORMAT
+    tokenizer: str
+    data: str
+    source: str = field(compare=False)
+    class_names: tuple[str, ...]
+    codebook_size: int
+    num_tokens: int
+    views: int
+    images: int
+    shard_size: int
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            value = getattr(self, known.name)
+            if known.type is int and (type(value) is not int or value < 1):
+                raise ValueError(f"{known.name} must be a positive whole number, not {value!r}")
+            if known.type is str and not isinstance(value, str):
+                raise ValueError(f"{known.name} must be text, not {value!r}")
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError("class_names must be a list of names")
+        if self.format != FORMAT:
+            raise ValueError(f"format is {self.format}, but this program knows {FORMAT}")
+        if self.views not in VIEWS:
+            raise ValueError(f"views must be 1, 2 or 10, not {self.views}")
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.images // self.shard_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the stored tokens: two bytes where they suffice."""
+        return torch.uint16 if self.codebook_size <= 65536 else torch.int32
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that shards depend on; each of them bears it."""
+        compared = {known.name: getattr(self, known.name) for known in fields(self) if known.compare}
+        return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
+
+    def shard(self, folder: Path, index: int) -> Path:
+        """Path of a shard."""
+        return folder / f"shard-{index:05d}-of-{self.shards:05d}.safetensors"
+
+    def indices(self, shard: int) -> range:
+        """Indices of a shard's images."""
+        return range(shard * self.shard_size, min(self.images, (shard + 1) * self.shard_size))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard, its tensors memory-mapped.
+
+    Attributes:
+        tokens: M x views x N, uint16 or int32.
+        labels: M, int32.
+        indices: M, int64, increasing; broken images are left out.
+        broken: what was said of each broken image.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    indices: Tensor
+    broken: list[str]
+
+
+def crops(squares: Tensor, size: int, views: int) -> Tensor:
+    """The views of images.
+
+    Args:
+        squares: B x 3 x H x H, H = ``square_side(size, views)``.
+        size: H and W of a view.
+        views: 1: the image. 2: the image, its mirror image. 10: top left, top right, bottom left, bottom right and
+            central crop, then the mirror image of each.
+
+    Returns:
+        B x views x 3 x size x size.
+    """
+    far = squares.shape[-1] - size
+    places = [(0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)] if views == 10 else [(0, 0)]
+    found = [squares[..., top : top + size, left : left + size] for top, left in places]
+    if views > 1:
+        found += [view.flip(-1) for view in found]
+    return torch.stack(found, dim=1)
+
+
+def square_side(size: int, views: int) -> int:
+    """Side of the central square that views are cut from: a tenth longer than the views for ten of them."""
+    return round(TEN_CROP_SCALE * size) if views == 10 else size
+
+
+def tokenize_images(
+    tokenizer: SequentialDiffusionTokenizer,
+    data: ImageDataset,
+    folder: Path,
+    *,
+    views: int,
+    batch_size: int = BATCH_SIZE,
+    workers: int = 0,
+    shard_size: int = SHARD_SIZE,
+    process: int = 0,
+    processes: int = 1,
+    max_broken_share: float = 0.01,
+) -> bool:
+    """Write one process's shards, those of index ``process`` modulo ``processes``; finished ones are left alone.
+
+    Unreadable images are named and left out.
+
+    Args:
+        tokenizer: the frozen model.
+        data: the images.
+        folder: for the shards; new, empty, or of an earlier run for the same images and weights.
+        views: 1, 2 or 10, see ``crops``.
+        batch_size: views that are encoded at a time.
+        workers: processes that decode ahead; 0 decodes in this one.
+        shard_size: images a shard.
+        process: which process this is.
+        processes: how many share the work.
+        max_broken_share: share of the images that may be unreadable.
+
+    Returns:
+        Whether the folder is complete: all shards are there, those of other processes too.
+
+    Raises:
+        DARError: if the folder holds anything else or cannot be written to, or too many images are broken.
+    """
+    wanted = Manifest(
+        tokenizer=weights_hash(tokenizer),
+        data=data.fingerprint,
+        source=data.source,
+        class_names=data.class_names,
+        codebook_size=tokenizer.config.codebook_size,
+        num_tokens=tokenizer.config.num_tokens,
+        views=views,
+        images=len(data),
+        shard_size=shard_size,
+    )
+    manifest = _begin(folder, wanted)
+    broken = BrokenImages(data.source, max_broken_share)
+    waiting = []
+    for shard in range(process, manifest.shards, processes):
+        if manifest.shard(folder, shard).exists():
+            broken.add(len(manifest.indices(shard)), _read_shard(folder, manifest, shard).broken)
+        else:
+            waiting.append(shard)
+    decoder = _Decoder(data, square_side(tokenizer.config.image_size, views))
+    pieces = [piece for shard in waiting for piece in _pieces(manifest.indices(shard), max(1, batch_size // views))]
+    with tqdm(total=sum(map(len, pieces)), desc="tokenizing", unit="image", dynamic_ncols=True) as bar:
+        decoded = in_workers(decoder, pieces, workers)
+        for shard in waiting:
+            _write_shard(
+                folder, manifest, shard, _encoded(tokenizer, decoded, manifest, shard, batch_size, broken, bar)
+            )
+    return _finish(folder, manifest)
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """Decoded images: indices and labels of M readable ones, M x H x H x 3 levels, and complaints about the others."""
+
+    count: int
+    indices: list[int]
+    labels: list[int]
+    levels: Tensor
+    broken: list[str]
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Indices -> central squares; runs in the workers."""
+
+    data: ImageDataset
+    side: int
+
+    def __call__(self, piece: range) -> _Squares:
+        indices: list[int] = []
+        labels: list[int] = []
+        broken: list[str] = []
+        levels = np.zeros((len(piece), self.side, self.side, 3), dtype=np.uint8)
+        for index in piece:
+            try:
+                image, label = self.data.example(index)
+            except BrokenImage as error:
+                broken.append(str(error))
+            else:
+                levels[len(indices)] = _levels(image, self.side)
+                indices.append(index)
+                labels.append(label)
+        return _Squares(len(piece), indices, labels, torch.from_numpy(levels[: len(indices)]), broken)
+
+
+def _levels(image: Image.Image, side: int) -> Any:
+    return np.asarray(centre_crop(image, side))
+
+
+def _pieces(indices: range, size: int) -> Iterator[range]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def _encoded(
+    tokenizer: SequentialDiffusionTokenizer,
+    decoded: Iterator[_Squares],
+    manifest: Manifest,
+    shard: int,
+    batch_size: int,
+    broken: BrokenImages,
+    bar: "tqdm[Any]",
+) -> Shard:
+    """Encode the next images, up to the end of a shard."""
+    tokens = [torch.empty(0, manifest.views, manifest.num_tokens, dtype=manifest.dtype)]
+    indices: list[int] = []
+    labels: list[int] = []
+    complaints: list[str] = []
+    left = len(manifest.indices(shard))
+    while left:
+        squares = next(decoded)
+        left -= squares.count
+        broken.add(squares.count, squares.broken)
+        complaints += squares.broken
+        indices += squares.indices
+        labels += squares.labels
+        if squares.indices:
+            tokens.append(encode_views(tokenizer, squares.levels, manifest.views, batch_size).to(manifest.dtype))
+        bar.update(squares.count)
+    numbers = torch.tensor(labels, dtype=torch.int32), torch.tensor(indices, dtype=torch.int64)
+    return Shard(torch.cat(tokens), *numbers, complaints)
+
+
+def encode_views(tokenizer: SequentialDiffusionTokenizer, levels: Tensor, views: int, batch_size: int) -> Tensor:
+    """Tokens of the views of images.
+
+    Args:
+        tokenizer: the frozen model.
+        levels: B x H x H x 3, uint8, H = ``square_side(image_size, views)``.
+        views: 1, 2 or 10.
+        batch_size: views that are encoded at a time.
+
+    Returns:
+        B x views x N, int64, on the CPU.
+    """
+    squares = levels.to(tokenizer.device).permute(0, 3, 1, 2)
+    views_B = crops(squares, tokenizer.config.image_size, views).flatten(0, 1)
+    tokens = [tokenizer.encode(part.float() / 127.5 - 1).cpu() for part in views_B.split(batch_size)]
+    return torch.cat(tokens).unflatten(0, (len(levels), views))
+
+
+def _begin(folder: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest, or find the same one; returns what is then there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    except OSError as error:
+        raise DARError(f"cannot write to {folder} ({error.strerror}): choose another --out folder") from error
+    if MANIFEST not in there:
+        if there and not (folder / MANIFEST).exists():  # another process may just have written it
+            raise DARError(f"{folder} holds other files, such as {min(there)}: choose a new or empty folder")
+        write_json(folder / MANIFEST, asdict(manifest))
+    found = read_manifest(folder)
+    if found != manifest:
+        compared = [known.name for known in fields(manifest) if known.compare]
+        different = [name for name in compared if getattr(found, name) != getattr(manifest, name)]
+        raise DARError(
+            f"{folder} holds tokens made with another {', '.join(different)}: go on as they were begun, "
+            "or choose a new folder"
+        )
+    return found
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a folder's manifest.
+
+    Raises:
+        DARError: if there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DARError(f"{folder} holds no tokens: make them with dar tokenize")
+    content = read_json(path)
+    content.pop("broken", None)
+    try:
+        names = content.get("class_names")
+        if not isinstance(names, list):
+            raise ValueError("class_names must be a list of names")
+        return Manifest(**{**content, "class_names": tuple(names)})
+    except (TypeError, ValueError) as error:
+        raise DARError(f"{path} does not describe token shards ({error}): make them again with dar tokenize") from error
+
+
+def _write_shard(folder: Path, manifest: Manifest, index: int, shard: Shard) -> None:
+    tensors = {"tokens": shard.tokens, "labels": shard.labels, "indices": shard.indices}
+    said = {"manifest": manifest.identity, "broken": shard.broken}
+    # One entry, because the order of several is left to chance and shards are to be the same to the byte.
+    save_tensors(manifest.shard(folder, index), tensors, {"dar": json.dumps(said)})
+
+
+def _read_shard(folder: Path, manifest: Manifest, index: int) -> Shard:
+    """Map a shard into memory, and check all of it except the tokens themselves."""
+    path = manifest.shard(folder, index)
+    with open_tensors(path) as file:
+        metadata = file.metadata() or {}
+    tensors = load_tensors(path)
+    try:
+        said = json.loads(metadata["dar"])
+        if said["manifest"] != manifest.identity:
+            raise ValueError(f"it does not belong to {MANIFEST}")
+        shard = Shard(tensors["tokens"], tensors["labels"], tensors["indices"], said["broken"])
+        _check_shard(manifest, manifest.indices(index), shard)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DARError(
+            f"{path} is not a shard of these tokens ({error}): delete it and run dar tokenize again"
+        ) from error
+    return shard
+
+
+def _check_shard(manifest: Manifest, indices: range, shard: Shard) -> None:
+    count = len(shard.indices)
+    wanted: Mapping[str, tuple[torch.dtype, tuple[int, ...]]] = {
+        "tokens": (manifest.dtype, (count, manifest.views, manifest.num_tokens)),
+        "labels": (torch.int32, (count,)),
+        "indices": (torch.int64, (count,)),
+    }
+    for name, (dtype, shape) in wanted.items():
+        tensor = getattr(shard, name)
+        if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} are {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {shape}")
+    if not (isinstance(shard.broken, list) and all(isinstance(message, str) for message in shard.broken)):
+        raise ValueError("broken must be a list of messages")
+    if count + len(shard.broken) != len(indices):
+        raise ValueError(f"it has {count} images and {len(shard.broken)} broken ones of {len(indices)}")
+    if count and not (indices.start <= shard.indices[0] and shard.indices[-1] < indices.stop):
+        raise ValueError("indices are of another shard")
+    if (shard.indices.diff() <= 0).any():
+        raise ValueError("indices do not increase")
+    if count and not 0 <= int(shard.labels.min()) <= int(shard.labels.max()) < max(1, len(manifest.class_names)):
+        raise ValueError("labels are not of these classes")
+
+
+def _finish(folder: Path, manifest: Manifest) -> bool:
+    """If all shards are there, complete the manifest with all broken images and clear away what was left unfinished."""
+    if missing_shards(folder, manifest):
+        return False
+    shards = [_read_shard(folder, manifest, index) for index in range(manifest.shards)]
+    broken = [message for shard in shards for message in shard.broken]
+    if len(broken) == manifest.images:
+        raise DARError(f"none of the {manifest.images} images of {manifest.source} can be read; first: {broken[0]}")
+    write_json(folder / MANIFEST, {**asdict(manifest), "broken": broken})
+    for leftover in folder.glob(".shard-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if broken:
+        tqdm.write(f"{len(broken)} of {manifest.images} images of {manifest.source} could not be read and were skipped")
+    return True
+
+
+def missing_shards(folder: Path, manifest: Manifest) -> int:
+    """How many shards are not there yet."""
+    there = {path.name for path in folder.glob("shard-*.safetensors")}
+    return manifest.shards - sum(manifest.shard(folder, index).name in there for index in range(manifest.shards))
+
+
+class TokenShards:
+    """A complete folder of token shards. Only labels are in memory: tokens are read as they are asked for.
+
+    Args:
+        folder: what ``dar tokenize`` wrote.
+
+    Attributes:
+        manifest: what the folder holds.
+        labels: M class indices, int32; broken images are left out.
+        views: views of each image.
+
+    Raises:
+        DARError: if the folder holds no tokens, or a shard is missing or damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self.views = self.manifest.views
+        labels, counts = [], []
+        self._data_starts: list[int] = []
+        for index in range(self.manifest.shards):
+            path = self.manifest.shard(self.folder, index)
+            if not path.exists():
+                raise DARError(f"{path} is missing: run dar tokenize again, it makes what is not there")
+            shard = _read_shard(self.folder, self.manifest, index)
+            self._data_starts.append(tensor_start(path, "tokens"))
+            labels.append(shard.labels.clone())
+            counts.append(len(shard.labels))
+        self.labels = torch.cat(labels)
+        self._firsts = np.cumsum([0, *counts[:-1]])
+        if not len(self.labels):
+            raise DARError(f"{self.folder} holds the tokens of no image: make them again with dar tokenize")
+        self._files: dict[int, int] = {}
+        weakref.finalize(self, _close, self._files)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, images: Tensor, views: Tensor) -> Tensor:
+        """Tokens of one view each of some images.
+
+        Args:
+            images: B numbers in [0, M).
+            views: B numbers in [0, views).
+
+        Returns:
+            B x N, int64.
+
+        Raises:
+            DARError: if a shard can no longer be read, or a stored token is none of the codebook's.
+        """
+        dtype = np.uint16 if self.manifest.dtype == torch.uint16 else np.int32
+        stored = np.empty((len(images), self.manifest.num_tokens), dtype=dtype)
+        shards = np.searchsorted(self._firsts, images.numpy(), side="right") - 1
+        places = (images.numpy() - self._firsts[shards]) * self.views + views.numpy()
+        for row, shard, place in zip(stored, shards.tolist(), places.tolist(), strict=True):
+            self._read(shard, self._data_starts[shard] + place * row.nbytes, row)
+        if stored.size and not 0 <= stored.min() <= stored.max() < self.manifest.codebook_size:
+            raise DARError(f"{self.folder} holds tokens that no codebook entry has: make them again with dar tokenize")
+        return torch.from_numpy(stored.astype(np.int64))
+
+    def _read(self, shard: int, start: int, row: Any) -> None:
+        """Fill ``row``. Plain reads leave no pages of the file in this process's memory, as a mapping would."""
+        path = self.manifest.shard(self.folder, shard)
+        try:
+            if shard not in self._files:
+                if len(self._files) == OPEN_FILES:
+                    os.close(self._files.pop(next(iter(self._files))))
+                self._files[shard] = os.open(path, os.O_RDONLY)
+            count = os.preadv(self._files[shard], [row], start)
+        except OSError as error:
+            raise DARError(f"{path} can no longer be read ({error.strerror}): check the disk") from error
+        if count != row.nbytes:
+            raise DARError(f"{path} has become shorter: make it again with dar tokenize")
+
+
+def _close(files: dict[int, int]) -> None:
+    for file in files.values():
+        os.close(file)
