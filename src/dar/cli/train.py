@@ -9,7 +9,9 @@ import typer
 from dar.cli import options
 
 if TYPE_CHECKING:
+    from dar.train.estimate import Estimate
     from dar.train.loop import Outcome
+    from dar.train.recipe import TrainingRecipe
 
 app = typer.Typer(help="Train a tokenizer, then a prior on its tokens.", no_args_is_help=True)
 
@@ -22,6 +24,7 @@ Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unles
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")]
 Tracker = Annotated[list[str] | None, typer.Option(help="tensorboard or wandb, beside log.jsonl; repeatable.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell sizes, memory and time.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value, replacing the recipe's.")]
 
 
@@ -36,6 +39,7 @@ def tokenizer(
     ] = False,
     resume: Resume = False,
     tracker: Tracker = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
     """Train a tokenizer; OUT/model then holds it.
@@ -49,6 +53,11 @@ def tokenizer(
     from dar.train.tokenizer import train_tokenizer
 
     settings = load_recipe(recipe, [*(overrides or ()), *(["data.streaming=true"] if streaming else [])])
+    if dry_run:
+        from dar.train.estimate import estimate_tokenizer
+
+        _tell(estimate_tokenizer(settings, _processes()), settings.tokenizer_training)
+        return
     outcome = train_tokenizer(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
     _report(outcome, out)
 
@@ -63,6 +72,7 @@ def prior(
     validation: Validation = None,
     resume: Resume = False,
     tracker: Tracker = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
     """Train a prior on a tokenizer's tokens; OUT/model then holds both.
@@ -76,10 +86,34 @@ def prior(
     from dar.train.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
+    if dry_run:
+        from dar.train.estimate import estimate_prior
+        from dar.train.prior import class_names_of
+
+        _tell(estimate_prior(settings, len(class_names_of(data, tokens)), _processes()), settings.prior_training)
+        return
     outcome = train_prior(
         settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume, trackers=tracker or ()
     )
     _report(outcome, out)
+
+
+def _processes() -> int:
+    """How many a launcher has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _tell(estimate: "Estimate", training: "TrainingRecipe") -> None:
+    import torch
+
+    from dar.train.estimate import matrix_rate
+    from dar.train.loop import use_bf16
+
+    if os.environ.get("RANK", "0") == "0":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if use_bf16(training.precision) else torch.float32
+        for line in estimate.lines(matrix_rate(device, dtype), _processes()):
+            typer.echo(line)
 
 
 def _report(outcome: "Outcome", out: Path) -> None:
