@@ -10,6 +10,7 @@ from dar.nn import (
     Block,
     FeedForward,
     KeyValueCache,
+    attend,
     grid_rotary,
     plain_norm,
     rotate,
@@ -143,3 +144,17 @@ def test_each_gate_opens_its_own_branch() -> None:
     block.attention_gate.data.zero_()
     block.mlp_gate.data.fill_(0.5)
     torch.testing.assert_close(block(x), x + 0.5 * block.mlp(block.mlp_norm(x)))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_written_out_for_training_is_the_fused_one(masked: bool) -> None:
+    chance = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 3, length, 64, generator=chance) for length in (5, 7, 7))
+    mask = torch.ones(5, 7, dtype=torch.bool).tril(diagonal=2) if masked else None
+    fused = attend(query, key, value, mask)
+    written_out = attend(query.requires_grad_(), key, value, mask)
+    assert written_out.requires_grad
+    torch.testing.assert_close(written_out, fused)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    (found,) = torch.autograd.grad(written_out.square().sum(), query)
+    torch.testing.assert_close(found, torch.autograd.grad(expected.square().sum(), query)[0])

@@ -3,6 +3,8 @@
 Shape legend: B images, T tokens, S context tokens, D width, H heads, C channels of a head (always 64).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +14,9 @@ NORM_EPS = 1e-6
 
 LARGEST = 2**24
 """No size of a model is larger; a number that is came from a damaged or hostile file."""
+
+SHORT_CONTEXT = 256
+"""Up to so many context tokens, attention on a CPU is written out in training."""
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, each T x C/2: the angle by which each adjacent channel pair of a token turns."""
@@ -134,8 +139,23 @@ class Attention(nn.Module):
             key = rotate(key, key_rotary)
         if cache is not None:
             key, value = cache.extend(key, value)
-        mixed = F.scaled_dot_product_attention(query, key.type_as(query), value.type_as(query), attn_mask=mask_TS)
+        mixed = attend(query, key.type_as(query), value.type_as(query), mask_TS)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask_TS: Tensor | None) -> Tensor:
+    """Softmax attention: B x H x T x C.
+
+    A CPU's fused kernel is slow going back through short sequences: plain products make a whole training step up to
+    1.6 times as fast (benchmarks/training_speed.py).
+    """
+    short = key_BHSC.shape[2] <= SHORT_CONTEXT
+    if query_BHTC.device.type == "cpu" and short and query_BHTC.requires_grad:
+        scores = (HEAD_WIDTH**-0.5 * query_BHTC) @ key_BHSC.transpose(2, 3)
+        if mask_TS is not None:
+            scores = scores.masked_fill(~mask_TS, -math.inf)
+        return scores.softmax(-1).type_as(value_BHSC) @ value_BHSC
+    return F.scaled_dot_product_attention(query_BHTC, key_BHSC, value_BHSC, attn_mask=mask_TS)
 
 
 def _split_heads(x_BTD: Tensor) -> Tensor:

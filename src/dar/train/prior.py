@@ -57,6 +57,8 @@ class PriorTask(Task):
         self.training, self.validation = training, validation
         torch.manual_seed(self.settings.seed)
         self.prior = Prior(recipe.prior_config(class_names))
+        if not torch.cuda.is_available():
+            self.prior.llama.set_attn_implementation("eager")  # on CPUs, faster than the fused kernel going backward
         self.model: nn.Module = self.prior
         self.recomputed = (LlamaDecoderLayer,)
         self.extra = {}
