@@ -10,7 +10,7 @@ from tests.train.photos import small_recipe
 
 def test_operations_of_a_llama_are_those_of_the_formula() -> None:
     """Six operations a weight and token, and attention's two products, forward and twice backward."""
-    recipe = load_recipe("imagenet256", ["prior_training.precision=fp32"])
+    recipe = load_recipe("imagenet256-L", ["prior_training.precision=fp32"])
     size, length = PRIOR_SIZES["L"], recipe.tokenizer.num_tokens
     weights = size["depth"] * size["width"] * (4 * size["width"] + 3 * size["mlp_width"])
     weights += (recipe.tokenizer.codebook_size + 1001) * size["width"]
@@ -21,7 +21,7 @@ def test_operations_of_a_llama_are_those_of_the_formula() -> None:
 
 
 def test_counting_needs_neither_memory_nor_weights() -> None:
-    estimate = estimate_tokenizer(load_recipe("imagenet256"))
+    estimate = estimate_tokenizer(load_recipe("imagenet256-L"))
     assert estimate.parameters == 299_503_808
     assert estimate.state_bytes == 20 * 299_503_808
 

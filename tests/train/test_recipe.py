@@ -8,7 +8,7 @@ from dar.train.recipe import load_recipe, recipe_names, save_recipe
 
 
 def test_the_package_brings_the_promised_recipes() -> None:
-    assert {"debug", "cifar10", "imagenet256"} <= set(recipe_names())
+    assert {"debug", "cifar10", "imagenet256-L", "imagenet256-XL", "imagenet256-XXL"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -21,12 +21,12 @@ def test_shipped_recipes_are_valid(name: str) -> None:
     ("size", "width", "depth"), [("B", 768, 12), ("L", 1024, 24), ("XL", 1280, 36), ("XXL", 1536, 48)]
 )
 def test_prior_sizes_are_chosen_by_name(size: str, width: int, depth: int) -> None:
-    config = load_recipe("imagenet256", [f"prior.size={size}"]).prior_config(["a"])
+    config = load_recipe("imagenet256-L", [f"prior.size={size}"]).prior_config(["a"])
     assert (config.width, config.depth) == (width, depth)
 
 
 def test_the_tokenizer_too_can_be_chosen_by_name() -> None:
-    config = load_recipe("imagenet256", ["tokenizer.size=v1", "tokenizer.decoder_depth=10"]).tokenizer
+    config = load_recipe("imagenet256-L", ["tokenizer.size=v1", "tokenizer.decoder_depth=10"]).tokenizer
     assert (config.encoder_width, config.num_tokens, config.decoder_depth) == (768, 256, 10)
 
 
@@ -75,7 +75,7 @@ def test_wrong_overrides_are_named(override: str, named: str) -> None:
 
 
 def test_the_published_recipe_weighs_how_images_look_and_what_they_show() -> None:
-    recipe = load_recipe("imagenet256")
+    recipe = load_recipe("imagenet256-L")
     training = recipe.tokenizer_training
     assert (training.perceptual_weight, training.alignment_weight, training.adversarial_weight) == (0.5, 0.5, 0)
     assert training.alignment_layer == 8 < recipe.tokenizer.decoder_depth
@@ -94,7 +94,7 @@ def test_images_too_small_to_look_at_are_refused() -> None:
 
 
 def test_unknown_recipe_lists_the_known() -> None:
-    with pytest.raises(DARError, match="cifar10, debug, imagenet256"):
+    with pytest.raises(DARError, match="cifar10, debug, imagenet256-L, imagenet256-XL, imagenet256-XXL"):
         load_recipe("nothing")
 
 

@@ -18,7 +18,7 @@ app = typer.Typer(help="Train a tokenizer, then a prior on its tokens.", no_args
 INTERRUPTED = 130
 """Exit code after Ctrl-C, so that a script does not go on without a model; SIGTERM, a scheduler's way, gives 0."""
 
-Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256, or a YAML file.")]
+Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256-L (-XL, -XXL), or a YAML file.")]
 Data = Annotated[str, typer.Option(help=options.SOURCES)]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
