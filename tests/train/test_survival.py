@@ -140,8 +140,12 @@ def test_old_checkpoints_are_retired_but_for_those_to_keep(photos: Path, tmp_pat
     train_tokenizer(
         small_recipe(EVERY_STEP, *(f"tokenizer_training.{setting}" for setting in settings)), photos, tmp_path / "run"
     )
-    steps = [int(path.name.removeprefix("step-")) for path in RunFolder(tmp_path / "run").checkpoints()]
-    assert steps == [4, 8, 10, 11, 12]
+    kept = RunFolder(tmp_path / "run").checkpoints()
+    assert [int(path.name.removeprefix("step-")) for path in kept] == [4, 8, 10, 11, 12]
+    state = json.loads((kept[0] / "state.json").read_text())
+    assert state["step"] == 4
+    assert state["recipe"]["keep_every_steps"] == 4
+    assert state["versions"]["torch"] == torch.__version__
 
 
 def test_a_tracker_that_fails_is_left_out(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,9 +30,14 @@ def launch_record(data: str, processes: int) -> dict[str, Any]:
         "git_revision": git_revision(),
         "data": data,
         "processes": processes,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": versions(),
         "hardware": hardware(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on; empty where one is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
 def git_revision() -> str:

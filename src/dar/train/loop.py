@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from dar.data import Share
 from dar.errors import DARError
 from dar.train.checkpoint import damage, read_part, read_state, tensor_names, write_checkpoint
 from dar.train.ema import AveragedModel
+from dar.train.launch import versions
 from dar.train.log import Trackers, TrainingLog
 from dar.train.plots import plot_log
 from dar.train.recipe import TrainingRecipe
@@ -213,7 +215,13 @@ class _Training:
 
     def _save(self) -> None:
         path = self.folder.checkpoint(self.step)
-        state = {"step": self.step, "seconds": self._seconds(), "log": self.log.state()}
+        state = {
+            "step": self.step,
+            "seconds": self._seconds(),
+            "log": self.log.state(),
+            "recipe": asdict(self.recipe),
+            "versions": versions(),
+        }
         write_checkpoint(path, self._parts(), state, self.team)
         self.saved = time.monotonic()
         if self.team.is_main:
