@@ -526,6 +526,7 @@ def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> 
             batch_size=None,
             collate_fn=_unchanged,
             num_workers=workers,
+            worker_init_fn=_leave_signals_to_the_parent,
             generator=torch.Generator(),  # leaves the global one alone
         )
     )
@@ -544,6 +545,12 @@ def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> 
         if isinstance(result, DARError):
             raise result
         yield result
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Schedulers and terminals signal all processes at once; the parent still needs its data to stop in good order."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _start_workers(loader: "DataLoader[Any]") -> Iterator[Any]:

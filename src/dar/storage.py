@@ -22,8 +22,8 @@ DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torc
 """The format's names of dtypes."""
 
 WEIGHTS = constants.SAFETENSORS_SINGLE_FILE
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-"""Errors that mean that a disk takes no more."""
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+"""Errors that mean that a disk is full, or takes nothing."""
 
 CONFIG = constants.CONFIG_NAME
 CARD = "README.md"
@@ -50,7 +50,7 @@ def writing(path: Path) -> Iterator[Path]:
         (aside / path.name).replace(path)
         flush(path.parent)
     except (OSError, SafetensorError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+        if isinstance(error, OSError) and error.errno not in _UNWRITABLE:
             raise
         raise DARError(f"cannot write {path} ({error}): make room, or choose another place") from error
     finally:

@@ -74,6 +74,17 @@ def test_sigterm_saves_and_exits_with_0(photos: Path, tmp_path: Path) -> None:
     assert not damage(RunFolder(tmp_path / "run").checkpoints()[-1])
 
 
+def test_sigterm_to_all_processes_of_a_run_lets_it_read_on_to_its_checkpoint(photos: Path, tmp_path: Path) -> None:
+    options = ("tokenizer_training.steps=100000", "tokenizer_training.gradient_accumulation=2", "data.workers=1")
+    arguments = command("tokenizer", photos, tmp_path / "run", *options, EVERY_STEP)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(arguments, env=environment(), start_new_session=True, **quiet)
+    wait_for_checkpoint(process, tmp_path / "run", set())
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert not damage(RunFolder(tmp_path / "run").checkpoints()[-1])
+
+
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "no manifest"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
     photos: Path, tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]
@@ -171,6 +182,7 @@ def test_a_tracker_that_cannot_be_had_is_refused_at_the_start(
 ) -> None:
     with pytest.raises(DARError, match=complaint):
         train_tokenizer(small_recipe(), photos, tmp_path / "run", trackers=[name])
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_folder_tells_what_was_run(photos: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_sharded_prior_trains_as_a_whole_one(photos: Path, tokenizer: Path, tm
     one, sharded = tmp_path / "one", tmp_path / "sharded"
     given = ("--tokenizer", tokenizer)
     train("prior", photos, one, *given, "prior_training.steps=30")
-    both = ("prior_training.sharded=true",)
+    both = ("prior_training.sharded=true", "prior_training.sample_steps=4")
     train("prior", photos, sharded, *given, *both, "prior_training.steps=10", processes=2)
     halves = [load_tensors(RunFolder(sharded).checkpoints()[-1] / f"optimizer-000{i}.safetensors") for i in range(2)]
     whole = DARPipeline.from_pretrained(sharded / "model").prior

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from dar.errors import DARError
+from dar.errors import DARError, listed
 from dar.storage import flush, open_tensors, read_json, save_tensors, sync, write_json
 from dar.train.team import Team
 
@@ -31,7 +31,7 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint; all processes call this together.
 
-    It appears under its name only when every file is on the disk. One of that name that is there already is replaced.
+    It appears under its name only when every file is on the disk.
 
     Args:
         path: the checkpoint's folder.
@@ -43,24 +43,35 @@ def write_checkpoint(
         DARError: if it cannot be written; earlier checkpoints stay as they are.
     """
     aside = path.with_name(f".{path.name}.partial")
+    team.by_main(lambda: _make_empty(aside))
+    problem = ""
     try:
-        if team.is_main:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-        team.wait()
         for part, tensors in parts.items():
             _write_part(aside, part, tensors, team)
-        team.wait()
-        if team.is_main:
-            write_json(aside / STATE, state)
-            write_json(aside / MANIFEST, {file.name: _description(file) for file in sorted(aside.iterdir())})
-            sync(aside)
-            shutil.rmtree(path, ignore_errors=True)
-            aside.rename(path)
-            flush(path.parent)
-        team.wait()
+    except DARError as error:
+        problem = str(error)
+    team.agree(problem)
+    team.by_main(lambda: _complete(aside, path, state))
+
+
+def _make_empty(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     except OSError as error:
-        raise DARError(f"cannot write {path} ({error.strerror}): is the disk full, or the place read-only?") from error
+        raise DARError(f"cannot write {folder} ({error.strerror}): is the place read-only?") from error
+
+
+def _complete(aside: Path, path: Path, state: Mapping[str, Any]) -> None:
+    """Add what tells that all is there, and give the checkpoint its name once it is on the disk."""
+    try:
+        write_json(aside / STATE, state)
+        write_json(aside / MANIFEST, {file.name: _description(file) for file in sorted(aside.iterdir())})
+        sync(aside)
+        aside.rename(path)
+        flush(path.parent)
+    except OSError as error:
+        raise DARError(f"cannot write {path} ({error.strerror}): make room, or choose another place") from error
 
 
 def damage(path: Path) -> str:
@@ -93,7 +104,7 @@ def read_part(path: Path, part: str, targets: Mapping[str, Tensor]) -> None:
             if (shape := _whole_shape(blocks[name])) != tuple(targets[name].shape):
                 problems.append(f"{name} is {shape}, should be {tuple(targets[name].shape)}")
         if problems:
-            raise DARError(f"{path} does not fit this training: {'; '.join(sorted(problems))}")
+            raise DARError(f"{path} does not fit this training: {listed(problems)}")
         with torch.no_grad():
             for name, target in targets.items():
                 start, rows = local_rows(target)

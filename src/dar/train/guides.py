@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from dar.errors import DARError
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import TokenizerOutput
 from dar.train.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
@@ -74,7 +75,7 @@ class Opponent:
     """
 
     def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
-        self.weight = settings.adversarial_weight
+        self.weight, self.clip = settings.adversarial_weight, settings.gradient_clip
         self.discriminator = PatchDiscriminator().to(device)
         parameters = list(self.discriminator.parameters())
         self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=settings.betas, fused=True)
@@ -107,10 +108,18 @@ class Opponent:
         self.discriminator.requires_grad_(True)
         return {"adversarial": self.weight * judged}
 
-    def step(self, team: Team) -> None:
-        """Learn from the gradients of all processes."""
+    def step(self, rate: float, team: Team) -> None:
+        """Learn from the gradients of all processes, at a learning rate.
+
+        Raises:
+            DARError: if they are no longer finite.
+        """
         for parameter in self.discriminator.parameters():
             if parameter.grad is not None:
                 parameter.grad = team.total(parameter.grad)
+        if not torch.isfinite(nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)):
+            raise DARError("the discriminator's gradient is not a finite number: --resume with a lower learning rate")
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()

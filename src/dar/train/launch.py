@@ -46,7 +46,7 @@ def git_revision() -> str:
     try:
         revision = _git(folder, "rev-parse", "HEAD")
         return revision + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return ""
 
 

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class TrainingLog:
     def __init__(self, run: RunFolder, batch_size: int, team: Team, trackers: "Trackers") -> None:
         self.run, self.batch_size, self.team, self.trackers = run, batch_size, team, trackers
         self.sums: dict[str, Tensor] = {}
-        self.count, self._since, self._steps_since = 0, time.monotonic(), 0
+        self.counts: dict[str, int] = {}
+        self._since, self._steps_since = time.monotonic(), 0
 
     def add(self, losses: Mapping[str, Tensor], gradient_norm: Tensor) -> None:
         """Take in one step: this process's part of each loss, and the norm of the whole gradient."""
@@ -41,59 +43,76 @@ class TrainingLog:
         parts |= {"loss": torch.stack(list(parts.values())).sum(), "gradient_norm": gradient_norm / self.team.size}
         for name, value in parts.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
         self._steps_since += 1
 
     def write(self, step: int, seconds: float, learning_rate: float, statistics: Mapping[str, float]) -> dict[str, Any]:
-        """Write a line after ``step`` steps; all processes call this, the main one writes."""
+        """Write a line after ``step`` steps; all processes call this, the main one writes.
+
+        Raises:
+            DARError: if it cannot be written.
+        """
         names = sorted(self.sums)  # terms may come and go, but with the step: they are the same everywhere
-        totals = self.team.total(torch.stack([self.sums[name].double() for name in names])) / self.count
+        totals = self.team.total(torch.stack([self.sums[name].double() for name in names]))
+        counts = [self.counts[name] for name in names]
         entry = {
             "step": step,
             "images": step * self.batch_size,
             "seconds": round(seconds, 1),
             "learning_rate": learning_rate,
-            **dict(zip(names, totals.tolist(), strict=True)),
+            **{name: total / count for name, total, count in zip(names, totals.tolist(), counts, strict=True)},
             "images_per_second": self._steps_since * self.batch_size / (time.monotonic() - self._since),
             "memory_gb": round(peak_memory(self.team.device) / 1e9, 3),
             **statistics,
         }
         self.note(entry)
-        self.sums, self.count, self._steps_since, self._since = {}, 0, 0, time.monotonic()
+        self.sums, self.counts, self._steps_since, self._since = {}, {}, 0, time.monotonic()
         return entry
 
     def note(self, entry: dict[str, Any]) -> None:
-        """Write a line as it is."""
-        if self.team.is_main:
-            self.run.append_log(entry)
-            self.trackers.log(entry)
+        """Write the main process's line as it is; all call this."""
+        self.team.by_main(lambda: self._note(entry))
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        self.run.append_log(entry)
+        self.trackers.log(entry)
 
     def state(self) -> dict[str, Any]:
         """What is added up so far, for a checkpoint; all processes call this."""
-        return {"count": self.count, "sums": {name: self.team.total(value).item() for name, value in self.sums.items()}}
+        sums = {name: self.team.total(value).item() for name, value in self.sums.items()}
+        return {"counts": self.counts, "sums": sums}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint's ``state``."""
-        self.count = state["count"]
-        self.sums = {name: torch.tensor(total / self.team.size) for name, total in state["sums"].items()}
+        device, size = self.team.device, self.team.size
+        self.counts = dict(state["counts"])
+        self.sums = {name: torch.tensor(total / size, device=device) for name, total in state["sums"].items()}
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Make sure that trackers can be used.
+
+    Raises:
+        DARError: for an unknown name, or a package that is not installed.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise DARError(f"there is no tracker {name!r}: choose one of {', '.join(TRACKERS)}")
+        if find_spec(name) is None:
+            raise DARError(f"the tracker {name} is not installed: pip install -c constraints.txt {name}")
 
 
 class Trackers:
     """TensorBoard or Weights & Biases, through accelerate; one that fails is left out from then on, and said so.
 
     Args:
-        names: of ``TRACKERS``.
+        names: of ``TRACKERS``, as ``check_trackers`` lets them pass.
         folder: where the run is; its name is the run's.
-
-    Raises:
-        DARError: for an unknown name, or a package that is not installed.
     """
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:
         self._active: list[GeneralTracker] = []
         for name in names:
-            if name not in TRACKERS:
-                raise DARError(f"there is no tracker {name!r}: choose one of {', '.join(TRACKERS)}")
             self._try(name, lambda name=name: self._start(name, folder))
 
     def log(self, entry: Mapping[str, Any]) -> None:
@@ -118,8 +137,6 @@ class Trackers:
     def _try(self, name: str, action: Any, tracker: GeneralTracker | None = None) -> None:
         try:
             action()
-        except ImportError as error:
-            raise DARError(f"the tracker {name} is not installed: pip install -c constraints.txt {name}") from error
         except Exception as error:  # a tracker raises whatever its network and its disk raise
             tqdm.write(f"the tracker {name} failed ({error}) and is left out; log.jsonl has everything")
             if tracker in self._active:

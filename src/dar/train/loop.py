@@ -109,7 +109,8 @@ def fit(
         How it ended. When all steps are done, the model has been exported.
 
     Raises:
-        DARError: if the gradient is no longer finite, or something cannot be written; the last good checkpoint stays.
+        DARError: if the gradient is no longer finite, data cannot be read, no checkpoint is whole, or something cannot
+            be written; the last good checkpoint stays.
     """
     return _Training(task, recipe, run, team, trackers).run(resume=resume)
 
@@ -129,14 +130,14 @@ class _Training:
         self.averaged = AveragedModel(task.model, recipe.ema_decay)
         sharded = list(task.shard_units(task.model))
         if sharded:
-            team.shard(sharded, bf16=bf16)
-            team.shard(task.shard_units(self.averaged.model), bf16=False)
+            team.shard(sharded)
+            team.shard(task.shard_units(self.averaged.model))
         self.optimizer = make_optimizer(task.model, recipe)
         if recipe.recompute_activations:
             recompute_activations(task.model, task.recomputed)
         compiled: Any = torch.compile(task.model) if recipe.compile else task.model
         self.model: nn.Module = compiled if sharded else team.replicate(compiled)
-        self.evaluates = team.is_main or (bool(sharded) and team.size > 1)
+        self.sharded = bool(sharded) and team.size > 1
         self.trackers = Trackers(trackers if team.is_main else (), run.path)
         self.log = TrainingLog(run, recipe.batch_size, team, self.trackers)
         self.step, self.seconds_before = 0, 0.0
@@ -145,8 +146,7 @@ class _Training:
     def run(self, *, resume: bool) -> Outcome:
         if resume:
             self._resume()
-        if self.team.is_main:
-            self.folder.rewind_log(self.step)
+        self.team.by_main(lambda: self.folder.rewind_log(self.step))
         first, share = self.step, self.team.share(self.recipe.gradient_accumulation)
         pieces = self.task.batches(first, self.recipe.steps, share)
         with _stop_requested() as stop, _progress(self.recipe, first, shown=self.team.is_main) as bar:
@@ -154,6 +154,8 @@ class _Training:
                 self._take_step(pieces, share)
                 self._report(bar)
                 interrupted, preempted, due = self.team.any(stop.interrupted, stop.preempted, self._is_due())
+                if (interrupted or preempted) and self.team.is_main:
+                    tqdm.write("stopping, with a checkpoint")
                 if interrupted or preempted or due or self.step == self.recipe.steps:
                     self._save()
                 if (interrupted or preempted) and self.step < self.recipe.steps:
@@ -201,11 +203,16 @@ class _Training:
             entry = self.log.write(step, self._seconds(), rate, self.task.statistics(self.team))
             bar.set_postfix_str(f"loss {entry['loss']:.4f}, {entry['images_per_second']:.0f} images/s")
         if step % self.recipe.sample_steps == 0 or last:
-            if self.evaluates:
-                self.log.note({"step": step, **self.task.evaluate(self.averaged.model, self.folder.picture(step))})
-            if self.team.is_main:
-                plot_log(self.folder.read_log(), self.folder.curves)
-            self.team.wait()
+            figures: dict[str, float] = {}
+            if self.sharded:  # all take part
+                figures = self.task.evaluate(self.averaged.model, self.folder.picture(step))
+            else:
+                figures = self.team.by_main(lambda: self._evaluate(step))
+            self.log.note({"step": step, **figures})
+            self.team.by_main(lambda: plot_log(self.folder.read_log(), self.folder.curves))
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        return self.task.evaluate(self.averaged.model, self.folder.picture(step))
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.started
@@ -224,11 +231,11 @@ class _Training:
         }
         write_checkpoint(path, self._parts(), state, self.team)
         self.saved = time.monotonic()
-        if self.team.is_main:
-            self.folder.retire_checkpoints(self.recipe.keep_checkpoints, self.recipe.keep_every_steps)
+        keep = self.recipe.keep_checkpoints, self.recipe.keep_every_steps
+        self.team.by_main(lambda: self.folder.retire_checkpoints(*keep))
 
     def _resume(self) -> None:
-        path = self.team.told_by_main(newest_whole(self.folder) if self.team.is_main else None)
+        path = self.team.by_main(lambda: newest_whole(self.folder))
         if path is None:
             return
         names = tensor_names(path, "optimizer")
@@ -277,7 +284,10 @@ def newest_whole(run: RunFolder) -> Path | None:
         problem = damage(path)
         if not problem:
             return path
-        aside = path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
+        try:
+            aside = path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
+        except OSError as error:
+            raise DARError(f"{path} is damaged and cannot be put aside ({error.strerror}): remove it") from error
         tqdm.write(f"{path} is damaged ({problem}): it is now {aside.name}, and the one before is used")
     if found:
         raise DARError(f"all checkpoints in {run.path} are damaged: start again in another folder")
@@ -288,7 +298,7 @@ def use_bf16(precision: str) -> bool:
     """Whether to compute in bfloat16: as told, or for "auto" where the hardware has it."""
     if precision == "auto":
         if torch.cuda.is_available():
-            return torch.cuda.is_bf16_supported()
+            return torch.cuda.is_bf16_supported(including_emulation=False)
         return bool(torch.cpu._is_avx512_bf16_supported())
     return precision == "bf16"
 
@@ -349,7 +359,6 @@ def _stop_requested() -> Iterator[_Stop]:
     def note(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and stop.interrupted:
             raise KeyboardInterrupt
-        tqdm.write("stopping after this step, with a checkpoint")
         if number == signal.SIGINT:
             stop.interrupted = True
         else:

@@ -19,6 +19,7 @@ from dar.images import display_scale, grid, save_image
 from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
 from dar.prior import Prior
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
@@ -116,7 +117,11 @@ class PriorTask(Task):
 
     def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         """Write tokenizer and averaged prior, for ``DARPipeline.from_pretrained``; shards are put together."""
-        weights = {name: whole(tensor).cpu() for name, tensor in averaged.state_dict().items()}
+        weights = {}
+        for name, tensor in averaged.state_dict().items():
+            gathered = whole(tensor)
+            if team.is_main:
+                weights[name] = gathered.cpu()
         if team.is_main:
             prior = Prior(self.prior.config)
             prior.load_state_dict(weights)
@@ -234,7 +239,8 @@ def train_prior(
     others = None if validation is None else ImageDataset(validation, "validation")
     if others is not None and others.class_names != class_names:
         raise DARError(f"{validation} has other classes than {tokens or data}: validate on images of the same classes")
-    fingerprint = source.manifest.data if isinstance(source, TokenShards) else source.fingerprint
+    fingerprint = source.manifest.identity if isinstance(source, TokenShards) else source.fingerprint
+    check_trackers(trackers)
     begin(run, recipe, team, fingerprint, resume=resume)
 
     def computed(images: ImageDataset, name: str, views: int) -> TokenShards:

@@ -89,13 +89,14 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Named checkpoints, oldest first; a crash may have damaged them since they were written."""
-        return sorted((self.path / "checkpoints").glob("step-*"))
+        there = (self.path / "checkpoints").glob("step-*")
+        return sorted(path for path in there if path.name.removeprefix("step-").isdecimal())
 
     def retire_checkpoints(self, newest: int, every: int) -> None:
         """Remove checkpoints, but for the newest few and those of every so many steps (0: none of these)."""
         for path in self.checkpoints()[:-newest]:
             if not every or int(path.name.removeprefix("step-")) % every:
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:
@@ -114,7 +115,7 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a file of JSON objects; one that a crash has torn is left out."""
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             entries.append(json.loads(line))
         except ValueError:
@@ -125,7 +126,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def begin(run: RunFolder, recipe: Recipe, team: Team, data: str, *, resume: bool) -> None:
     """Make a new run's folder, or check that an old one can go on; either way it then holds the recipe.
 
-    Rates, steps and weights of losses may change when a run is resumed; sizes, seed and batch may not.
+    Rates, steps and weights of losses may change when a run is resumed; sizes, seed, batch and which networks train may
+    not.
     Each start adds a line to ``launches.jsonl``: what was run, where, by which version.
 
     Args:
@@ -138,14 +140,7 @@ def begin(run: RunFolder, recipe: Recipe, team: Team, data: str, *, resume: bool
     Raises:
         DARError: if a new run's folder is not empty, or the old run's is none or was begun with other sizes.
     """
-    problem = ""
-    if team.is_main:
-        try:
-            _begin(run, recipe, data, team.size, resume=resume)
-        except DARError as error:
-            problem = str(error)
-    if problem := team.told_by_main(problem):
-        raise DARError(problem)
+    team.by_main(lambda: _begin(run, recipe, data, team.size, resume=resume))
 
 
 def _begin(run: RunFolder, recipe: Recipe, data: str, processes: int, *, resume: bool) -> None:
@@ -159,8 +154,9 @@ def _begin(run: RunFolder, recipe: Recipe, data: str, processes: int, *, resume:
             tqdm.write(
                 "the data is not quite what the run began with (other files, times or place): results may differ"
             )
-        for left in (run.path / "checkpoints").glob(".*"):  # a crash in the middle of a checkpoint
-            shutil.rmtree(left)
+        for folder in (run.path, run.path / "checkpoints", run.path / "samples"):
+            for left in folder.glob(".*"):  # a crash in the middle of writing
+                shutil.rmtree(left, ignore_errors=True)
     else:
         run.create()
     save_recipe(recipe, run.recipe)
@@ -175,6 +171,9 @@ def _fixed_changes(old: Recipe, new: Recipe) -> list[str]:
     names += [f"{model}_training.{name}" for model in ("tokenizer", "prior") for name in ("seed", "batch_size")]
     before, after = asdict(old), asdict(new)
     changed = []
+    for name in ("alignment_weight", "adversarial_weight"):  # with them comes a network, which must be there or not
+        if bool(before["tokenizer_training"][name]) != bool(after["tokenizer_training"][name]):
+            changed.append(f"tokenizer_training.{name}")
     for name in names:
         section, key = name.split(".")
         if before[section][key] != after[section][key]:

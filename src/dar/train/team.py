@@ -4,21 +4,27 @@ There is one on a laptop; ``accelerate launch`` and ``torchrun`` start many.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from dar.data import Share
 from dar.errors import DARError
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other: one may download, validate or hash while the others wait."""
+
+T = TypeVar("T")
 
 
 class Team:
@@ -40,9 +46,13 @@ class Team:
             raise DARError(
                 "sharding is chosen in the recipe: leave the launcher's FSDP out, set prior_training.sharded"
             )
-        # Without being told, accelerate takes processes on CPUs for so many lone ones.
-        cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
-        self._accelerator = Accelerator(cpu=cpus)
+        # Told what to do, whatever a launcher's configuration says; without GPUs it must be told that CPUs are meant.
+        self._accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="no",
+            dynamo_backend="no",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
         self.index: int = self._accelerator.process_index
         self.size: int = self._accelerator.num_processes
         self.device: torch.device = self._accelerator.device
@@ -60,9 +70,21 @@ class Team:
         """Go on when all have come here."""
         self._accelerator.wait_for_everyone()
 
-    def main_first(self) -> AbstractContextManager[None]:
-        """Within it, the main process goes before the others, which then find what it has left on the disk."""
-        return self._accelerator.main_process_first()
+    def main_first(self, action: Callable[[], T]) -> T:
+        """Do something in all processes, after the main one has done it and left on the disk what it takes.
+
+        Raises:
+            DARError: in all of them, if the action does in one.
+        """
+        found, problem = None, ""
+        for is_turn in (self.is_main, not self.is_main):
+            if is_turn:
+                try:
+                    found = action()
+                except DARError as error:
+                    problem = str(error)
+            self.agree(problem)
+        return cast(T, found)
 
     def total(self, values: Tensor) -> Tensor:
         """Elementwise sum over all processes."""
@@ -80,6 +102,36 @@ class Team:
         broadcast_object_list(things)
         return things[0]
 
+    def by_main(self, action: Callable[[], T]) -> T:
+        """What the main process finds when it does something; what it raises is raised in all.
+
+        Raises:
+            DARError: if the action does.
+        """
+        outcome: tuple[Any, str] = (None, "")
+        if self.is_main:
+            try:
+                outcome = (action(), "")
+            except DARError as error:
+                outcome = (None, str(error))
+        result, problem = self.told_by_main(outcome)
+        if problem:
+            raise DARError(problem)
+        return result
+
+    def agree(self, problem: str) -> None:
+        """Stop all processes if one has a problem; empty means none.
+
+        Raises:
+            DARError: then, in all of them.
+        """
+        if self.any(bool(problem))[0]:
+            raise DARError(problem or "another process of this training failed, and told why")
+
+    def same_everywhere(self, values: Tensor) -> Tensor:
+        """The main process's values: what is computed alike everywhere may still differ by rounding."""
+        return broadcast(values)
+
     def any(self, *facts: bool) -> list[bool]:
         """Whether each fact holds in some process."""
         if self.size == 1:
@@ -90,18 +142,15 @@ class Team:
         """The model, with gradients averaged over all processes."""
         return self._accelerator.prepare(model)
 
-    def shard(self, units: Sequence[nn.Module], *, bf16: bool) -> None:
+    def shard(self, units: Sequence[nn.Module]) -> None:
         """Spread parameters, gradients and optimiser states over the processes (FSDP2), in place.
 
         Args:
             units: modules that are gathered together, the whole last.
-            bf16: whether to gather in bfloat16; gradients are added up in float32 either way.
         """
-        if self.size == 1:
-            return
-        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
-        for unit in units:
-            fully_shard(unit, mp_policy=policy)
+        if self.size > 1:
+            for unit in units:
+                fully_shard(unit, reshard_after_forward=True)  # the whole too: a mere evaluation leaves it sharded
 
     def piece_of_many(self, model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         """Within it, gradients are kept to oneself until the last piece."""

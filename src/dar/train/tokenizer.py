@@ -17,6 +17,7 @@ from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import TokenizerOutput
 from dar.train.codebook import perplexity, reseed, spherical_kmeans, usage
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
+from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit, row_noise
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
@@ -44,8 +45,7 @@ class TokenizerTask(Task):
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.tokenizer = SequentialDiffusionTokenizer(recipe.tokenizer)
-        with team.main_first():  # downloads, the others find
-            self.guides = Guides(self.settings, team.device)
+        self.guides = team.main_first(lambda: Guides(self.settings, team.device))  # one downloads, the others find
         self.model: nn.Module = self.tokenizer
         if self.guides.target is not None:
             self.model = AlignedTokenizer(self.tokenizer, self.settings.alignment_layer, self.guides.target.width)
@@ -59,11 +59,13 @@ class TokenizerTask(Task):
             "counts_since_reseed": torch.zeros(codes, dtype=torch.int64),
             "counts_since_log": torch.zeros(codes, dtype=torch.int64),
         }
-        self.extra: Mapping[str, Tensor] = self.counts
+        # Of each group since the last line of the log: sum of flow losses, and images.
+        self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64)
+        self.extra: Mapping[str, Tensor] = self.counts | {"flow_by_group": self.flow_by_group}
         self.opponent = Opponent(self.settings, team.device) if self.settings.adversarial_weight else None
         if self.opponent is not None:
-            self.extra = self.counts | self.opponent.tensors()
-        self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64)  # sum of errors, images
+            self.extra = {**self.extra, **self.opponent.tensors()}
+        self._errors = torch.zeros_like(self.flow_by_group)  # of this process and step
         self._codes: list[Tensor] = []
         self._features: list[Tensor] = []
 
@@ -112,7 +114,7 @@ class TokenizerTask(Task):
         self._features.append(output.features.detach().flatten(0, 1))
         errors = flow_loss_per_image(output, self.recipe.tokenizer.data_std)
         groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)]).cpu()
-        self.flow_by_group.index_add_(1, output.group.cpu(), groups)
+        self._errors.index_add_(1, output.group.cpu(), groups)
 
     def after_step(
         self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
@@ -122,18 +124,20 @@ class TokenizerTask(Task):
         for total in self.counts.values():
             total += team.total(counts).cpu()
         if self.opponent is not None and step >= self.settings.adversarial_start:
-            self.opponent.step(team)
+            self.opponent.step(self.settings.learning_rate_at(step), team)
+        self.flow_by_group += team.total(self._errors.to(team.device)).cpu()
+        self._errors.zero_()
         features = torch.cat(self._features)
         self._codes, self._features = [], []
         quantised_steps = step + 1 - self.settings.continuous_steps
         interval = self.settings.reseed_steps
         if quantised_steps == 0:
-            self._fit_codebook(averaged, draws)
+            self._fit_codebook(averaged, draws, team)
         elif quantised_steps > 0 and interval and quantised_steps % interval == 0:
             self._reseed(optimizer, averaged, team.gather(features), draws)
 
     @torch.no_grad()
-    def _fit_codebook(self, averaged: nn.Module, generator: torch.Generator) -> None:
+    def _fit_codebook(self, averaged: nn.Module, generator: torch.Generator, team: Team) -> None:
         config = self.recipe.tokenizer
         wanted = -(-FITTED_FEATURES_PER_CODE * config.codebook_size // config.num_tokens)
         batch_size = self.settings.batch_size
@@ -141,7 +145,7 @@ class TokenizerTask(Task):
             nn.functional.normalize(self.tokenizer.encoder(batch.pixels.to(generator.device)), dim=-1).flatten(0, 1)
             for batch in self.stream.batches(batch_size, 0, -(-wanted // batch_size), workers=0)
         ]
-        centres = spherical_kmeans(torch.cat(features), config.codebook_size, generator)
+        centres = team.same_everywhere(spherical_kmeans(torch.cat(features), config.codebook_size, generator))
         for tokenizer in (self.tokenizer, tokenizer_in(averaged)):
             tokenizer.quantizer.codebook.copy_(centres)
         self.counts["counts_since_reseed"].zero_()
@@ -162,7 +166,7 @@ class TokenizerTask(Task):
     def statistics(self, team: Team) -> dict[str, float]:
         """Codebook usage, perplexity and the flow loss of each group since the last call; unreadable images so far."""
         counts = self.counts["counts_since_log"]
-        errors, images = team.total(self.flow_by_group.to(team.device)).tolist()
+        errors, images = self.flow_by_group.tolist()
         broken = team.total(torch.tensor(len(self.broken), device=team.device)).item()
         figures = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts), "broken_images": broken}
         of_groups = enumerate(zip(errors, images, strict=True))
@@ -229,5 +233,6 @@ def train_tokenizer(
     team.share(recipe.tokenizer_training.gradient_accumulation).positions(recipe.tokenizer_training.batch_size, 0)
     images = open_images(data, streaming=recipe.data.streaming, shuffle_buffer=recipe.data.shuffle_buffer)
     task = TokenizerTask(recipe, images, open_images(validation, "validation") if validation else images, team)
+    check_trackers(trackers)
     begin(run, recipe, team, images.fingerprint, resume=resume)
     return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)
