@@ -135,10 +135,10 @@ Fixed seed, {config.num_steps} steps, Adams-Bashforth 2, averaged weights.
 LIMITS = """
 ## Limits
 
-Trained for less than two hours on two CPU cores, where models of this field train for days on many GPUs. The first
-three groups bring a picture closest to its original in PSNR; the later denoising steps add detail that is sharp but
-partly invented, which costs PSNR. With guidance 5, airplanes, automobiles, horses, ships and trucks can be recognised
-in many samples; of birds, cats, deer, dogs and frogs mostly colours and surroundings. No Frechet distance was measured.
+Trained for about an hour on two CPU cores, where models of this field train for days on many GPUs. The first three
+groups bring a picture closest to its original in PSNR; the later denoising steps add detail that is sharp but partly
+invented, which costs PSNR. With guidance 5, airplanes, automobiles, ships and trucks can be recognised in many samples,
+horses in some; of birds, cats, deer, dogs and frogs mostly colours and surroundings. No Frechet distance was measured.
 CIFAR-10's classes and their biases are all that the model knows.
 """
 
