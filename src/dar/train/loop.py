@@ -112,7 +112,9 @@ def fit(
         DARError: if the gradient is no longer finite, data cannot be read, no checkpoint is whole, or something cannot
             be written; the last good checkpoint stays.
     """
-    return _Training(task, recipe, run, team, trackers).run(resume=resume)
+    outcome = _Training(task, recipe, run, team, trackers).run(resume=resume)
+    team.leave()
+    return outcome
 
 
 class _Training:

@@ -102,6 +102,11 @@ class Team:
         broadcast_object_list(things)
         return things[0]
 
+    def leave(self) -> None:
+        """Take leave of each other, at the end; a process that just ends may be killed by its own network threads."""
+        self.wait()
+        self._accelerator.end_training()
+
     def by_main(self, action: Callable[[], T]) -> T:
         """What the main process finds when it does something; what it raises is raised in all.
 
