@@ -88,9 +88,10 @@ def prior(
     settings = load_recipe(recipe, overrides or ())
     if dry_run:
         from dar.train.estimate import estimate_prior
-        from dar.train.prior import class_names_of
+        from dar.train.prior import open_labelled
 
-        _tell(estimate_prior(settings, len(class_names_of(data, tokens)), _processes()), settings.prior_training)
+        _, class_names = open_labelled(data, tokens)
+        _tell(estimate_prior(settings, len(class_names), _processes()), settings.prior_training)
         return
     outcome = train_prior(
         settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume, trackers=tracker or ()

@@ -165,7 +165,6 @@ class _Training:
                     return Outcome.INTERRUPTED if interrupted else Outcome.PREEMPTED
         self.task.export(self.averaged.model, self.folder.model, self.team)
         self.trackers.finish()
-        self.team.wait()
         return Outcome.FINISHED
 
     def _take_step(self, pieces: Iterator[Any], share: Share) -> None:
@@ -205,16 +204,13 @@ class _Training:
             entry = self.log.write(step, self._seconds(), rate, self.task.statistics(self.team))
             bar.set_postfix_str(f"loss {entry['loss']:.4f}, {entry['images_per_second']:.0f} images/s")
         if step % self.recipe.sample_steps == 0 or last:
-            figures: dict[str, float] = {}
-            if self.sharded:  # all take part
-                figures = self.task.evaluate(self.averaged.model, self.folder.picture(step))
-            else:
-                figures = self.team.by_main(lambda: self._evaluate(step))
+            # Where the model is sharded, all take part.
+            figures = self._evaluate() if self.sharded else self.team.by_main(self._evaluate)
             self.log.note({"step": step, **figures})
             self.team.by_main(lambda: plot_log(self.folder.read_log(), self.folder.curves))
 
-    def _evaluate(self, step: int) -> dict[str, float]:
-        return self.task.evaluate(self.averaged.model, self.folder.picture(step))
+    def _evaluate(self) -> dict[str, float]:
+        return self.task.evaluate(self.averaged.model, self.folder.picture(self.step))
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.started

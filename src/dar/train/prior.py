@@ -178,23 +178,21 @@ def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_
     return replace(recipe, tokenizer_training=load_recipe(trained_with).tokenizer_training)
 
 
-def class_names_of(data: str | Path | None, tokens: str | Path | None) -> tuple[str, ...]:
-    """Names of the classes of images or tokens, whichever of the two is given.
+def open_labelled(
+    data: str | Path | None, tokens: str | Path | None
+) -> tuple[ImageDataset | TokenShards, tuple[str, ...]]:
+    """Images or tokens, whichever of the two is given, and the names of their classes.
 
     Raises:
         DARError: if there are no classes, both or neither are given, or they cannot be read.
     """
-    source = _source(data, tokens)
+    if (data is None) == (tokens is None):
+        raise DARError("a prior is trained on either images or tokens: give one of --data and --tokens")
+    source = TokenShards(tokens) if tokens is not None else ImageDataset(str(data))
     names = source.manifest.class_names if isinstance(source, TokenShards) else source.class_names
     if not names:
         raise DARError(f"{tokens or data} has no class labels: put the images into a folder for each class")
-    return names
-
-
-def _source(data: str | Path | None, tokens: str | Path | None) -> ImageDataset | TokenShards:
-    if (data is None) == (tokens is None):
-        raise DARError("a prior is trained on either images or tokens: give one of --data and --tokens")
-    return TokenShards(tokens) if tokens is not None else ImageDataset(str(data))
+    return source, names
 
 
 def train_prior(
@@ -228,12 +226,11 @@ def train_prior(
     Raises:
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
-    source = _source(data, tokens)
+    source, class_names = open_labelled(data, tokens)
     team, run = Team(), RunFolder(Path(out))
     team.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
     frozen = load_tokenizer(tokenizer, device=team.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
-    class_names = class_names_of(data, tokens)
     if isinstance(source, TokenShards) and source.manifest.tokenizer != weights_hash(frozen):
         raise DARError(f"{tokens} was made by another tokenizer than {tokenizer}: use that one, or tokenize again")
     others = None if validation is None else ImageDataset(validation, "validation")

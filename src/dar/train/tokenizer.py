@@ -120,9 +120,10 @@ class TokenizerTask(Task):
         self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
     ) -> None:
         """Fit the codebook to features when the continuous phase ends; re-seed unused codes from time to time."""
-        counts = torch.bincount(torch.cat(self._codes), minlength=self.recipe.tokenizer.codebook_size)
+        own = torch.bincount(torch.cat(self._codes), minlength=self.recipe.tokenizer.codebook_size)
+        counts = team.total(own).cpu()
         for total in self.counts.values():
-            total += team.total(counts).cpu()
+            total += counts
         if self.opponent is not None and step >= self.settings.adversarial_start:
             self.opponent.step(self.settings.learning_rate_at(step), team)
         self.flow_by_group += team.total(self._errors.to(team.device)).cpu()
