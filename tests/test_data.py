@@ -4,6 +4,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -605,3 +607,12 @@ def test_workers_keep_the_order_and_pass_errors_on(workers: int) -> None:
     assert list(itertools.islice(results, 3)) == [0, 1, 2]
     with pytest.raises(DARError, match=r"^three is too much: use two$"):
         next(results)
+
+
+def test_a_program_can_end_while_workers_are_still_wanted() -> None:
+    program = (
+        "import itertools, sys; from dar.data import in_workers; "
+        "sys.kept = in_workers(abs, itertools.count(), workers=2); print(next(sys.kept))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == "0\n"

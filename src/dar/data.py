@@ -5,13 +5,16 @@ which what stands at a position depends on the data and the seed alone: not on p
 """
 
 import itertools
+import multiprocessing
 import random
 import signal
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -519,6 +522,7 @@ def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> 
     if workers == 0:
         yield from map(function, items)
         return
+    others = multiprocessing.active_children()
     results = _start_workers(
         DataLoader(
             _Applied(function),
@@ -530,6 +534,8 @@ def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> 
             generator=torch.Generator(),  # leaves the global one alone
         )
     )
+    # They leave signals alone: a program that ended meanwhile would wait for them for ever.
+    weakref.finalize(results, _kill, [child for child in multiprocessing.active_children() if child not in others])
     while True:
         try:
             result = next(results, None)
@@ -564,6 +570,11 @@ def _start_workers(loader: "DataLoader[Any]") -> Iterator[Any]:
     results = iter(loader)
     signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
     return results
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
 
 
 @dataclass(frozen=True)
