@@ -12,11 +12,11 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors"},
-    {"storage", "randomness", "nn", "flow", "solvers"},
-    {"images", "tokenizer", "prior"},
+    {"storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"images", "tokenizer", "prior", "features"},
     {"sources"},
     {"data", "pipeline", "reconstruction"},
-    {"train", "convert"},
+    {"train", "convert", "evaluate"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,4 +1,4 @@
-"""Images through the tokenizer and back, group by group, and how close they come."""
+"""Images through the tokenizer and back, group by group."""
 
 from collections.abc import Sequence
 
@@ -24,14 +24,6 @@ def reconstructions(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, see
     groups = tokenizer.encode(pixels).split(tokenizer.config.tokens_per_group, dim=1)
     noise = draw_noise(image_seeds(seed, len(pixels)), tokenizer.config.image_size)
     return list(tokenizer.denoise(groups, noise, steps=tokenizer.config.num_groups))
-
-
-def psnr(images: Tensor, references: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, both B x 3 x H x W in [-1, 1]: B.
-
-    The peak is 2, the whole range of values.
-    """
-    return 10 * (4 / (images - references).square().mean((1, 2, 3))).log10()
 
 
 def reconstruction_sheet(pixels: Tensor, stages: Sequence[Tensor]) -> Image.Image:

@@ -1,6 +1,7 @@
 """Reading and writing weights and settings: safetensors and JSON, whole or not at all."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -184,6 +185,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
         with torch.no_grad():
             for name, tensor in target.items():
                 tensor.copy_(file.get_tensor(name))
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of a model's weights, names and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_names_and_shapes(

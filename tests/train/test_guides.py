@@ -10,10 +10,10 @@ from transformers import Dinov2Config, Dinov2Model
 
 from dar.data import ImageDataset, Share
 from dar.errors import DARError
+from dar.features.perceptual import LINEAR, VGG
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.loop import Outcome, make_optimizer
-from dar.train.perceptual import LINEAR, VGG
 from dar.train.recipe import Recipe
 from dar.train.run_folder import RunFolder
 from dar.train.team import Team

@@ -7,11 +7,11 @@ import torch
 from dar import DARPipeline
 from dar.data import ImageDataset, Share
 from dar.errors import DARError
-from dar.storage import load_tensors
+from dar.storage import load_tensors, weights_hash
 from dar.train.loop import Outcome
 from dar.train.prior import PriorTask, add_dropout, cross_entropy, held_out_cross_entropy, train_prior
 from dar.train.token_shards import tokenize_images
-from dar.train.tokens import TokenSet, weights_hash
+from dar.train.tokens import TokenSet
 from tests import tiny
 from tests.train.photos import CLASSES, photo_folder, small_recipe
 

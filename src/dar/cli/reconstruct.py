@@ -23,8 +23,9 @@ def reconstruct(
     Example: dar reconstruct cat.jpg dog.png --out out/
     """
     from dar.images import centre_crop, read_image, save_image, to_pixels
+    from dar.metrics.similarity import psnr
     from dar.pipeline import load_tokenizer
-    from dar.reconstruction import psnr, reconstruction_sheet, reconstructions
+    from dar.reconstruction import reconstruction_sheet, reconstructions
 
     images = [read_image(path) for path in image]
     files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]

@@ -1,21 +1,10 @@
-"""Keeping the codebook alive: fitting it to data at the start, re-seeding what falls out of use, and statistics."""
+"""Keeping the codebook alive: fitting it to data at the start, and re-seeding what falls out of use."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 KMEANS_ROUNDS = 10
-
-
-def usage(counts_V: Tensor) -> float:
-    """Share of the codebook that was used at all, 0 to 1."""
-    return (counts_V > 0).double().mean().item()
-
-
-def perplexity(counts_V: Tensor) -> float:
-    """Exponential of the codes' entropy: how many equally frequent codes would be as diverse, 1 to V."""
-    shares = counts_V.double() / counts_V.sum()
-    return torch.special.entr(shares).sum().exp().item()
 
 
 def spherical_kmeans(features_MC: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from dar.errors import DARError
+from dar.features.perceptual import load_perceptual_distance
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import TokenizerOutput
 from dar.train.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from dar.train.alignment import AlignmentHead, alignment_loss, load_alignment_target
-from dar.train.perceptual import load_perceptual_distance
 from dar.train.recipe import TokenizerTraining
 from dar.train.team import Team
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dar.data import Share
+from dar.environment import versions
 from dar.errors import DARError
 from dar.train.checkpoint import damage, read_part, read_state, tensor_names, write_checkpoint
 from dar.train.ema import AveragedModel
-from dar.train.launch import versions
 from dar.train.log import Trackers, TrainingLog
 from dar.train.plots import plot_log
 from dar.train.recipe import TrainingRecipe

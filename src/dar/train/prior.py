@@ -18,6 +18,7 @@ from dar.errors import DARError
 from dar.images import display_scale, grid, save_image
 from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
 from dar.prior import Prior
+from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit
@@ -25,7 +26,7 @@ from dar.train.recipe import Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
 from dar.train.team import Team, whole
 from dar.train.token_shards import TokenShards, tokenize_images
-from dar.train.tokens import Tokens, weights_hash
+from dar.train.tokens import Tokens
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 4

@@ -132,7 +132,7 @@ class TokenizerTraining(TrainingRecipe):
         reseed_steps: steps between re-seedings of the codes that were not used since the last one; 0 for none.
         pixel_weight: weight of the predicted image's squared error; the published recipe has none.
         perceptual_weight: weight of the predicted image's LPIPS distance.
-        perceptual_weights: folder with LPIPS's weights, see ``dar.train.perceptual``; empty to download them.
+        perceptual_weights: folder with LPIPS's weights, see ``dar.features.perceptual``; empty to download them.
         alignment_weight: weight of the loss that aligns the decoder's patch tokens with DINOv2's.
         alignment_layer: which patch tokens: those before this block of the diffusion decoder, counted from 0.
         alignment_model: DINOv2, as a folder or an id on the Hub.

@@ -25,9 +25,8 @@ from tqdm import tqdm
 from dar.data import BrokenImage, BrokenImages, ImageDataset, in_workers
 from dar.errors import DARError
 from dar.images import centre_crop
-from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, write_json
+from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, weights_hash, write_json
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.tokens import weights_hash
 
 FORMAT = 1
 VIEWS = (1, 2, 10)

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from dar.data import Augmentation, Batch, BrokenImages, Images, Share, evenly_spread, open_images
 from dar.flow import group_at
 from dar.images import save_image
+from dar.metrics.codebook import perplexity, usage
+from dar.metrics.similarity import psnr
 from dar.nn import Block
 from dar.pipeline import RECIPE
-from dar.reconstruction import psnr, reconstruction_sheet, reconstructions
+from dar.reconstruction import reconstruction_sheet, reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import TokenizerOutput
-from dar.train.codebook import perplexity, reseed, spherical_kmeans, usage
+from dar.train.codebook import reseed, spherical_kmeans
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
 from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit, row_noise

@@ -1,10 +1,8 @@
 """Tokens to train the prior on: what it asks of them, and those that are held in memory."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -49,12 +47,3 @@ class TokenSet:
     def rows(self, images: Tensor, views: Tensor) -> Tensor:
         """See ``Tokens``."""
         return self.tokens.view(len(self), self.views, -1)[images, views].long()
-
-
-def weights_hash(model: torch.nn.Module) -> str:
-    """SHA-256 of a model's weights, names and values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

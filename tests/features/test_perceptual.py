@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar.errors import DARError
-from dar.train.perceptual import LINEAR, VGG, PerceptualDistance, PublishedFile, download, load_perceptual_distance
+from dar.features.perceptual import LINEAR, VGG, PerceptualDistance, PublishedFile, download, load_perceptual_distance
 from tests import tiny
 
 CONVOLUTIONS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256)}

@@ -1,0 +1,48 @@
+"""What results depend on beside the code's input: versions, revision, hardware."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dar
+
+PACKAGES = ("dar", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on; empty where one is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def git_revision() -> str:
+    """The commit that the package was run from, with a plus sign if files had changed; empty if it is no checkout."""
+    folder = Path(dar.__file__).parent
+    try:
+        revision = _git(folder, "rev-parse", "HEAD")
+        return revision + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def hardware() -> dict[str, Any]:
+    """Machine, cores, and GPUs."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"machine": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(), "gpus": gpus}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,1 @@
+"""Sampling for evaluation, and measuring what models make."""

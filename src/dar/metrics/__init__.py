@@ -1,0 +1,1 @@
+"""Measures of images, features and codes: pure functions."""
