@@ -1,0 +1,117 @@
+"""Features of many images, kept on the disk in blocks: an extraction that is interrupted goes on where it was."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.errors import DARError
+from dar.features.extractor import Extractor, Features
+from dar.storage import load_tensors, read_json, save_tensors, write_json
+
+BLOCK = 1000
+"""Images a file; at most so many are extracted twice."""
+
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """What one extractor found in all images.
+
+    Attributes:
+        folder: where the blocks are.
+        count: images.
+    """
+
+    folder: Path
+    count: int
+
+    def blocks(self) -> Iterator[Features]:
+        """Features of up to BLOCK images at a time, in order."""
+        for index in range(-(-self.count // BLOCK)):
+            tensors = load_tensors(self._block(index))
+            yield Features(tensors["pooled"], tensors.get("spatial"), tensors.get("logits"))
+
+    def pooled(self) -> Tensor:
+        """N x D, float32."""
+        return torch.cat([block.pooled for block in self.blocks()])
+
+    def logits(self) -> Tensor | None:
+        """N x C, float32, or None where the extractor knows no classes."""
+        found = [block.logits for block in self.blocks()]
+        return None if found[0] is None else torch.cat([logits for logits in found if logits is not None])
+
+    def _block(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.safetensors"
+
+    def has(self, index: int) -> bool:
+        """Whether block ``index`` is there."""
+        return self._block(index).exists()
+
+    def write(self, index: int, features: Features) -> None:
+        """Keep block ``index``."""
+        found = {"pooled": features.pooled, "spatial": features.spatial, "logits": features.logits}
+        save_tensors(self._block(index), {name: value.cpu() for name, value in found.items() if value is not None})
+
+
+def extract(
+    batches: Iterable[Tensor], count: int, source_hash: str, extractor: Extractor, folder: Path, batch_size: int
+) -> FeatureStore:
+    """Look at all images, or at those that an earlier, interrupted call has left.
+
+    Args:
+        batches: BLOCK images at a time (the last may be fewer), B x 3 x H x W, uint8.
+        count: how many images there are in all.
+        source_hash: tells these images from others.
+        extractor: looks at them.
+        folder: for the blocks; made if need be.
+        batch_size: images the extractor looks at together.
+
+    Raises:
+        DARError: if the folder holds features of other images or another extractor, or cannot be written to.
+    """
+    store = FeatureStore(folder, count)
+    _begin(folder, {"images": source_hash, "count": count, "extractor": extractor.name, "hash": extractor.hash})
+    with tqdm(total=count, unit="image", desc=extractor.name, dynamic_ncols=True) as progress:
+        for index, images in enumerate(batches):
+            if not store.has(index):
+                store.write(index, look(extractor, images, batch_size, progress))
+            else:
+                progress.update(len(images))
+                progress.unpause()
+    return store
+
+
+def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "tqdm[None] | None" = None) -> Features:
+    """Features of images, a few at a time; on the CPU.
+
+    Raises:
+        DARError: if some are not finite.
+    """
+    parts = []
+    for images in images_B3HW.split(batch_size):
+        parts.append(extractor(images))
+        if progress is not None:
+            progress.update(len(images))
+    spatial = [part.spatial.cpu() for part in parts if part.spatial is not None]
+    logits = [part.logits.cpu() for part in parts if part.logits is not None]
+    pooled = torch.cat([part.pooled.cpu() for part in parts])
+    broken = int((~pooled.isfinite()).any(1).sum())
+    if broken:
+        raise DARError(
+            f"{extractor.name} gives features that are no finite numbers for {broken} of {len(pooled)} images: "
+            "are its weights whole?"
+        )
+    return Features(pooled, torch.cat(spatial) if spatial else None, torch.cat(logits) if logits else None)
+
+
+def _begin(folder: Path, settings: dict[str, str | int]) -> None:
+    path = folder / SETTINGS
+    if not path.exists():
+        write_json(path, settings)
+    elif read_json(path) != settings:
+        raise DARError(f"{folder} holds features of other images or another extractor: remove it, or choose another --out")

@@ -1,0 +1,212 @@
+"""What samples are measured against: an npz file, a data set, or statistics saved from either."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.data import ImageDataset
+from dar.errors import DARError
+from dar.evaluate.feature_store import look
+from dar.evaluate.labelled_images import LabelledImages
+from dar.evaluate.sample_file import open_samples
+from dar.features.extractor import Extractor
+from dar.features.inception import NAME as INCEPTION
+from dar.metrics.frechet import Moments
+from dar.storage import open_tensors, refuse_existing, save_tensors
+
+NEIGHBOURHOOD_IMAGES = 10_000
+"""Reference images for precision and recall, as many as in the ADM suite's reference files."""
+
+ADM_STATISTICS = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial_mean", "sigma_s": "spatial_covariance"}
+"""Arrays of the ADM suite's reference files, of pooled and of spatial Inception features, and our names for them."""
+
+LOOKED_AT = 16
+"""A data set of which so many images, from all over, are all smaller than the samples is of a lower resolution."""
+
+MAX_BROKEN_SHARE = 0.01
+"""Share of a data set's images that may be unreadable; they are left out."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images in one feature space.
+
+    Attributes:
+        source: what the user calls them.
+        hash: SHA-256 of the file, or of the pixels of a data set.
+        extractor: name of the feature space.
+        extractor_hash: of its weights.
+        images: how many the mean and covariance are of; 0 where a file brings them along and doesn't tell.
+        image_size: pixels a side.
+        pooled: M x D, features of up to 10 000 images, for precision and recall.
+        mean: D, float64.
+        covariance: D x D, float64.
+        spatial_mean: S, float64, or None where the extractor has no spatial features.
+        spatial_covariance: S x S, float64, or None likewise.
+    """
+
+    source: str
+    hash: str
+    extractor: str
+    extractor_hash: str
+    images: int
+    image_size: int
+    pooled: Tensor
+    mean: Tensor
+    covariance: Tensor
+    spatial_mean: Tensor | None = None
+    spatial_covariance: Tensor | None = None
+
+    def save(self, path: Path) -> None:
+        """Write it as a safetensors file, for ``load_reference``.
+
+        Raises:
+            DARError: if there is such a file already, or it cannot be written.
+        """
+        refuse_existing(path)
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        save_tensors(path, tensors, {name: str(content[name]) for name in _FACTS})
+
+
+_FACTS = ("source", "hash", "extractor", "extractor_hash", "images", "image_size")
+_TENSORS = ("pooled", "mean", "covariance", "spatial_mean", "spatial_covariance")
+
+
+def load_reference(source: str, extractor: Extractor, image_size: int, batch_size: int = 64, workers: int = 0) -> Reference:
+    """Statistics of real images, read where they were saved and else computed.
+
+    Args:
+        source: a ``.safetensors`` file of ``Reference.save``; an ``.npz`` with images in ``arr_0``, whose own
+            ``mu, sigma, mu_s, sigma_s`` are used under Inception if it has them, as the ADM suite does; else a data
+            set, see ``dar.data.open_images``, whose images are cropped to squares.
+        extractor: the feature space.
+        image_size: pixels a side of the samples.
+        batch_size: images to look at together.
+        workers: processes that decode a data set ahead.
+
+    Raises:
+        DARError: if it cannot be read, has images of another size, or was made with another extractor.
+    """
+    if source.endswith(".safetensors"):
+        reference = _load_saved(Path(source))
+    elif source.endswith(".npz"):
+        reference = _from_npz(Path(source), extractor, batch_size)
+    else:
+        reference = _from_data(source, extractor, image_size, batch_size, workers)
+    _check(reference, source, extractor, image_size)
+    return reference
+
+
+def _check(reference: Reference, source: str, extractor: Extractor, image_size: int) -> None:
+    if (reference.extractor, reference.extractor_hash) != (extractor.name, extractor.hash):
+        raise DARError(
+            f"{source} holds statistics of {reference.extractor} ({reference.extractor_hash[:12]}), not of "
+            f"{extractor.name} ({extractor.hash[:12]}): make them again with this extractor"
+        )
+    if reference.image_size != image_size:
+        raise DARError(
+            f"{source} is of {reference.image_size} x {reference.image_size} pixels, the samples are of "
+            f"{image_size} x {image_size}: use a reference of the same resolution"
+        )
+
+
+class _Collector:
+    """Statistics of images that come in batches; rows for precision and recall are kept at equal distances."""
+
+    def __init__(self, extractor: Extractor, images: int, batch_size: int) -> None:
+        self.extractor, self.batch_size = extractor, batch_size
+        wanted = min(images, NEIGHBOURHOOD_IMAGES)
+        self.kept = {i * images // wanted for i in range(wanted)}
+        self.count = 0
+        self.rows: list[Tensor] = []
+        self.moments: Moments | None = None
+        self.spatial: Moments | None = None
+
+    def add(self, images_B3HW: Tensor) -> None:
+        found = look(self.extractor, images_B3HW, self.batch_size)
+        places = range(self.count, self.count + len(images_B3HW))
+        self.rows.append(found.pooled[[place in self.kept for place in places]])
+        self.count += len(images_B3HW)
+        if self.moments is None:
+            self.moments = Moments(found.pooled.shape[1])
+        self.moments.update(found.pooled)
+        if found.spatial is not None:
+            if self.spatial is None:
+                self.spatial = Moments(found.spatial.shape[1])
+            self.spatial.update(found.spatial)
+
+    def reference(self, source: str, hash_: str, image_size: int) -> Reference:
+        if self.moments is None:
+            raise DARError(f"{source} holds no images that can be read: check the path")
+        return Reference(
+            source=source,
+            hash=hash_,
+            extractor=self.extractor.name,
+            extractor_hash=self.extractor.hash,
+            images=self.count,
+            image_size=image_size,
+            pooled=torch.cat(self.rows),
+            mean=self.moments.mean,
+            covariance=self.moments.covariance,
+            spatial_mean=None if self.spatial is None else self.spatial.mean,
+            spatial_covariance=None if self.spatial is None else self.spatial.covariance,
+        )
+
+
+def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: int, workers: int) -> Reference:
+    data = ImageDataset(source)
+    shown = data.spread(LOOKED_AT)
+    if shown and max(min(image.size) for image in shown) < image_size:
+        raise DARError(
+            f"the images of {source} are smaller than the samples' {image_size} x {image_size} pixels: "
+            "use data of that resolution"
+        )
+    images = LabelledImages(data, image_size, None, MAX_BROKEN_SHARE)
+    collector = _Collector(extractor, len(images.indices), batch_size)
+    with _progress(len(images.indices), extractor) as progress:
+        for batch in images.batches(batch_size, workers, progress):
+            collector.add(batch.levels)
+    return collector.reference(source, images.protocol()["sha256"], image_size)
+
+
+def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
+    """An npz's own means and covariances are used where it has them, and only as many images as are wanted else."""
+    samples = open_samples(path)
+    own = _own_statistics(path) if extractor.name == INCEPTION else {}
+    collector = _Collector(extractor, len(samples), batch_size)
+    with _progress(len(samples), extractor) as progress:
+        for batch in samples.batches(batch_size):
+            collector.add(batch)
+            progress.update(len(batch))
+    found = collector.reference(str(path), samples.hash, samples.width)
+    return replace(found, **own, images=0) if own else found
+
+
+def _own_statistics(path: Path) -> dict[str, Tensor]:
+    """A file's own means and covariances; none where it has no ``mu``, as in the ADM suite."""
+    with np.load(path, allow_pickle=False) as content:
+        if "mu" not in content.files:
+            return {}
+        if missing := [name for name in ADM_STATISTICS if name not in content.files]:
+            raise DARError(f"{path} has mu, but not {', '.join(missing)}: get the reference file again")
+        return {
+            ours: torch.from_numpy(content[name].astype(np.float64)) for name, ours in ADM_STATISTICS.items()
+        }
+
+
+def _load_saved(path: Path) -> Reference:
+    with open_tensors(path) as file:
+        facts, names = file.metadata() or {}, set(file.keys())
+        if not set(_FACTS) <= facts.keys() or not names <= set(_TENSORS):
+            raise DARError(f"{path} holds no statistics of images: make them with `dar evaluate statistics`")
+        tensors = {name: file.get_tensor(name) for name in names}
+    return Reference(**tensors | facts | {"images": int(facts["images"]), "image_size": int(facts["image_size"])})
+
+
+def _progress(count: int, extractor: Extractor) -> "tqdm[None]":
+    return tqdm(total=count, unit="image", desc=f"reference, {extractor.name}", dynamic_ncols=True)
