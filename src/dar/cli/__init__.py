@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from dar.cli import convert, generate, info, llama, reconstruct, tokenize, train
+from dar.cli import convert, generate, info, llama, reconstruct, sample, tokenize, train
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("generate")(generate.generate)
+app.command("sample")(sample.sample)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("info")(info.info)
 app.command("tokenize")(tokenize.tokenize)

@@ -1,5 +1,6 @@
 """What several commands share."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,9 @@ Solver = Annotated[str, typer.Option(help="adams-bashforth-2 or euler.")]
 Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, so that a script does not go on without a model or samples."""
+
 
 def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None:
     """Make the output folder before anything is spent.
@@ -33,3 +37,20 @@ def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None
         raise DARError(f"cannot write to {out} ({error.strerror}): choose another --out folder") from error
     if not overwrite and (there := [name for name in names if (out / name).exists()]):
         raise DARError(f"{out / there[0]} exists already: choose another --out folder, or pass --overwrite")
+
+
+def place_among_processes() -> tuple[int, int]:
+    """This process's number and how many there are, as launchers tell it: RANK and WORLD_SIZE.
+
+    Raises:
+        DARError: if these cannot be.
+    """
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise DARError(f"RANK={rank} and WORLD_SIZE={size} cannot be: RANK counts from 0 to WORLD_SIZE - 1")
+    return int(rank), int(size)
+
+
+def own_device(device: str) -> str:
+    """Where this process computes: of several on one machine, each has a GPU of its own."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device

@@ -1,6 +1,5 @@
 """``dar tokenize``."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -42,11 +41,9 @@ def tokenize(
 
     if ten_crop and not flip:
         raise DARError("ten crops include their mirror images: leave --no-flip out")
-    process, processes = place_among_processes()
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    process, processes = options.place_among_processes()
     complete = tokenize_images(
-        load_tokenizer(model, device=device),
+        load_tokenizer(model, device=options.own_device(device)),
         ImageDataset(data),
         out,
         views=10 if ten_crop else 2 if flip else 1,
@@ -65,15 +62,3 @@ def tokenize(
             f"this process has done its part; {missing_shards(out, manifest)} of {manifest.shards} shards are missing: "
             "wait for the other processes, or run this command again"
         )
-
-
-def place_among_processes() -> tuple[int, int]:
-    """This process's number and how many there are, as launchers tell it: RANK and WORLD_SIZE.
-
-    Raises:
-        DARError: if these cannot be.
-    """
-    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
-        raise DARError(f"RANK={rank} and WORLD_SIZE={size} cannot be: RANK counts from 0 to WORLD_SIZE - 1")
-    return int(rank), int(size)

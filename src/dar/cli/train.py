@@ -1,6 +1,5 @@
 """``dar train tokenizer`` and ``dar train prior``."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from dar.train.recipe import TrainingRecipe
 
 app = typer.Typer(help="Train a tokenizer, then a prior on its tokens.", no_args_is_help=True)
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, so that a script does not go on without a model; SIGTERM, a scheduler's way, gives 0."""
 
 Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256-L (-XL, -XXL), or a YAML file.")]
 Data = Annotated[str, typer.Option(help=options.SOURCES)]
@@ -49,6 +45,7 @@ def tokenizer(
     from dar.train.extras import require_extras
 
     require_extras()
+    process, processes = options.place_among_processes()
     from dar.train.recipe import load_recipe
     from dar.train.tokenizer import train_tokenizer
 
@@ -56,10 +53,10 @@ def tokenizer(
     if dry_run:
         from dar.train.estimate import estimate_tokenizer
 
-        _tell(estimate_tokenizer(settings, _processes()), settings.tokenizer_training)
+        _tell(estimate_tokenizer(settings, processes), settings.tokenizer_training, processes, process)
         return
     outcome = train_tokenizer(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
-    _report(outcome, out)
+    _report(outcome, out, process)
 
 
 @app.command("prior")
@@ -82,6 +79,7 @@ def prior(
     from dar.train.extras import require_extras
 
     require_extras()
+    process, processes = options.place_among_processes()
     from dar.train.prior import train_prior
     from dar.train.recipe import load_recipe
 
@@ -91,39 +89,34 @@ def prior(
         from dar.train.prior import open_labelled
 
         _, class_names = open_labelled(data, tokens)
-        _tell(estimate_prior(settings, len(class_names), _processes()), settings.prior_training)
+        _tell(estimate_prior(settings, len(class_names), processes), settings.prior_training, processes, process)
         return
     outcome = train_prior(
         settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume, trackers=tracker or ()
     )
-    _report(outcome, out)
+    _report(outcome, out, process)
 
 
-def _processes() -> int:
-    """How many a launcher has started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _tell(estimate: "Estimate", training: "TrainingRecipe") -> None:
+def _tell(estimate: "Estimate", training: "TrainingRecipe", processes: int, process: int) -> None:
     import torch
 
     from dar.train.estimate import matrix_rate
     from dar.train.loop import use_bf16
 
-    if os.environ.get("RANK", "0") == "0":
+    if process == 0:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if use_bf16(training.precision) else torch.float32
-        for line in estimate.lines(matrix_rate(device, dtype), _processes()):
+        for line in estimate.lines(matrix_rate(device, dtype), processes):
             typer.echo(line)
 
 
-def _report(outcome: "Outcome", out: Path) -> None:
+def _report(outcome: "Outcome", out: Path, process: int) -> None:
     from dar.train.loop import Outcome
 
-    if os.environ.get("RANK", "0") == "0":  # one of many processes speaks
+    if process == 0:  # one of many processes speaks
         if outcome is Outcome.FINISHED:
             typer.echo(f"done: the model is in {out / 'model'}, the curves are in {out / 'curves.png'}")
         else:
             typer.echo(f"{outcome.value}, with a checkpoint in {out}; the same command with --resume goes on")
     if outcome is Outcome.INTERRUPTED:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(options.INTERRUPTED)

@@ -1,0 +1,297 @@
+"""The field's file of samples, and whatever else images to be judged come in.
+
+The file is a zip with stored ``arr_0.npy``, uint8, N x H x W x 3, and perhaps ``arr_1.npy``, N labels, int64; a
+reference may hold statistics beside them. It is written and read a few images at a time: 50 000 of 256 x 256 pixels are
+10 GB. docs/formats.md describes it.
+"""
+
+import hashlib
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.errors import DARError, listed
+from dar.images import FORMATS, read_image
+from dar.storage import writing
+
+IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
+LONGEST_AGO = (1980, 1, 1, 0, 0, 0)
+"""The first moment that a zip can tell: equal samples are equal bytes."""
+
+READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
+"""What a damaged or hostile zip or array makes the readers raise."""
+
+
+class Samples(Protocol):
+    """Images to be judged, or to judge by, read as they are needed.
+
+    Attributes:
+        path: the file or folder.
+        height: H, of every image.
+        width: W.
+        labels: N class indices, int64; None where they are not known.
+    """
+
+    path: Path
+    height: int
+    width: int
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        """N."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the file, or of the names and contents of a folder's images."""
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All images in order, uint8, B x 3 x H x W; B is ``size`` but for the last.
+
+        Raises:
+            DARError: if the file turns out to be damaged, or an image to be of another size or unreadable.
+        """
+
+
+def open_samples(path: str | Path) -> Samples:
+    """Open an ``.npz`` of samples, or a folder of images, subfolders included, in the order of their names.
+
+    Raises:
+        DARError: if it is neither, holds no images, or holds them in another type or layout.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return FolderSamples(path)
+    if not path.exists():
+        raise DARError(f"{path} does not exist: give an .npz file of samples, or a folder of images")
+    return ArchiveSamples(path)
+
+
+class ArchiveSamples:
+    """Samples in an ``.npz``; see ``Samples``.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DARError: if it is none, or its images are of another type or layout, or its labels do not fit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._member(IMAGES) as (file, size):
+            shape, dtype = self._header(file, size, IMAGES)
+        if dtype != np.uint8:
+            raise DARError(f"{path} holds images of {dtype}: multiply to 0 to 255, round, and save them as uint8")
+        if len(shape) == 4 and shape[1] == 3 != shape[3]:
+            raise DARError(f"{path} holds images as N x 3 x H x W: transpose them to N x H x W x 3")
+        if len(shape) != 4 or shape[3] != 3:
+            raise DARError(f"{path} holds an array of {_times(shape)}: images must be N x H x W x 3")
+        if not all(shape):
+            raise DARError(f"{path} holds no images, but an array of {_times(shape)}: sample some")
+        self._count, self.height, self.width, _ = shape
+        self.labels = self._labels()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def hash(self) -> str:
+        """See ``Samples``."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """See ``Samples``."""
+        shape = self.height, self.width, 3
+        with self._member(IMAGES) as (file, length):
+            self._header(file, length, IMAGES)
+            for start in range(0, len(self), size):
+                count = min(size, len(self) - start)
+                levels = _read(file, count * math.prod(shape))
+                yield torch.frombuffer(levels, dtype=torch.uint8).view(count, *shape).permute(0, 3, 1, 2).contiguous()
+
+    def _labels(self) -> Tensor | None:
+        with self._told(), zipfile.ZipFile(self.path) as archive:
+            if LABELS not in archive.namelist():
+                return None
+        with self._member(LABELS) as (file, size):
+            shape, dtype = self._header(file, size, LABELS)
+            if dtype.kind not in "iu" or shape != (len(self),):
+                raise DARError(
+                    f"{self.path} holds {len(self)} images, and labels ({LABELS}) that are {_times(shape)} {dtype}: "
+                    "give one whole number an image, or leave them out"
+                )
+            labels = np.frombuffer(_read(file, len(self) * dtype.itemsize), dtype)
+            if labels.min() < 0:
+                raise DARError(f"{self.path} holds the label {labels.min()}: classes count from 0")
+            return torch.from_numpy(labels.astype(np.int64))
+
+    @contextmanager
+    def _member(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
+        """Open an array; gives its stream and length in bytes."""
+        with self._told(), zipfile.ZipFile(self.path) as archive:
+            if name not in archive.namelist():
+                raise DARError(f"{self.path} holds {listed(archive.namelist())}: images must be in {name}")
+            member = archive.getinfo(name)
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DARError(f"{self.path} is compressed in an uncommon way: write it with numpy.savez")
+            with archive.open(member) as file:
+                yield file, member.file_size
+
+    def _header(self, file: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
+        """Shape and type of an array, leaving the stream where its numbers start."""
+        version = np.lib.format.read_magic(file)
+        if version not in READERS:
+            raise ValueError(f"{name} has format version {version}")
+        shape, is_fortran, dtype = READERS[version](file)
+        if dtype.hasobject:
+            raise DARError(f"{self.path} holds pickled objects, which are never loaded: save a uint8 array")
+        if is_fortran and len(shape) > 1:
+            raise DARError(f"{self.path} holds {name} in Fortran order: save it through numpy.ascontiguousarray")
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - file.tell():
+            raise ValueError(f"{name} should hold {_times(shape)} {dtype}, and does not")
+        return shape, dtype
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn whatever readers raise into a DARError."""
+        try:
+            yield
+        except DARError:
+            raise
+        except UNREADABLE as error:
+            raise DARError(
+                f"{self.path} is not a whole .npz file of samples ({str(error) or type(error).__name__}): "
+                "it may be truncated, so copy or write it again"
+            ) from error
+
+
+class FolderSamples:
+    """Images in a folder; see ``Samples``. Their classes are not known.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        DARError: if it holds no images, or its first cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.labels: Tensor | None = None
+        self._files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in FORMATS and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+        if not self._files:
+            raise DARError(f"{path} holds no images: give a folder of PNG files, or an .npz file")
+        self.width, self.height = read_image(self._files[0]).size
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @cached_property
+    def hash(self) -> str:
+        """See ``Samples``."""
+        digest = hashlib.sha256()
+        for file in self._files:
+            digest.update(hashlib.sha256(file.relative_to(self.path).as_posix().encode()).digest())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """See ``Samples``."""
+        for start in range(0, len(self), size):
+            levels = np.stack([self._levels(file) for file in self._files[start : start + size]])
+            yield torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous()
+
+    def _levels(self, file: Path) -> NDArray[np.uint8]:
+        image = read_image(file)
+        if image.size != (self.width, self.height):
+            raise DARError(
+                f"{file} is {image.width} x {image.height} pixels, {self._files[0].name} {self.width} x {self.height}: "
+                "all images must have one size"
+            )
+        return np.asarray(image)
+
+
+def write_samples(
+    path: Path, images: Iterable[NDArray[np.uint8]], shape: tuple[int, int, int, int], labels: NDArray[np.int64]
+) -> None:
+    """Write an ``.npz`` of samples piece by piece, whole or not at all; equal samples give equal bytes.
+
+    Args:
+        path: the file.
+        images: pieces, B x H x W x 3, in order.
+        shape: N, H, W, 3 of all of them.
+        labels: N class indices.
+
+    Raises:
+        ValueError: if the pieces or labels are not of this shape.
+        DARError: if the file cannot be written.
+    """
+    if labels.shape != shape[:1]:
+        raise ValueError(f"{_times(labels.shape)} labels were given for {shape[0]} images")
+    with writing(path) as aside, zipfile.ZipFile(aside, "w") as archive:
+        with _new_member(archive, IMAGES) as file:
+            _write_header(file, shape, np.dtype(np.uint8))
+            count = 0
+            for piece in images:
+                if piece.dtype != np.uint8 or piece.shape[1:] != shape[1:]:
+                    raise ValueError(f"{_times(piece.shape)} {piece.dtype} came where {_times(shape)} were to be")
+                file.write(np.ascontiguousarray(piece).data)
+                count += len(piece)
+            if count != shape[0]:
+                raise ValueError(f"{count} images came where {shape[0]} were to be")
+        with _new_member(archive, LABELS) as file:
+            little = np.ascontiguousarray(labels, dtype="<i8")
+            _write_header(file, little.shape, little.dtype)
+            file.write(little.data)
+
+
+def write_pngs(samples: Samples, folder: Path, batch_size: int = 50) -> None:
+    """Write all samples as ``000000.png`` and so on into a new folder, whole or not at all."""
+    with writing(folder) as aside:
+        aside.mkdir()
+        with tqdm(total=len(samples), desc="writing PNGs", unit="image", dynamic_ncols=True) as bar:
+            for images_B3HW in samples.batches(batch_size):
+                for levels in images_B3HW.permute(0, 2, 3, 1).numpy():
+                    Image.fromarray(levels).save(aside / f"{bar.n:06d}.png")
+                    bar.update()
+
+
+def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """Start a stored member that may outgrow 4 GB and tells nothing of when and where it was made."""
+    member = zipfile.ZipInfo(name, LONGEST_AGO)
+    member.create_system, member.external_attr = 3, 0o644 << 16
+    return archive.open(member, "w", force_zip64=True)
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...], dtype: "np.dtype[np.uint8] | np.dtype[np.int64]") -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _read(file: IO[bytes], count: int) -> bytearray:
+    content = bytearray(file.read(count))
+    if len(content) != count:
+        raise EOFError("it ends early")
+    return content
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single number"
