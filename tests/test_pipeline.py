@@ -156,6 +156,15 @@ def test_layout_may_be_a_file(pipeline: DARPipeline, picture: Image.Image, tmp_p
         assert bitmaps(pipeline(["cat"], layout=layout, layout_tokens=4).images) == expected
 
 
+def test_each_image_may_have_a_layout_of_its_own(pipeline: DARPipeline, picture: Image.Image, tmp_path: Path) -> None:
+    pictures = [picture.rotate(90 * turns) for turns in range(3)]
+    pictures[1].save(tmp_path / "second.png")
+    together = pipeline(CLASSES, layout=[pictures[0], tmp_path / "second.png", pictures[2]], layout_tokens=4, seed=5)
+    for i, (wanted, layout) in enumerate(zip(CLASSES, pictures, strict=True)):
+        alone = pipeline([wanted], layout=layout, layout_tokens=4, seed=5 + i)
+        assert torch.equal(together.tokens[i : i + 1], alone.tokens)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -164,6 +173,9 @@ def test_layout_may_be_a_file(pipeline: DARPipeline, picture: Image.Image, tmp_p
         ({"layout": "gone.png", "layout_tokens": 4}, "gone.png does not exist"),
         ({"layout": "gone.png", "layout_tokens": 0}, "must lie between 1 and 8, not 0"),
         ({"layout": "gone.png", "layout_tokens": 9}, "must lie between 1 and 8, not 9"),
+        ({"layout": ["gone.png"] * 2, "layout_tokens": 4}, "2 layouts were given for 1 images"),
+        ({"layout": [], "layout_tokens": 4}, "0 layouts were given for 1 images"),
+        ({"layout": ["gone.png"], "layout_tokens": 4}, "gone.png does not exist"),
         ({"classes": []}, "at least one class"),
         ({"classes": "cat"}, "classes must be a list"),
         ({"classes": 1}, "classes must be a list"),

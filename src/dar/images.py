@@ -94,8 +94,17 @@ def to_pixels(images: Sequence[Image.Image]) -> Tensor:
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
     """B x 3 x H x W in [-1, 1] -> B RGB images; values are rounded to the nearest of 256 levels."""
-    levels = (127.5 * pixels.detach().float().cpu() + 128).clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(array) for array in levels.permute(0, 2, 3, 1).numpy()]
+    return [Image.fromarray(array) for array in to_levels(pixels.detach()).permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def to_levels(pixels: Tensor) -> Tensor:
+    """[-1, 1] -> uint8 of the same shape, on the same device: what a saved picture holds."""
+    return (127.5 * pixels.float() + 128).clamp(0, 255).to(torch.uint8)
+
+
+def from_levels(levels: Tensor) -> Tensor:
+    """uint8 -> [-1, 1], float32, of the same shape and on the same device."""
+    return levels.float() / 127.5 - 1
 
 
 def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2, scale: int = 1) -> Image.Image:

@@ -29,6 +29,9 @@ TOKENIZER, PRIOR = "tokenizer", "prior"
 RECIPE, FIGURES = "recipe.yaml", "figures.json"
 """Files that a saved pipeline may hold beside them: how it was trained, and what was measured."""
 
+Layout = Image.Image | str | Path
+"""A picture, or the file that holds it."""
+
 
 @dataclass(frozen=True)
 class Preview:
@@ -75,7 +78,7 @@ class Settings(TypedDict, total=False):
     temperature: float
     top_k: int | None
     top_p: float
-    layout: Image.Image | str | Path | None
+    layout: Layout | Sequence[Layout] | None
     layout_tokens: int | None
 
 
@@ -158,7 +161,7 @@ class DARPipeline:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float = 1.0,
-        layout: Image.Image | str | Path | None = None,
+        layout: Layout | Sequence[Layout] | None = None,
         layout_tokens: int | None = None,
     ) -> Iterator[Preview]:
         """Generate one image a class, with a preview after every denoising step.
@@ -179,7 +182,8 @@ class DARPipeline:
             temperature: divides the logits; 0 takes the likeliest token.
             top_k: draw among the k likeliest tokens only.
             top_p: draw among the fewest likeliest tokens whose probabilities reach p.
-            layout: a picture whose first tokens are kept, so that its layout stays while the class changes.
+            layout: a picture whose first tokens are kept, so that its layout stays while the class changes; or one
+                picture an image.
             layout_tokens: how many of its tokens to keep, 1 to N; goes with ``layout``.
 
         Returns:
@@ -203,7 +207,7 @@ class DARPipeline:
         return _previews(images, groups, known, config.num_steps if steps is None else steps)
 
     def _layout_prefix(
-        self, layout: Image.Image | str | Path | None, layout_tokens: int | None, count: int
+        self, layout: Layout | Sequence[Layout] | None, layout_tokens: int | None, count: int
     ) -> Tensor | None:
         if (layout is None) != (layout_tokens is None):
             raise DARError("a layout needs both: the picture, and how many of its tokens to keep")
@@ -212,11 +216,10 @@ class DARPipeline:
         limit = self.tokenizer.config.num_tokens
         if not 1 <= layout_tokens <= limit:
             raise DARError(f"the number of layout tokens must lie between 1 and {limit}, not {layout_tokens}")
-        try:
-            image = to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
-        except OSError as error:  # an opened picture is read only now
-            raise DARError(f"the layout picture cannot be read ({error}): it may be truncated") from error
-        pixels = to_pixels([centre_crop(image, self.tokenizer.config.image_size)])
+        layouts = [layout] if isinstance(layout, Layout) else layout
+        if layouts is layout and len(layouts) != count:
+            raise DARError(f"{len(layouts)} layouts were given for {count} images: give one an image, or a single one")
+        pixels = to_pixels([centre_crop(_read_layout(one), self.tokenizer.config.image_size) for one in layouts])
         return self.tokenizer.encode(pixels)[:, :layout_tokens].expand(count, -1)
 
 
@@ -232,6 +235,13 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
             raise DARError(
                 f"the tokenizer's {name} is {ours}, the prior's {theirs}: use a prior trained on this tokenizer"
             )
+
+
+def _read_layout(layout: Layout) -> Image.Image:
+    try:
+        return to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
+    except OSError as error:  # an opened picture is read only now
+        raise DARError(f"the layout picture cannot be read ({error}): it may be truncated") from error
 
 
 def _groups(columns: Iterator[Tensor], size: int, known: list[Tensor]) -> Iterator[Tensor]:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
+from dar.flow import schedule
 from dar.images import display_scale, grid, to_images
 from dar.randomness import Seed, draw_noise, image_seeds
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer.model import DEFAULT_SOLVER
 
 
 def reconstructions(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0) -> list[Tensor]:
@@ -21,9 +23,41 @@ def reconstructions(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, see
     Returns:
         K tensors B x 3 x H x W in [-1, 1].
     """
-    groups = tokenizer.encode(pixels).split(tokenizer.config.tokens_per_group, dim=1)
-    noise = draw_noise(image_seeds(seed, len(pixels)), tokenizer.config.image_size)
-    return list(tokenizer.denoise(groups, noise, steps=tokenizer.config.num_groups))
+    return decoded_groups(tokenizer, tokenizer.encode(pixels), seed, steps=tokenizer.config.num_groups)
+
+
+def decoded_groups(
+    tokenizer: SequentialDiffusionTokenizer,
+    tokens: Tensor,
+    seed: Seed = 0,
+    steps: int | None = None,
+    solver: str = DEFAULT_SOLVER,
+) -> list[Tensor]:
+    """What the first 1, 2, ... and all K groups of tokens decode to, from one pass over all of them.
+
+    For k groups, this is the preview after the last step that needs no further group, and so what
+    ``tokenizer.decode`` gives for their tokens.
+
+    Args:
+        tokenizer: the model.
+        tokens: B x N, int64.
+        seed: of the noise.
+        steps: S, denoising steps; ``config.num_steps`` unless told.
+        solver: "adams-bashforth-2" or "euler".
+
+    Returns:
+        K tensors B x 3 x H x W in [-1, 1].
+
+    Raises:
+        DARError: if the solver is unknown, or there is no step.
+    """
+    config = tokenizer.config
+    noise = draw_noise(image_seeds(seed, len(tokens)), config.image_size)
+    groups = tokens.split(config.tokens_per_group, dim=1)
+    previews = tokenizer.denoise(groups, noise, steps, solver)
+    timetable = schedule(steps or config.num_steps, config.num_groups, config.time_shift)
+    after = {step.group: preview for step, preview in zip(timetable, previews, strict=True)}
+    return [after[max(group for group in after if group <= k)] for k in range(config.num_groups)]
 
 
 def reconstruction_sheet(pixels: Tensor, stages: Sequence[Tensor]) -> Image.Image:
