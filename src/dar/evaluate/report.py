@@ -1,7 +1,21 @@
 """What an evaluation found, and all that is needed to judge and repeat it."""
 
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from dar.environment import git_revision, hardware, versions
+from dar.errors import DARError, quoted
+from dar.storage import refuse_existing, writing
+
+REPORT = "report.json"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -12,11 +26,20 @@ class Estimate:
         value: the figure itself, of all samples.
         low: lower end of its 95 % confidence interval; None where none was estimated.
         high: upper end of it.
+
+    Raises:
+        ValueError: if one end is there without the other, or they are in the wrong order.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has a lower and an upper end, or neither")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"an interval cannot go from {self.low} up to {self.high}")
 
 
 @dataclass(frozen=True)
@@ -74,3 +97,146 @@ class Report:
     figures: dict[str, dict[str, Estimate]]
     curves: tuple[Curve, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to show a metric.
+
+    Attributes:
+        title: what people call it.
+        better: which direction is; None where that is not known.
+        digits: after the decimal point.
+        unit: empty where it has none.
+    """
+
+    title: str
+    better: Literal["lower", "higher"] | None
+    digits: int
+    unit: str = ""
+
+    def number(self, value: float) -> str:
+        """A value, without its unit; one too small for the digits keeps two that count."""
+        if value and abs(value) < 10 ** (1 - self.digits):
+            return f"{value:.2g}"
+        return f"{value:.{self.digits}f}"
+
+    def interval(self, estimate: Estimate) -> str:
+        """The 95 % interval of an estimate of the metric; empty where there is none."""
+        if estimate.low is None or estimate.high is None:
+            return ""
+        return f"{self.number(estimate.low)} to {self.number(estimate.high)}"
+
+
+METRICS = {
+    "fid": Metric("FID", "lower", 2),
+    "sfid": Metric("sFID", "lower", 2),
+    "inception_score": Metric("Inception Score", "higher", 2),
+    "precision": Metric("precision", "higher", 3),
+    "recall": Metric("recall", "higher", 3),
+    "frechet_distance": Metric("Fréchet distance", "lower", 2),
+    "class_accuracy": Metric("class accuracy", "higher", 3),
+    "rfid": Metric("rFID", "lower", 2),
+    "psnr": Metric("PSNR", "higher", 2, "dB"),
+    "ssim": Metric("SSIM", "higher", 3),
+    "lpips": Metric("LPIPS", "lower", 3),
+    "codebook_usage": Metric("codebook usage", "higher", 3),
+    "codebook_perplexity": Metric("codebook perplexity", "higher", 1),
+    "layout_similarity": Metric("layout similarity", "higher", 2, "dB"),
+    "label_agreement": Metric("label agreement", "higher", 3),
+}
+"""By what they are called in figures."""
+
+
+def metric_named(key: str) -> Metric:
+    """How to show the metric that figures call ``key``; one that is not known is shown as it is."""
+    return METRICS.get(key, Metric(key, None, 4))
+
+
+def environment_record(seconds: float) -> dict[str, Any]:
+    """Where, when and by what an evaluation was run.
+
+    Args:
+        seconds: that it took.
+    """
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "seconds": round(seconds, 1),
+        "git_revision": git_revision(),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+
+
+def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of nested JSON objects by dotted path; lists are entries, unless they hold objects.
+
+    >>> flattened({"reference": {"hash": "ab", "sizes": [1, 2]}, "parts": [{"seed": 3}]})
+    {'reference.hash': 'ab', 'reference.sizes': [1, 2], 'parts.0.seed': 3}
+    """
+    return dict(_leaves(settings))
+
+
+def _leaves(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+            value = {str(i): item for i, item in enumerate(value)}
+        if isinstance(value, dict) and value:
+            yield from ((f"{name}.{path}", leaf) for path, leaf in _leaves(value))
+        else:
+            yield name, value
+
+
+def refuse_report(folder: Path) -> None:
+    """Make sure that a folder holds no report yet; an evaluation that takes long checks this first.
+
+    Raises:
+        DARError: if it does.
+    """
+    for name in (REPORT, PAGE):
+        refuse_existing(folder / name)
+
+
+def write_report(report: Report, pictures: Mapping[str, Image.Image], folder: Path) -> None:
+    """Write a report as ``report.json`` and as the page ``report.html``: both, or neither.
+
+    Args:
+        report: what to write.
+        pictures: to show on the page, by caption.
+        folder: where to; it is made if it isn't there, and may hold other files.
+
+    Raises:
+        DARError: if the folder holds a report already or can't be written to, or a figure is not a number.
+    """
+    from dar.evaluate.page import report_page  # made, like the next, of what is defined here
+    from dar.evaluate.report_json import to_json
+
+    refuse_report(folder)
+    text, page = to_json(report), report_page(report, pictures)
+    with writing(folder / REPORT) as json_aside, writing(folder / PAGE) as page_aside:
+        json_aside.write_text(text, encoding="utf-8")
+        page_aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
+
+
+def read_report(path: Path) -> Report:
+    """Read a report.
+
+    Args:
+        path: its JSON file, or the folder that holds it.
+
+    Raises:
+        DARError: if there is none, or it is damaged, of another version or of another kind.
+    """
+    from dar.evaluate.report_json import from_json
+
+    file = path / REPORT if path.is_dir() else path
+    try:
+        return from_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DARError(f"{file} does not exist: give a report.json, or the folder that an evaluation wrote") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DARError(
+            f"{file} cannot be read as a report ({quoted(error)}): "
+            "give the report.json that this version of dar evaluate wrote"
+        ) from error

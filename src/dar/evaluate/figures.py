@@ -1,0 +1,120 @@
+"""Curves as pictures."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from dar.errors import DARError, quoted
+from dar.evaluate.report import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Of Okabe and Ito, told apart by all kinds of colour vision."""
+
+MARKERS = "os^Dv*X"
+LINES = ("-", "--", ":")
+
+INCHES = (6.4, 4.2)
+DENSITY = 200
+"""Pixels an inch: twice what screens show, for those that show more."""
+
+_MOST_MARKED = 40
+_LONGEST_NAME = 48
+
+
+def draw_curves(curves: Sequence[Curve]) -> dict[str, Image.Image]:
+    """Draw a panel for each title, in the order in which titles first come.
+
+    Points are labelled, and marked where a curve has few; those at infinity are left out.
+
+    Args:
+        curves: those of one title go into one panel, told apart by colour, marker and, in a legend, their names.
+
+    Returns:
+        RGB pictures by title, all of one size.
+
+    Raises:
+        DARError: if curves of one title have different axes.
+    """
+    panels: dict[str, list[Curve]] = {}
+    for curve in curves:
+        panels.setdefault(curve.title, []).append(curve)
+    return {title: _panel(title, inside) for title, inside in panels.items()}
+
+
+def _panel(title: str, curves: Sequence[Curve]) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    first = curves[0]
+    if any((curve.x_name, curve.y_name) != (first.x_name, first.y_name) for curve in curves):
+        raise DARError(f"curves titled {quoted(title)} have different axes: draw them under different titles")
+    figure = Figure(figsize=INCHES, dpi=DENSITY, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(_short(title, 72), fontsize=11, parse_math=False)
+    axes.set_xlabel(_short(first.x_name, 72), parse_math=False)
+    axes.set_ylabel(_short(first.y_name, 48), parse_math=False)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(0.08)
+    for i, curve in enumerate(curves):
+        _draw(axes, curve, i)
+    _set_whole_ticks(axes, curves)
+    if len(curves) > 1 or first.name:
+        _add_legend(axes, [curve.name for curve in curves])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # of a script that the font lacks: it is drawn as boxes
+        canvas.draw()
+    return Image.frombytes("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB")
+
+
+def _draw(axes: "Axes", curve: Curve, place: int) -> None:
+    """One curve, the ``place``-th of its panel."""
+    points = [point for point in curve.points if math.isfinite(point.x) and math.isfinite(point.y)]
+    colour = COLOURS[place % len(COLOURS)]
+    axes.plot(
+        [point.x for point in points],
+        [point.y for point in points],
+        LINES[place // len(COLOURS) % len(LINES)],
+        marker=MARKERS[place % len(MARKERS)] if len(points) <= _MOST_MARKED else None,
+        color=colour,
+        linewidth=1.6,
+        markersize=5,
+    )
+    for point in points:
+        axes.annotate(
+            _short(point.label, 24),
+            (point.x, point.y),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=8,
+            color=colour,
+            parse_math=False,
+        )
+
+
+def _set_whole_ticks(axes: "Axes", curves: Sequence[Curve]) -> None:
+    """Put no ticks between whole numbers where all points lie on such."""
+    from matplotlib.ticker import MaxNLocator
+
+    if all(float(point.x).is_integer() for curve in curves for point in curve.points if math.isfinite(point.x)):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _add_legend(axes: "Axes", names: Sequence[str]) -> None:
+    legend = axes.legend(axes.get_lines(), [str(i) for i in range(len(names))], fontsize=8, framealpha=0.9)
+    for text, name in zip(legend.get_texts(), names, strict=True):  # only here may names start with an underscore
+        text.set_parse_math(False)
+        text.set_text(_short(name, _LONGEST_NAME))
+
+
+def _short(text: str, most: int) -> str:
+    line = quoted(text)
+    return line if len(line) <= most else line[: most - 1] + "…"
