@@ -15,6 +15,17 @@ Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; th
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; the model's own number unless told.")]
 Solver = Annotated[str, typer.Option(help="adams-bashforth-2 or euler.")]
+Guidance = Annotated[str, typer.Option(help="Guidance scale: one number, or START:END, linear.")]
+Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token.")]
+TopK = Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens only.")]
+TopP = Annotated[float, typer.Option(help="Draw among the likeliest tokens of this total probability.")]
+Num = Annotated[int, typer.Option(min=1, help="Images.")]
+Labels = Annotated[str, typer.Option(help="random, or balanced: equally many of each class.")]
+OnlyClasses = Annotated[
+    list[str] | None, typer.Option("--class", help="Only this class, name or index; repeat it for several.")
+]
+Chunk = Annotated[int, typer.Option(min=1, help="Consecutive images computed as one batch.")]
+Rounding = Annotated[str, typer.Option(help="adm, or dit; see docs/evaluation.md.")]
 Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 

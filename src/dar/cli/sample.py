@@ -1,31 +1,33 @@
 """``dar sample``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dar.cli import options
 from dar.cli.generate import parse_guidance
 
+if TYPE_CHECKING:
+    from dar.evaluate.sampling import SampleSettings
+    from dar.pipeline import DARPipeline
+
 
 def sample(
-    num: Annotated[int, typer.Option(min=1, help="Images.")],
+    num: options.Num,
     out: Annotated[Path, typer.Option(help="The .npz file: new, or begun by the same command.")],
     model: options.Model = None,
-    labels: Annotated[str, typer.Option(help="random, or balanced: equally many of each class.")] = "random",
-    class_: Annotated[
-        list[str] | None, typer.Option("--class", help="Only this class, name or index; repeat it for several.")
-    ] = None,
+    labels: options.Labels = "random",
+    class_: options.OnlyClasses = None,
     seed: options.Seed = 0,
-    guidance: Annotated[str, typer.Option(help="Guidance scale: one number, or START:END, linear.")] = "1:3",
+    guidance: options.Guidance = "1:3",
     steps: options.Steps = None,
     solver: options.Solver = "adams-bashforth-2",
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens only.")] = None,
-    top_p: Annotated[float, typer.Option(help="Draw among the likeliest tokens of this total probability.")] = 1.0,
-    chunk: Annotated[int, typer.Option(min=1, help="Consecutive images computed as one batch.")] = 50,
-    rounding: Annotated[str, typer.Option(help="adm, or dit; see the evaluation page.")] = "adm",
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = 1.0,
+    chunk: options.Chunk = 50,
+    rounding: options.Rounding = "adm",
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
     device: options.Device = "cpu",
 ) -> None:
@@ -36,35 +38,31 @@ def sample(
 
     Example: dar sample --num 50000 --out samples.npz --labels balanced --guidance 1:3 --device cuda
     """
-    scales = parse_guidance(guidance)
     process, processes = options.place_among_processes()
     from dar.errors import DARError
     from dar.evaluate.sample_file import open_samples, write_pngs
-    from dar.evaluate.sampling import SampleSettings
     from dar.evaluate.sampling import sample as sample_images
-    from dar.pipeline import RECIPE, DARPipeline, model_folder
+    from dar.pipeline import DARPipeline
 
     if png is not None and png.exists() and not out.exists():
         raise DARError(f"{png} exists already: choose another folder for the PNG files")
     pipe = DARPipeline.from_pretrained(model, device=options.own_device(device))
-    config = pipe.prior.config
-    classes = {config.class_index(wanted) for wanted in class_} if class_ else range(config.num_classes)
-    settings = SampleSettings(
+    settings = sample_settings(
+        pipe,
+        class_,
+        guidance,
         num=num,
         labels=labels,
-        classes=tuple(sorted(classes)),
         seed=seed,
         chunk=chunk,
         rounding=rounding,
-        guidance_scale=scales,
-        steps=steps or pipe.tokenizer.config.num_steps,
+        steps=steps,
         solver=solver,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
     )
-    recipe = model_folder(model) / RECIPE
-    described = {"model": model or "bundled", "recipe": recipe.read_text("utf-8") if recipe.is_file() else None}
+    described = describe(pipe, model)
     try:
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
         if complete and png is not None and process == 0 and not png.exists():
@@ -76,3 +74,42 @@ def sample(
         typer.echo(f"complete: {out} holds {num} images, {out.with_suffix('.json')} tells how they were made")
     else:
         typer.echo("this process has done its part; process 0 joins all parts")
+
+
+def sample_settings(
+    pipe: "DARPipeline", only: list[str] | None, guidance: str, *, steps: int | None, **settings: Any
+) -> "SampleSettings":
+    """What to sample, from the command line's words.
+
+    Args:
+        pipe: the model.
+        only: names or indices of the classes to sample; None for all.
+        guidance: one number, or START:END.
+        steps: denoising steps; None for the model's own number.
+        **settings: other fields of ``SampleSettings``.
+
+    Raises:
+        DARError: if there is no such class, or a setting cannot be.
+    """
+    from dar.evaluate.sampling import SampleSettings
+
+    config = pipe.prior.config
+    classes = {config.class_index(wanted) for wanted in only} if only else range(config.num_classes)
+    return SampleSettings(
+        classes=tuple(sorted(classes)),
+        guidance_scale=parse_guidance(guidance),
+        steps=steps or pipe.tokenizer.config.num_steps,
+        **settings,
+    )
+
+
+def describe(pipe: "DARPipeline", model: str | None) -> dict[str, Any]:
+    """What a record tells of a model beside its hash."""
+    from dar.pipeline import RECIPE, model_folder
+
+    recipe = model_folder(model) / RECIPE
+    return {
+        "model": model or "bundled",
+        "recipe": recipe.read_text("utf-8") if recipe.is_file() else None,
+        "class_names": list(pipe.prior.config.class_names),
+    }

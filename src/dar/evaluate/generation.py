@@ -1,8 +1,6 @@
 """How close samples of any model come to real images, in one feature space or several."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,168 @@ from dar.evaluate.report import Estimate, Report
 from dar.evaluate.sample_file import Samples
 from dar.features.extractor import Extractor
 from dar.features.inception import NAME as INCEPTION
-from dar.images import display_scale, grid, levels_to_images
+from dar.images import display_scale, grid
 from dar.metrics.accuracy import class_accuracy
 from dar.metrics.bootstrap import confidence, mean_confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
+
+NEIGHBOURS = 3
+SPLIT_SIZE = 5000
+SHOWN_ROWS, SHOWN_COLUMNS = 8, 12
+
+
+def evaluate_samples(
+    samples: Samples,
+    spaces: Sequence[tuple[Extractor, Reference]],
+    work: Path,
+    *,
+    subject: dict[str, Any],
+    class_names: Sequence[str] = (),
+    kind: str = "samples",
+    batch_size: int = 64,
+    seed: int = 0,
+) -> tuple[Report, dict[str, Image.Image]]:
+    """Compare samples with a reference in each feature space.
+
+    Args:
+        samples: of one model.
+        spaces: extractors, each with the reference as it sees it.
+        work: folder for features; what an interrupted evaluation left there is used.
+        subject: what is to be told of the samples.
+        class_names: names of the classes that the samples' labels count; empty where they are not known.
+        kind: of the report.
+        batch_size: images to look at together.
+        seed: of the random groups behind the confidence intervals.
+
+    Returns:
+        The report, its environment left empty, and pictures by caption.
+
+    Raises:
+        DARError: if there are too few samples, their sizes do not fit, or features are not finite.
+    """
+    check_square(samples)
+    for extractor, _ in spaces:  # before hours are spent
+        labels_in_space(samples, class_names, extractor)
+    figures, constants = {}, {}
+    for extractor, reference in spaces:
+        store = extract(samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size)
+        labels = labels_in_space(samples, class_names, extractor)
+        figures[extractor.name] = figures_in_space(store, extractor, reference, labels, seed)
+        constants[extractor.name] = _space_protocol(extractor, reference)
+    protocol = {"images": len(samples), "image_size": samples.width, "spaces": constants}
+    told = {"samples": str(samples.path), "samples_sha256": samples.hash, **subject}
+    return Report(kind, told, protocol, figures), {"Samples": sample_grid(samples)}
+
+
+def figures_in_space(
+    store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None, seed: int
+) -> dict[str, Estimate]:
+    """All metrics of one feature space; those that it has no features for are left out."""
+    chance = torch.Generator().manual_seed(seed)
+    pooled = store.pooled()
+    is_inception = extractor.name == INCEPTION
+    found = {
+        "fid" if is_inception else "frechet_distance": _frechet(
+            pooled, reference.mean, reference.covariance, extractor.name, chance
+        )
+    }
+    if reference.spatial_mean is not None and reference.spatial_covariance is not None:
+        spatial = torch.cat([block.spatial for block in store.blocks() if block.spatial is not None])
+        found["sfid"] = _frechet(
+            spatial, reference.spatial_mean, reference.spatial_covariance, extractor.name, chance
+        )
+    logits = store.logits()
+    if logits is not None and is_inception:
+        found["inception_score"] = _inception_score(logits, chance)
+    covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
+    found["precision"] = Estimate(covered.precision, *mean_confidence(covered.samples_N))
+    found["recall"] = Estimate(covered.recall, *mean_confidence(covered.references_M))
+    if logits is not None and labels_N is not None:
+        agrees = class_accuracy(logits, labels_N)
+        found["class_accuracy"] = Estimate(agrees.double().mean().item(), *mean_confidence(agrees))
+    return found
+
+
+def labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Extractor) -> Tensor | None:
+    """Labels of the samples as the extractor counts its classes: N, int64; None where either doesn't tell classes.
+
+    Raises:
+        DARError: if the extractor lacks a class, or a label has no name.
+    """
+    if samples.labels is None or not class_names or not extractor.class_names:
+        return None
+    largest = int(samples.labels.max())
+    if largest >= len(class_names):
+        raise DARError(f"{samples.path} has the label {largest}, but only {len(class_names)} classes have names")
+    present = [class_names[i] for i in samples.labels.unique().tolist()]
+    unknown = [name for name in present if name not in extractor.class_names]
+    if len(unknown) == len(present):  # a classifier of other things
+        return None
+    if unknown:
+        raise DARError(f"{extractor.name} does not know the classes {listed(unknown)}: use one trained on the same data")
+    places = [extractor.class_names.index(name) if name in present else -1 for name in class_names]
+    return torch.tensor(places)[samples.labels]
+
+
+def check_square(samples: Samples) -> None:
+    """Make sure that samples can be compared with square crops of references.
+
+    Raises:
+        DARError: if they are no squares.
+    """
+    if samples.width != samples.height:
+        raise DARError(
+            f"the images of {samples.path} are {samples.width} x {samples.height} pixels: evaluation takes squares"
+        )
+
+
+def check_count(count: int, reference: Reference) -> None:
+    """Make sure, before anything is sampled or looked at, that a covariance of the samples has full rank.
+
+    Raises:
+        DARError: if there are too few samples; it says how many are needed.
+    """
+    needed = full_rank_count(len(reference.mean))
+    if count < needed:
+        raise DARError(
+            f"{count} samples are too few for a Fréchet distance in the {len(reference.mean)} dimensions of "
+            f"{reference.extractor}: at least {needed} are needed"
+        )
+
+
+def sample_grid(samples: Samples) -> Image.Image:
+    """The first samples, in rows."""
+    first = next(samples.batches(SHOWN_ROWS * SHOWN_COLUMNS)).permute(0, 2, 3, 1).numpy()
+    images = [Image.fromarray(levels) for levels in first]
+    rows = [images[i : i + SHOWN_COLUMNS] for i in range(0, len(images), SHOWN_COLUMNS)]
+    return grid(rows, scale=display_scale(samples.width))
+
+
+def _space_protocol(extractor: Extractor, reference: Reference) -> dict[str, Any]:
+    return {
+        "extractor_sha256": extractor.hash,
+        "reference_sha256": reference.hash,
+        "reference_images": reference.images,
+        "neighbourhood_images": len(reference.pooled),
+        "neighbours": NEIGHBOURS,
+        "split_size": SPLIT_SIZE,
+    }
+
+
+def _frechet(
+    rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str, chance: torch.Generator
+) -> Estimate:
+    moments = Moments(rows_ND.shape[1])
+    for rows in rows_ND.split(BLOCK):  # in float64 only a few at a time
+        moments.update(rows)
+    if not moments.covariance.any():
+        raise DARError(f"all samples look the same to {space}: a distance between distributions says nothing of them")
+    distance = frechet_distance(moments.mean, moments.covariance, mean_D, covariance_DD)
+    return Estimate(distance, *frechet_confidence(rows_ND, mean_D, covariance_DD, chance))
+
+
+def _inception_score(logits_NC: Tensor, chance: torch.Generator) -> Estimate:
+    score = inception_score(logits_NC, SPLIT_SIZE)
+    return Estimate(score, *confidence(lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), chance, 20))

@@ -1,0 +1,100 @@
+"""Guidance against quality: the same samples at several guidance scales and schedules."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dar.evaluate.generation import evaluate_samples
+from dar.evaluate.reference import Reference
+from dar.evaluate.report import Curve, Estimate, Point, Report, metric_named
+from dar.evaluate.sample_file import open_samples
+from dar.evaluate.sampling import SampleSettings, sample
+from dar.features.extractor import Extractor
+from dar.pipeline import DARPipeline
+
+TRADE_OFFS = (
+    ("inception_score", "fid"),
+    ("recall", "precision"),
+    ("class_accuracy", "frechet_distance"),
+)
+"""Metrics to draw against each other, where a space has both: x and y."""
+
+
+def evaluate_sweep(
+    pipe: DARPipeline,
+    settings: SampleSettings,
+    scales: Sequence[tuple[float, float]],
+    spaces: Sequence[tuple[Extractor, Reference]],
+    work: Path,
+    *,
+    subject: dict[str, Any],
+    batch_size: int = 64,
+) -> tuple[Report, dict[str, Image.Image]]:
+    """Sample with each guidance and compare all with the same reference; image i has the same seed in each.
+
+    Args:
+        pipe: the model.
+        settings: of the samples, but for the guidance.
+        scales: guidance scales at the first and the last token, one pair a point of the curves.
+        spaces: extractors, each with the reference as it sees it.
+        work: folder for samples and features; what an interrupted sweep left there is used.
+        subject: what is to be told of the model.
+        batch_size: images to look at together.
+
+    Returns:
+        The report, its environment left empty, and pictures by caption.
+
+    Raises:
+        DARError: as of ``sample`` and ``evaluate_samples``.
+    """
+    figures: dict[str, dict[str, Estimate]] = {}
+    pictures: dict[str, Image.Image] = {}
+    protocol: dict[str, Any] = {}
+    for scale in scales:
+        name = guidance_name(scale)
+        folder = work / name.replace(":", "-").replace(" ", "-")
+        path = folder / "samples.npz"
+        sample(pipe, replace(settings, guidance_scale=scale), path)
+        report, shown = evaluate_samples(
+            open_samples(path),
+            spaces,
+            folder / "features",
+            subject={},
+            class_names=pipe.prior.config.class_names,
+            batch_size=batch_size,
+        )
+        figures |= {f"{space}, {name}": found for space, found in report.figures.items()}
+        pictures |= {f"{title}, {name}": picture for title, picture in shown.items()}
+        protocol = report.protocol
+    curves = tuple(curve for extractor, _ in spaces for curve in trade_offs(extractor.name, scales, figures))
+    told = {**subject, "guidance": [guidance_name(scale) for scale in scales]}
+    return Report("sweep", told, protocol, figures, curves), pictures
+
+
+def trade_offs(
+    space: str, scales: Sequence[tuple[float, float]], figures: dict[str, dict[str, Estimate]]
+) -> list[Curve]:
+    """One metric against another over the guidance scales, for each pair that the space has."""
+    found = [figures[f"{space}, {guidance_name(scale)}"] for scale in scales]
+    return [
+        Curve(
+            title=f"{metric_named(y).title} against {metric_named(x).title}, {space}",
+            x_name=metric_named(x).title,
+            y_name=metric_named(y).title,
+            points=tuple(
+                Point(figure[x].value, figure[y].value, guidance_name(scale).removeprefix("guidance "))
+                for figure, scale in zip(found, scales, strict=True)
+            ),
+        )
+        for x, y in TRADE_OFFS
+        if x in found[0] and y in found[0]
+    ]
+
+
+def guidance_name(scale: tuple[float, float]) -> str:
+    """What to call a guidance: "guidance 3", or "guidance 1:3" for one that is linear over the tokens."""
+    start, end = scale
+    return f"guidance {start:g}" if start == end else f"guidance {start:g}:{end:g}"
