@@ -155,6 +155,8 @@ class TestDistance:
             frechet_distance(one[0].where(one[0] < one[0].max(), math.nan), one[1], *one)
         with pytest.raises(DARError, match="36 numbers of a covariance are NaN"):
             frechet_distance(*one, one[0], one[1] * math.inf)
+        with pytest.raises(DARError, match="not symmetric"):
+            frechet_distance(*one, one[0], one[1].tril())
 
     def test_full_rank_count(self) -> None:
         for count, full in ((full_rank_count(D), True), (full_rank_count(D) - 1, False)):

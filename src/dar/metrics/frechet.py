@@ -9,8 +9,8 @@ from dar.errors import DARError
 from dar.metrics.bootstrap import jackknife_confidence, jackknife_groups
 from dar.metrics.rows import check_rows
 
-_NEGATIVE = 1e-5
-"""A covariance kept in float32 has eigenvalues so far below zero, as a share of the largest, by rounding alone."""
+_ROUNDING = 1e-5
+"""How far, as a share of the largest number, a covariance kept in float32 may be off by rounding alone."""
 
 
 class Moments:
@@ -121,7 +121,8 @@ def frechet_distance(mean_D: Tensor, covariance_DD: Tensor, other_mean_D: Tensor
         other_covariance_DD: of it.
 
     Raises:
-        DARError: if dimensions differ, numbers are NaN or infinite, or a covariance has truly negative eigenvalues.
+        DARError: if dimensions differ, numbers are NaN or infinite, or a covariance is none: not symmetric, or with
+            eigenvalues that are negative by more than rounding.
     """
     mean_D, covariance_DD = _gaussian(mean_D, covariance_DD)
     other_mean_D, other_covariance_DD = _gaussian(other_mean_D, other_covariance_DD)
@@ -130,7 +131,8 @@ def frechet_distance(mean_D: Tensor, covariance_DD: Tensor, other_mean_D: Tensor
             f"features of {len(mean_D)} and of {len(other_mean_D)} dimensions cannot be compared: "
             "take both from one extractor"
         )
-    _factor(covariance_DD)
+    if torch.linalg.cholesky_ex(covariance_DD).info:
+        _check_eigenvalues(torch.linalg.eigvalsh(covariance_DD))
     return _distance(mean_D, covariance_DD, other_mean_D, _factor(other_covariance_DD))
 
 
@@ -182,6 +184,8 @@ def _gaussian(mean_D: Tensor, covariance_DD: Tensor) -> tuple[Tensor, Tensor]:
         bad = int((~values.isfinite()).sum())
         if bad:
             raise DARError(f"{bad} numbers of a {what} are NaN or infinite: compute the statistics again")
+    if (covariance_DD - covariance_DD.T).abs().max() > _ROUNDING * covariance_DD.abs().max():
+        raise DARError("a covariance is not symmetric, so it is none: compute the statistics again")
     return mean_D.double(), covariance_DD.double()
 
 
@@ -191,12 +195,17 @@ def _factor(covariance_DD: Tensor) -> Tensor:
     if not singular:
         return factor_DD
     eigenvalues_D, vectors_DD = torch.linalg.eigh(covariance_DD)
-    if eigenvalues_D[0] < -_NEGATIVE * eigenvalues_D.abs().max():
-        raise DARError(
-            f"a covariance has a negative eigenvalue ({eigenvalues_D[0].item():.3g}, the largest is "
-            f"{eigenvalues_D[-1].item():.3g}), so it is none: compute the statistics again"
-        )
+    _check_eigenvalues(eigenvalues_D)
     return vectors_DD * eigenvalues_D.clamp(min=0).sqrt()
+
+
+def _check_eigenvalues(ascending_D: Tensor) -> None:
+    smallest, largest = ascending_D[0].item(), ascending_D[-1].item()
+    if smallest < -_ROUNDING * max(largest, -smallest):
+        raise DARError(
+            f"a covariance has a negative eigenvalue ({smallest:.3g}, the largest is {largest:.3g}), so it is none: "
+            "compute the statistics again"
+        )
 
 
 def _distance(mean_D: Tensor, covariance_DD: Tensor, other_mean_D: Tensor, other_factor_DD: Tensor) -> float:
