@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from dar.cli import convert, generate, info, llama, reconstruct, sample, tokenize, train
+from dar.cli import convert, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("reconstruct")(reconstruct.reconstruct)
 app.command("info")(info.info)
 app.command("tokenize")(tokenize.tokenize)
 app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
 app.command("convert")(convert.convert)
 app.add_typer(llama.export_app, name="export")
 app.add_typer(llama.import_app, name="import")

@@ -114,4 +114,6 @@ def _begin(folder: Path, settings: dict[str, str | int]) -> None:
     if not path.exists():
         write_json(path, settings)
     elif read_json(path) != settings:
-        raise DARError(f"{folder} holds features of other images or another extractor: remove it, or choose another --out")
+        raise DARError(
+            f"{folder} holds features of other images or another extractor: remove it, or choose another --out"
+        )

@@ -1,5 +1,6 @@
 """Curves as pictures."""
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -54,8 +55,8 @@ def _panel(title: str, curves: Sequence[Curve]) -> Image.Image:
     first = curves[0]
     if any((curve.x_name, curve.y_name) != (first.x_name, first.y_name) for curve in curves):
         raise DARError(f"curves titled {quoted(title)} have different axes: draw them under different titles")
-    figure = Figure(figsize=INCHES, dpi=DENSITY, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = Figure(figsize=INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(_short(title, 72), fontsize=11, parse_math=False)
     axes.set_xlabel(_short(first.x_name, 72), parse_math=False)
@@ -69,10 +70,11 @@ def _panel(title: str, curves: Sequence[Curve]) -> Image.Image:
     _set_whole_ticks(axes, curves)
     if len(curves) > 1 or first.name:
         _add_legend(axes, [curve.name for curve in curves])
+    content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # of a script that the font lacks: it is drawn as boxes
-        canvas.draw()
-    return Image.frombytes("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB")
+        figure.savefig(content, dpi=DENSITY, format="png")
+    return Image.open(content).convert("RGB")
 
 
 def _draw(axes: "Axes", curve: Curve, place: int) -> None:

@@ -61,7 +61,9 @@ def evaluate_samples(
         labels_in_space(samples, class_names, extractor)
     figures, constants = {}, {}
     for extractor, reference in spaces:
-        store = extract(samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size)
+        store = extract(
+            samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size
+        )
         labels = labels_in_space(samples, class_names, extractor)
         figures[extractor.name] = figures_in_space(store, extractor, reference, labels, seed)
         constants[extractor.name] = _space_protocol(extractor, reference)
@@ -84,9 +86,7 @@ def figures_in_space(
     }
     if reference.spatial_mean is not None and reference.spatial_covariance is not None:
         spatial = torch.cat([block.spatial for block in store.blocks() if block.spatial is not None])
-        found["sfid"] = _frechet(
-            spatial, reference.spatial_mean, reference.spatial_covariance, extractor.name, chance
-        )
+        found["sfid"] = _frechet(spatial, reference.spatial_mean, reference.spatial_covariance, extractor.name, chance)
     logits = store.logits()
     if logits is not None and is_inception:
         found["inception_score"] = _inception_score(logits, chance)
@@ -115,7 +115,9 @@ def labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Ext
     if len(unknown) == len(present):  # a classifier of other things
         return None
     if unknown:
-        raise DARError(f"{extractor.name} does not know the classes {listed(unknown)}: use one trained on the same data")
+        raise DARError(
+            f"{extractor.name} does not know the classes {listed(unknown)}: use one trained on the same data"
+        )
     places = [extractor.class_names.index(name) if name in present else -1 for name in class_names]
     return torch.tensor(places)[samples.labels]
 
@@ -165,9 +167,7 @@ def _space_protocol(extractor: Extractor, reference: Reference) -> dict[str, Any
     }
 
 
-def _frechet(
-    rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str, chance: torch.Generator
-) -> Estimate:
+def _frechet(rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str, chance: torch.Generator) -> Estimate:
     moments = Moments(rows_ND.shape[1])
     for rows in rows_ND.split(BLOCK):  # in float64 only a few at a time
         moments.update(rows)
@@ -179,4 +179,6 @@ def _frechet(
 
 def _inception_score(logits_NC: Tensor, chance: torch.Generator) -> Estimate:
     score = inception_score(logits_NC, SPLIT_SIZE)
-    return Estimate(score, *confidence(lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), chance, 20))
+    return Estimate(
+        score, *confidence(lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), chance, 20)
+    )

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -12,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from dar.evaluate.figures import INCHES, draw_curves
-from dar.evaluate.report import Curve, Estimate, Report, flattened, metric_named
+from dar.evaluate.report import Curve, Estimate, Report, flattened, metric_named, shown
 from dar.evaluate.report_json import to_json
 from dar.images import to_rgb
 
@@ -29,9 +27,6 @@ ARROWS = {
 }
 ARROWS_EXPLAINED = "↓ lower is better, ↑ higher is better."
 
-_LONGEST_ENTRY = 600
-_SHORT_HASH = 12
-
 
 def report_page(report: Report, pictures: Mapping[str, Image.Image]) -> str:
     """A report as an HTML page: figures, curves, pictures, then all that it takes to repeat the evaluation.
@@ -43,11 +38,7 @@ def report_page(report: Report, pictures: Mapping[str, Image.Image]) -> str:
     Raises:
         DARError: if a figure is not a number, or curves of one title have different axes.
     """
-    date, seconds = (report.environment.get(name) for name in ("date", "seconds"))
-    lead = ", ".join(
-        [f"measured {date}"] * isinstance(date, str)
-        + [f"{seconds:.0f} seconds of work"] * isinstance(seconds, int | float)
-    )
+    date = report.environment.get("date")
     sections = [
         section("What was measured", settings_table(report.subject)),
         section("Figures", figures_tables(report.figures), ARROWS_EXPLAINED),
@@ -61,7 +52,7 @@ def report_page(report: Report, pictures: Mapping[str, Image.Image]) -> str:
             "Data", f"<details><summary>This report as JSON</summary><pre>{escape(to_json(report))}</pre></details>"
         ),
     ]
-    return document(f"Evaluation: {report.kind}", lead, sections)
+    return document(f"Evaluation: {report.kind}", f"Measured {date}" if date else "", sections)
 
 
 def document(title: str, lead: str, sections: Iterable[str]) -> str:
@@ -140,26 +131,12 @@ def settings_table(settings: Mapping[str, Any]) -> str:
     return f'<div class="card"><table class="settings">\n<tbody>\n{rows}\n</tbody></table></div>'
 
 
-def shown(value: Any) -> str:
-    """A JSON value as people read it; of a very long one, the beginning."""
-    if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
-        text = ", ".join(shown(item) for item in value)
-    else:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_ENTRY else f"{text[:_LONGEST_ENTRY]}… ({len(text)} characters)"
-
-
-def shortened(value: Any) -> str:
-    """As ``shown``, with hashes cut to the 12 digits that tell them apart."""
-    return re.sub(rf"\b([0-9a-f]{{{_SHORT_HASH}}})[0-9a-f]{{20,}}\b", r"\1", shown(value))
-
-
 def curve_panels(curves: Sequence[Curve]) -> str:
     """Each title's picture, with the numbers behind it."""
     return cards(
         figure(
             image,
-            title,
+            "",
             round(INCHES[0] * SCREEN_DENSITY),
             description=_described([curve for curve in curves if curve.title == title]),
             more=_points_table([curve for curve in curves if curve.title == title]),
@@ -172,7 +149,7 @@ def _described(curves: Sequence[Curve]) -> str:
     """What a picture of curves shows, for those who cannot see it."""
     names = " and ".join(curve.name for curve in curves if curve.name)
     subject = f"{curves[0].y_name} against {curves[0].x_name}"
-    return f"Plot of {subject}{f' for {names}' if names else ''}; the numbers are below it"
+    return f"{curves[0].title}: {subject}{f' for {names}' if names else ''}; the numbers are below it"
 
 
 def _points_table(curves: Sequence[Curve]) -> str:
@@ -205,17 +182,18 @@ def figure(image: Image.Image, caption: str, width: int, *, description: str, mo
 
     Args:
         image: it.
-        caption: plain text below it.
+        caption: plain text below it; may be empty.
         width: pixels that it takes up where there is room.
         description: plain text for those who cannot see it.
         more: HTML below the caption.
     """
     content = io.BytesIO()
-    image.save(content, "PNG", optimize=True)
+    image.save(content, "PNG")
     encoded = base64.b64encode(content.getvalue()).decode()
     size = f'width="{width}" height="{round(image.height * width / image.width)}"'
     place = "card wide" if width > SCREEN_DENSITY * INCHES[0] else "card"
     return (
         f'<figure class="{place}"><img src="data:image/png;base64,{encoded}" {size} alt="{escape(description)}">'
-        f"<figcaption>{escape(caption)}</figcaption>{more}</figure>"
+        + (f"<figcaption>{escape(caption)}</figcaption>" if caption else "")
+        + f"{more}</figure>"
     )

@@ -77,7 +77,9 @@ _FACTS = ("source", "hash", "extractor", "extractor_hash", "images", "image_size
 _TENSORS = ("pooled", "mean", "covariance", "spatial_mean", "spatial_covariance")
 
 
-def load_reference(source: str, extractor: Extractor, image_size: int, batch_size: int = 64, workers: int = 0) -> Reference:
+def load_reference(
+    source: str, extractor: Extractor, image_size: int, batch_size: int = 64, workers: int = 0
+) -> Reference:
     """Statistics of real images, read where they were saved and else computed.
 
     Args:
@@ -194,9 +196,7 @@ def _own_statistics(path: Path) -> dict[str, Tensor]:
             return {}
         if missing := [name for name in ADM_STATISTICS if name not in content.files]:
             raise DARError(f"{path} has mu, but not {', '.join(missing)}: get the reference file again")
-        return {
-            ours: torch.from_numpy(content[name].astype(np.float64)) for name, ours in ADM_STATISTICS.items()
-        }
+        return {ours: torch.from_numpy(content[name].astype(np.float64)) for name, ours in ADM_STATISTICS.items()}
 
 
 def _load_saved(path: Path) -> Reference:

@@ -1,5 +1,6 @@
 """What an evaluation found, and all that is needed to judge and repeat it."""
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,9 @@ from dar.storage import refuse_existing, writing
 
 REPORT = "report.json"
 PAGE = "report.html"
+
+LONGEST_SHOWN = 600
+"""Letters of an entry that people get to see outside the JSON."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,10 @@ class Report:
     figures: dict[str, dict[str, Estimate]]
     curves: tuple[Curve, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+
+
+Findings = tuple[Report, Mapping[str, Image.Image]]
+"""A report, its environment left empty, and pictures to show beside it, by caption."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,15 @@ def _leaves(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{path}", leaf) for path, leaf in _leaves(value))
         else:
             yield name, value
+
+
+def shown(value: Any) -> str:
+    """A JSON value as people read it; of a very long one, the beginning."""
+    if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
+        text = ", ".join(map(shown, value))
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
 def refuse_report(folder: Path) -> None:

@@ -1,21 +1,24 @@
 """``dar evaluate samples``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dar.cli import options
 from dar.cli.evaluate import shared
 
+if TYPE_CHECKING:
+    from dar.evaluate.report import Findings
+
 
 def samples(
     samples: Annotated[Path, typer.Argument(help="An .npz with uint8 images in arr_0, or a folder of PNG files.")],
     reference: shared.References,
     out: shared.Out,
-    extractor: shared.Extractors = ["inception"],  # noqa: B006 (typer reads it)
+    extractor: shared.Extractors = None,
     batch_size: shared.BatchSize = 64,
-    seed: Annotated[int, typer.Option(help="Of the random groups behind confidence intervals.")] = 0,
+    workers: shared.Workers = 0,
     device: options.Device = "cpu",
 ) -> None:
     """Compare images of any model with real ones: FID, sFID, Inception Score, precision, recall, class accuracy.
@@ -24,25 +27,23 @@ def samples(
 
     Example: dar evaluate samples samples.npz --reference VIRTUAL_imagenet256_labeled.npz --out report/
     """
-    from dar.evaluate.generation import check_count, check_square, evaluate_samples
-    from dar.evaluate.sample_file import open_samples
 
-    opened = open_samples(samples)
-    check_square(opened)
-    record = shared.recorded(samples)
+    def evaluation() -> "Findings":
+        from dar.evaluate.generation import check_square, evaluate_samples
+        from dar.evaluate.sample_file import open_samples
 
-    def evaluation():  # type: ignore[no-untyped-def]
-        spaces = shared.open_spaces(extractor, reference, opened.width, batch_size, device)
-        for _, real in spaces:
-            check_count(len(opened), real)
+        opened = open_samples(samples)
+        check_square(opened)
+        record = shared.recorded(samples)
         return evaluate_samples(
             opened,
-            spaces,
+            shared.open_spaces(
+                extractor or shared.FIELD, reference, opened.width, len(opened), batch_size, workers, device
+            ),
             out / shared.FEATURES,
-            subject={name: value for name, value in record.items() if name in ("model", "recipe", "settings")},
+            subject={name: record[name] for name in ("model", "recipe", "settings") if name in record},
             class_names=record.get("class_names", ()),
             batch_size=batch_size,
-            seed=seed,
         )
 
-    shared.print_figures(shared.report_in(out, evaluation))
+    shared.report_in(out, evaluation)

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +13,8 @@ from dar.cli import options
 from dar.errors import DARError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from dar.evaluate.reference import Reference
-    from dar.evaluate.report import Report
+    from dar.evaluate.report import Findings, Report
     from dar.features.extractor import Extractor
 
 EXTRACTORS = (
@@ -34,20 +32,34 @@ References = Annotated[
         "or cifar10 (statistics of its training images, of this package). One for all extractors, or one for each.",
     ),
 ]
-Extractors = Annotated[list[str], typer.Option("--extractor", help=f"Repeat it for several: {EXTRACTORS}")]
+Extractors = Annotated[
+    list[str] | None, typer.Option("--extractor", help=f"Inception unless told; repeat it for several: {EXTRACTORS}")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images looked at together.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")]
+
+FIELD = ("inception",)
+"""The extractor behind the figures that papers report."""
+
 FEATURES = "features"
+"""Folder of what an unfinished evaluation keeps."""
 
 
 def open_spaces(
-    extractors: list[str], references: list[str], image_size: int, batch_size: int, device: str
+    extractors: Sequence[str],
+    references: Sequence[str],
+    image_size: int,
+    samples: int,
+    batch_size: int,
+    workers: int,
+    device: str,
 ) -> "list[tuple[Extractor, Reference]]":
     """Each extractor with its reference.
 
     Raises:
-        DARError: if they do not pair up, or one cannot be had.
+        DARError: if they do not pair up, one cannot be had, or there are too few samples for it.
     """
+    from dar.evaluate.generation import check_count
     from dar.evaluate.reference import load_reference
     from dar.features.loading import load_extractor
 
@@ -61,14 +73,14 @@ def open_spaces(
     spaces = []
     for i, source in enumerate(extractors):
         extractor = load_extractor(source, device)
-        spaces.append((extractor, load_reference(references[i % len(references)], extractor, image_size, batch_size)))
+        reference = load_reference(references[i % len(references)], extractor, image_size, batch_size, workers)
+        check_count(samples, reference)
+        spaces.append((extractor, reference))
     return spaces
 
 
-def report_in(
-    out: Path, evaluation: "Callable[[], tuple[Report, Mapping[str, Image.Image]]]"
-) -> "Report":
-    """Run an evaluation and write its report; what it keeps in ``out / FEATURES`` is then removed.
+def report_in(out: Path, evaluation: "Callable[[], Findings]") -> None:
+    """Run an evaluation, write its report and tell its figures; features kept on the way are then removed.
 
     Raises:
         DARError: if there is a report already, or the evaluation fails.
@@ -79,18 +91,17 @@ def report_in(
 
     refuse_report(out)
     started = time.monotonic()
-    with resumable():
+    with _resumable():
         report, pictures = evaluation()
-    report = replace(report, environment=environment_record(time.monotonic() - started))
-    write_report(report, pictures, out)
+    write_report(replace(report, environment=environment_record(time.monotonic() - started)), pictures, out)
     for folder in out.rglob(FEATURES):
         shutil.rmtree(folder)
+    _print_figures(report)
     typer.echo(f"report: {out / PAGE}")
-    return report
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
+def _resumable() -> Iterator[None]:
     """Let Ctrl-C end with a word on how to go on."""
     try:
         yield
@@ -99,7 +110,7 @@ def resumable() -> Iterator[None]:
         raise typer.Exit(options.INTERRUPTED) from None
 
 
-def print_figures(report: "Report") -> None:
+def _print_figures(report: "Report") -> None:
     """Say what was found, a line a metric."""
     from dar.evaluate.report import metric_named
 
@@ -109,7 +120,9 @@ def print_figures(report: "Report") -> None:
             metric = metric_named(key)
             interval = metric.interval(estimate)
             unit = f" {metric.unit}" if metric.unit else ""
-            typer.echo(f"  {metric.title}: {metric.number(estimate.value)}{unit}" + (f"  ({interval})" if interval else ""))
+            typer.echo(
+                f"  {metric.title}: {metric.number(estimate.value)}{unit}" + (f"  ({interval})" if interval else "")
+            )
 
 
 def recorded(path: Path) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""``dar evaluate compare``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dar.errors import DARError
+
+
+def compare(
+    reports: Annotated[list[Path], typer.Argument(help="Two or more report.json, or the folders that hold them.")],
+    out: Annotated[Path | None, typer.Option(help="Also write a new .md file of tables, or an .html page.")] = None,
+) -> None:
+    """Put reports side by side; if they were not measured alike, tell in what and stop.
+
+    Example: dar evaluate compare runs/a/report.json runs/b/report.json --out comparison.html
+    """
+    from dar.evaluate.compare import compare_reports
+    from dar.evaluate.compare_page import comparison_page
+    from dar.evaluate.report import read_report
+    from dar.storage import refuse_existing, writing
+
+    if len(reports) < 2:
+        raise DARError("one report cannot be compared: give two or more")
+    if out:
+        if out.suffix not in (".md", ".html"):
+            raise DARError(f"{out} is neither an .md nor an .html file: give --out one of these endings")
+        refuse_existing(out)
+    read = [read_report(path) for path in reports]
+    names = names_of(reports)
+    comparison = compare_reports(read, names)
+    typer.echo(comparison.text(), nl=False)
+    if out:
+        content = comparison.markdown() if out.suffix == ".md" else comparison_page(read, names)
+        with writing(out) as aside:
+            aside.write_text(content, encoding="utf-8", errors="replace")
+        typer.echo(f"wrote {out}")
+
+
+def names_of(reports: Sequence[Path]) -> list[str]:
+    """Short names of reports: of the folder where the file has the usual name; whole paths where these are not enough.
+
+    Raises:
+        DARError: if a report is given twice.
+    """
+    from dar.evaluate.report import REPORT
+
+    if len(set(reports)) < len(reports):
+        raise DARError("a report cannot be compared with itself: give each only once")
+    names = [path.parent.name if path.name == REPORT else path.stem if path.suffix else path.name for path in reports]
+    return names if all(names) and len(set(names)) == len(names) else [str(path) for path in reports]

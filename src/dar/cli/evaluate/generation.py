@@ -1,0 +1,78 @@
+"""``dar evaluate generation``."""
+
+from typing import TYPE_CHECKING
+
+from dar.cli import options
+from dar.cli.evaluate import shared
+
+if TYPE_CHECKING:
+    from dar.evaluate.report import Findings
+
+
+def generation(
+    reference: shared.References,
+    out: shared.Out,
+    model: shared.Model = None,
+    extractor: shared.Extractors = None,
+    num: options.Num = 50_000,
+    labels: options.Labels = "random",
+    seed: options.Seed = 0,
+    guidance: options.Guidance = "1:3",
+    steps: options.Steps = None,
+    solver: options.Solver = "adams-bashforth-2",
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = 1.0,
+    chunk: options.Chunk = 50,
+    rounding: options.Rounding = "adm",
+    batch_size: shared.BatchSize = 64,
+    workers: shared.Workers = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Sample a model and compare the images with real ones: dar sample and dar evaluate samples in one.
+
+    The samples stay in OUT/samples.npz. Stop it whenever you like: the same command goes on where it was. To sample by
+    several processes, run dar sample --out OUT/samples.npz with the same settings under torchrun first.
+
+    Example: dar evaluate generation --reference cifar10 --extractor cifar10 --num 5000 --out report/
+    """
+
+    def evaluation() -> "Findings":
+        from dar.cli.sample import describe, sample_settings
+        from dar.evaluate.generation import evaluate_samples
+        from dar.evaluate.sample_file import open_samples
+        from dar.evaluate.sampling import sample
+        from dar.pipeline import DARPipeline
+        from dar.storage import read_json
+
+        pipe = DARPipeline.from_pretrained(model, device=device)
+        settings = sample_settings(
+            pipe,
+            None,
+            guidance,
+            num=num,
+            labels=labels,
+            seed=seed,
+            chunk=chunk,
+            rounding=rounding,
+            steps=steps,
+            solver=solver,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        size = pipe.tokenizer.config.image_size
+        spaces = shared.open_spaces(extractor or shared.FIELD, reference, size, num, batch_size, workers, device)
+        file, described = out / "samples.npz", describe(pipe, model)
+        sample(pipe, settings, file, described=described)
+        return evaluate_samples(
+            open_samples(file),
+            spaces,
+            out / shared.FEATURES,
+            subject={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
+            class_names=pipe.prior.config.class_names,
+            kind="generation",
+            batch_size=batch_size,
+        )
+
+    shared.report_in(out, evaluation)

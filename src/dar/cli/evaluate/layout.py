@@ -1,0 +1,72 @@
+"""``dar evaluate layout``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dar.cli import options
+from dar.cli.evaluate import shared
+from dar.cli.generate import parse_guidance
+
+if TYPE_CHECKING:
+    from dar.evaluate.report import Findings
+
+PREFIXES = (8, 12, 16, 32)
+
+
+def layout(
+    data: Annotated[str, typer.Option(help=options.SOURCES)],
+    out: shared.Out,
+    model: shared.Model = None,
+    classifier: Annotated[
+        str, typer.Option(help="cifar10 (of this package), a folder of dar train classifier, or one of transformers.")
+    ] = "cifar10",
+    tokens: Annotated[
+        list[int] | None,
+        typer.Option(help="Tokens of the reference to keep; repeat it for each point. 8, 12, 16 and 32 unless told."),
+    ] = None,
+    num: Annotated[int, typer.Option(min=2, help="Reference images, from all over the data.")] = 1000,
+    seed: options.Seed = 0,
+    guidance: options.Guidance = "1:3",
+    steps: options.Steps = None,
+    solver: options.Solver = "adams-bashforth-2",
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = 1.0,
+    batch_size: shared.BatchSize = 64,
+    workers: shared.Workers = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Keep the first tokens of pictures under another class: similarity of layout against agreement with the class.
+
+    Example: dar evaluate layout --data photos/ --classifier microsoft/resnet-50 --tokens 8 --tokens 32 --out report/
+    """
+    scales = parse_guidance(guidance)
+
+    def evaluation() -> "Findings":
+        from dar.data import ImageDataset
+        from dar.evaluate.layout import evaluate_layout
+        from dar.features.loading import load_extractor
+        from dar.pipeline import DARPipeline
+
+        return evaluate_layout(
+            DARPipeline.from_pretrained(model, device=device),
+            ImageDataset(data),
+            load_extractor(classifier, device),
+            prefixes=tokens or PREFIXES,
+            settings={
+                "guidance_scale": scales,
+                "steps": steps,
+                "solver": solver,
+                "temperature": temperature,
+                "top_k": top_k,
+                "top_p": top_p,
+            },
+            count=num,
+            seed=seed,
+            batch_size=batch_size,
+            workers=workers,
+            show_progress=True,
+        )
+
+    shared.report_in(out, evaluation)

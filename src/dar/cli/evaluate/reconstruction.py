@@ -1,0 +1,62 @@
+"""``dar evaluate reconstruction``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dar.cli import options
+from dar.cli.evaluate import shared
+
+if TYPE_CHECKING:
+    from dar.evaluate.report import Findings
+
+
+def reconstruction(
+    data: Annotated[str, typer.Option(help=options.SOURCES)],
+    out: shared.Out,
+    model: shared.Model = None,
+    extractor: Annotated[
+        str | None, typer.Option(help=f"For rFID, which is left out without it: {shared.EXTRACTORS}")
+    ] = None,
+    lpips: Annotated[
+        str | None,
+        typer.Option(help="Folder with LPIPS's weights, or 'download'; without it LPIPS is left out."),
+    ] = None,
+    num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all unless told.")] = None,
+    seed: options.Seed = 0,
+    steps: options.Steps = None,
+    solver: options.Solver = "adams-bashforth-2",
+    batch_size: shared.BatchSize = 64,
+    workers: shared.Workers = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Measure a tokenizer by the number of groups decoded: rFID, PSNR, SSIM, LPIPS, codebook usage and perplexity.
+
+    MODEL may be a whole model or a tokenizer alone.
+
+    Example: dar evaluate reconstruction --data photos/ --extractor inception --out report/
+    """
+
+    def evaluation() -> "Findings":
+        from dar.data import ImageDataset
+        from dar.evaluate.reconstruction import evaluate_reconstruction
+        from dar.features.loading import load_extractor
+        from dar.features.perceptual import load_perceptual_distance
+        from dar.pipeline import load_tokenizer
+
+        weights = "" if lpips == "download" else lpips
+        return evaluate_reconstruction(
+            load_tokenizer(model, device=device),
+            ImageDataset(data),
+            extractor=None if extractor is None else load_extractor(extractor, device),
+            perceptual=None if weights is None else load_perceptual_distance(weights).to(device),
+            count=num,
+            seed=seed,
+            steps=steps,
+            solver=solver,
+            batch_size=batch_size,
+            workers=workers,
+            show_progress=True,
+        )
+
+    shared.report_in(out, evaluation)

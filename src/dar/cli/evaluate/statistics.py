@@ -1,0 +1,35 @@
+"""``dar evaluate statistics``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dar.cli import options
+from dar.cli.evaluate import shared
+
+
+def statistics(
+    data: Annotated[str, typer.Argument(help=f"An .npz of images, or a data set. {options.SOURCES}")],
+    image_size: Annotated[int, typer.Option(min=1, help="Side of the squares that a data set is cropped to.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    extractor: Annotated[str, typer.Option(help=shared.EXTRACTORS)] = "inception",
+    batch_size: shared.BatchSize = 64,
+    workers: shared.Workers = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Look at reference images once, for --reference of the other commands.
+
+    Example: dar evaluate statistics photos/ --image-size 256 --out photos-inception.safetensors
+    """
+    from dar.errors import DARError
+    from dar.evaluate.reference import load_reference
+    from dar.features.loading import load_extractor
+    from dar.storage import refuse_existing
+
+    if out.suffix != ".safetensors":
+        raise DARError(f"statistics are written as a .safetensors file, not {out.name!r}: choose another name")
+    refuse_existing(out)
+    reference = load_reference(data, load_extractor(extractor, device), image_size, batch_size, workers)
+    reference.save(out)
+    typer.echo(f"{out}: statistics of {reference.images} images as {reference.extractor} sees them")

@@ -1,0 +1,70 @@
+"""``dar evaluate sweep``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dar.cli import options
+from dar.cli.evaluate import shared
+from dar.cli.generate import parse_guidance
+
+if TYPE_CHECKING:
+    from dar.evaluate.report import Findings
+
+
+def sweep(
+    reference: shared.References,
+    guidance: Annotated[
+        list[str], typer.Option(help="Guidance scale, one number, or START:END, linear; repeat it for each point.")
+    ],
+    out: shared.Out,
+    model: shared.Model = None,
+    extractor: shared.Extractors = None,
+    num: options.Num = 10_000,
+    labels: options.Labels = "random",
+    seed: options.Seed = 0,
+    steps: options.Steps = None,
+    solver: options.Solver = "adams-bashforth-2",
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = 1.0,
+    chunk: options.Chunk = 50,
+    rounding: options.Rounding = "adm",
+    batch_size: shared.BatchSize = 64,
+    workers: shared.Workers = 0,
+    device: options.Device = "cpu",
+) -> None:
+    """Sample with several guidance scales and schedules, and draw fidelity against diversity.
+
+    Stop it whenever you like: the same command goes on where it was.
+
+    Example: dar evaluate sweep --reference cifar10 --extractor cifar10 --guidance 1 --guidance 1:3 --out sweep/
+    """
+    scales = [parse_guidance(text) for text in guidance]
+
+    def evaluation() -> "Findings":
+        from dar.cli.sample import describe, sample_settings
+        from dar.evaluate.sweep import evaluate_sweep
+        from dar.pipeline import DARPipeline
+
+        pipe = DARPipeline.from_pretrained(model, device=device)
+        settings = sample_settings(
+            pipe,
+            None,
+            guidance[0],
+            num=num,
+            labels=labels,
+            seed=seed,
+            chunk=chunk,
+            rounding=rounding,
+            steps=steps,
+            solver=solver,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        size = pipe.tokenizer.config.image_size
+        spaces = shared.open_spaces(extractor or shared.FIELD, reference, size, num, batch_size, workers, device)
+        return evaluate_sweep(pipe, settings, scales, spaces, out, subject=describe(pipe, model), batch_size=batch_size)
+
+    shared.report_in(out, evaluation)
