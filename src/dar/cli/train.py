@@ -1,4 +1,4 @@
-"""``dar train tokenizer`` and ``dar train prior``."""
+"""``dar train tokenizer``, ``dar train prior`` and ``dar train classifier``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from dar.train.loop import Outcome
     from dar.train.recipe import TrainingRecipe
 
-app = typer.Typer(help="Train a tokenizer, then a prior on its tokens.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train a tokenizer, then a prior on its tokens; or a classifier to compare models with.", no_args_is_help=True
+)
 
 Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256-L (-XL, -XXL), or a YAML file.")]
 Data = Annotated[str, typer.Option(help=options.SOURCES)]
@@ -94,6 +96,32 @@ def prior(
     outcome = train_prior(
         settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume, trackers=tracker or ()
     )
+    _report(outcome, out, process)
+
+
+@app.command("classifier")
+def classifier(
+    recipe: Annotated[str, typer.Option(help="classifier-cifar10, or a YAML file.")],
+    data: Data,
+    out: Out,
+    validation: Annotated[str | None, typer.Option(help="Held-out images, to measure the accuracy on.")] = None,
+    resume: Resume = False,
+    tracker: Tracker = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a small classifier, whose features and classes compare models; OUT/model then holds it.
+
+    Example: dar train classifier --recipe classifier-cifar10 --data train.parquet --validation test.parquet --out run
+    """
+    process, _ = options.place_among_processes()
+    from dar.train.extras import require_extras
+
+    require_extras()
+    from dar.train.classifier import train_classifier
+    from dar.train.classifier_recipe import load_classifier_recipe
+
+    settings = load_classifier_recipe(recipe, overrides or ())
+    outcome = train_classifier(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
     _report(outcome, out, process)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +87,7 @@ def extract(
     return store
 
 
-def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "tqdm[None] | None" = None) -> Features:
+def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "tqdm[Any] | None" = None) -> Features:
     """Features of images, a few at a time; on the CPU.
 
     Raises:

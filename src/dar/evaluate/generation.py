@@ -91,8 +91,8 @@ def figures_in_space(
     if logits is not None and is_inception:
         found["inception_score"] = _inception_score(logits, chance)
     covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
-    found["precision"] = Estimate(covered.precision, *mean_confidence(covered.samples_N))
-    found["recall"] = Estimate(covered.recall, *mean_confidence(covered.references_M))
+    found["precision"] = Estimate(covered.precision, *mean_confidence(covered.samples_covered))
+    found["recall"] = Estimate(covered.recall, *mean_confidence(covered.references_covered))
     if logits is not None and labels_N is not None:
         agrees = class_accuracy(logits, labels_N)
         found["class_accuracy"] = Estimate(agrees.double().mean().item(), *mean_confidence(agrees))

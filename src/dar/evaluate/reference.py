@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -189,7 +190,7 @@ def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
     return replace(found, **own, images=0) if own else found
 
 
-def _own_statistics(path: Path) -> dict[str, Tensor]:
+def _own_statistics(path: Path) -> dict[str, Any]:
     """A file's own means and covariances; none where it has no ``mu``, as in the ADM suite."""
     with np.load(path, allow_pickle=False) as content:
         if "mu" not in content.files:
@@ -208,5 +209,5 @@ def _load_saved(path: Path) -> Reference:
     return Reference(**tensors | facts | {"images": int(facts["images"]), "image_size": int(facts["image_size"])})
 
 
-def _progress(count: int, extractor: Extractor) -> "tqdm[None]":
+def _progress(count: int, extractor: Extractor) -> "tqdm[Any]":
     return tqdm(total=count, unit="image", desc=f"reference, {extractor.name}", dynamic_ncols=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class AveragedModel:
-    """Exponential moving average of a model's parameters.
+    """Exponential moving average of a model's parameters, and of what its buffers count in floats.
 
     Args:
         model: followed by the average; copied as its start. If it is to be sharded, so must be the copy.
@@ -26,6 +26,10 @@ class AveragedModel:
     def update(self, step: int) -> None:
         """Follow the model after optimiser step ``step`` (0, 1, ...)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages: list[Tensor] = list(self.model.parameters())
-        now: list[Tensor] = [parameter.detach() for parameter in self._followed.parameters()]
-        torch._foreach_lerp_(averages, now, 1 - decay)
+        torch._foreach_lerp_(_averaged(self.model), _averaged(self._followed), 1 - decay)
+
+
+def _averaged(model: nn.Module) -> list[Tensor]:
+    """Parameters, and buffers such as the statistics of batch normalisation."""
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    return [*(parameter.detach() for parameter in model.parameters()), *buffers]

@@ -3,11 +3,11 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import yaml
 
@@ -16,7 +16,13 @@ from dar.prior.config import PRIOR_SIZES, PriorConfig
 from dar.storage import writing
 from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+
+CLASSIFIER = "classifier-"
+"""Begins the names of the package's recipes of classifiers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +48,8 @@ class DataRecipe:
     def __post_init__(self) -> None:
         if self.crop not in ("centre", "random"):
             raise ValueError(f"crop must be 'centre' or 'random', not {self.crop!r}")
-        _require_at_least(self, 0, "workers")
-        _require_at_least(self, 1, "shuffle_buffer")
+        require_at_least(self, 0, "workers")
+        require_at_least(self, 1, "shuffle_buffer")
         if not 0 <= self.max_broken_share <= 1:
             raise ValueError(f"max_broken_share must lie in 0 to 1, not {self.max_broken_share!r}")
 
@@ -95,8 +101,8 @@ class TrainingRecipe:
     sample_steps: int = 1000
 
     def __post_init__(self) -> None:
-        _require_at_least(self, 1, "steps", "batch_size", "sample_steps", "gradient_accumulation", "keep_checkpoints")
-        _require_at_least(
+        require_at_least(self, 1, "steps", "batch_size", "sample_steps", "gradient_accumulation", "keep_checkpoints")
+        require_at_least(
             self, 0, "keep_every_steps", "warmup_steps", "decay_steps", "weight_decay", "final_learning_rate"
         )
         if self.warmup_steps + self.decay_steps > self.steps:
@@ -153,8 +159,8 @@ class TokenizerTraining(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_at_least(self, 0, "continuous_steps", "reseed_steps", "alignment_layer", "adversarial_start")
-        _require_at_least(self, 0, "pixel_weight", "perceptual_weight", "alignment_weight", "adversarial_weight")
+        require_at_least(self, 0, "continuous_steps", "reseed_steps", "alignment_layer", "adversarial_start")
+        require_at_least(self, 0, "pixel_weight", "perceptual_weight", "alignment_weight", "adversarial_weight")
         if self.continuous_steps >= self.steps:
             raise ValueError(f"continuous_steps {self.continuous_steps} must be fewer than the {self.steps} steps")
 
@@ -218,21 +224,55 @@ class Recipe:
         """
         chosen = _sized(PRIOR_SIZES, "prior", self.prior)
         common = {"codebook_size": self.tokenizer.codebook_size, "num_tokens": self.tokenizer.num_tokens}
-        return _build(PriorConfig, "prior", {**chosen, **common, "class_names": tuple(class_names)})
+        return build(PriorConfig, "prior", {**chosen, **common, "class_names": tuple(class_names)})
+
+    def fixed_settings(self) -> dict[str, Any]:
+        """What may not change when a training is resumed, by name."""
+        training = self.tokenizer_training
+        found: dict[str, Any] = {
+            # With them comes a network, which must be there or not.
+            "tokenizer_training.alignment_weight": bool(training.alignment_weight),
+            "tokenizer_training.adversarial_weight": bool(training.adversarial_weight),
+        }
+        found |= {f"tokenizer.{field.name}": getattr(self.tokenizer, field.name) for field in fields(self.tokenizer)}
+        found |= {f"data.{name}": getattr(self.data, name) for name in ("crop", "flip", "streaming", "shuffle_buffer")}
+        for model, settings in (("tokenizer", training), ("prior", self.prior_training)):
+            found |= {f"{model}_training.{name}": getattr(settings, name) for name in ("seed", "batch_size")}
+        return found | {"prior": self.prior_config(("any",))}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """A recipe from plain dictionaries; raises ValueError for what cannot be."""
+        sizes = _sized(TOKENIZER_SIZES, "tokenizer", content.get("tokenizer") or {})
+        sections = {
+            "data": build(DataRecipe, "data", content.get("data") or {}),
+            "tokenizer": build(TokenizerConfig, "tokenizer", sizes),
+            "tokenizer_training": build(
+                TokenizerTraining, "tokenizer_training", content.get("tokenizer_training") or {}
+            ),
+            "prior": content.get("prior") or {},
+            "prior_training": build(PriorTraining, "prior_training", content.get("prior_training") or {}),
+        }
+        return build(cls, "the recipe", {**content, **sections})
 
 
-def recipe_names() -> list[str]:
-    """The recipes that the package brings along."""
-    folder = files("dar") / "recipes"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+def recipe_names(*, classifiers: bool = False) -> list[str]:
+    """The recipes that the package brings along: of models, or of classifiers."""
+    return [name for name in _all_names() if name.startswith(CLASSIFIER) == classifiers]
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe.
+    """Read a model's recipe; arguments and errors are those of ``read_recipe``."""
+    return read_recipe(source, overrides, Recipe.from_dict)
+
+
+def read_recipe(source: str | Path, overrides: Sequence[str], parse: Callable[[Mapping[str, Any]], T]) -> T:
+    """Read a recipe of any kind.
 
     Args:
         source: the name of a recipe of the package, or a YAML file.
         overrides: "section.field=value", value in YAML.
+        parse: makes the recipe from plain dictionaries; raises ValueError for what cannot be.
 
     Raises:
         DARError: naming the recipe, and the field and value that cannot be.
@@ -240,22 +280,22 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     name = str(source)
     path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
     if not path.is_file():
-        raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(recipe_names())}")
+        raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(_all_names())}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("a recipe is a mapping of sections")
         for override in overrides:
             _apply_override(content, override)
-        return recipe_from_dict(content)
+        return parse(content)
     except yaml.YAMLError as error:
         raise DARError(f"recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
     except (TypeError, ValueError) as error:
         raise DARError(f"recipe {name}: {error}") from error
 
 
-def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write a recipe as YAML that ``load_recipe`` reads."""
+def save_recipe(recipe: "DataclassInstance", path: Path) -> None:
+    """Write a recipe of any kind as YAML that ``read_recipe`` reads."""
     content = dataclasses.asdict(recipe)
     for section in content.values():
         section.update({key: list(value) for key, value in section.items() if isinstance(value, tuple)})
@@ -263,24 +303,9 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
         aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain dictionaries; raises ValueError for what cannot be."""
-    return _build(
-        Recipe,
-        "the recipe",
-        {
-            **content,
-            "data": _build(DataRecipe, "data", content.get("data") or {}),
-            "tokenizer": _build(
-                TokenizerConfig, "tokenizer", _sized(TOKENIZER_SIZES, "tokenizer", content.get("tokenizer") or {})
-            ),
-            "tokenizer_training": _build(
-                TokenizerTraining, "tokenizer_training", content.get("tokenizer_training") or {}
-            ),
-            "prior": content.get("prior") or {},
-            "prior_training": _build(PriorTraining, "prior_training", content.get("prior_training") or {}),
-        },
-    )
+def _all_names() -> list[str]:
+    folder = files("dar") / "recipes"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def _apply_override(content: Any, override: str) -> None:
@@ -300,7 +325,7 @@ def _sized(named: Mapping[str, Mapping[str, Any]], section: str, values: Mapping
     return {**(named[size] if size is not None else {}), **chosen}
 
 
-def _build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
+def build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
     """A dataclass from a mapping, with unknown and missing fields named, and whole numbers taken as floats."""
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     for name in values:
@@ -332,7 +357,7 @@ def _value(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _require_at_least(recipe: Any, least: int, *names: str) -> None:
+def require_at_least(recipe: Any, least: int, *names: str) -> None:
     for name in names:
         if not least <= getattr(recipe, name) < math.inf:
             raise ValueError(f"{name} must be at least {least}, not {getattr(recipe, name)!r}")

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from dar.errors import DARError
 from dar.storage import writing
+from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.launch import launch_record
-from dar.train.recipe import Recipe, load_recipe, save_recipe
+from dar.train.recipe import Recipe, read_recipe, save_recipe
 from dar.train.team import Team
 
 
@@ -123,7 +124,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def begin(run: RunFolder, recipe: Recipe, team: Team, data: str, *, resume: bool) -> None:
+def begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, team: Team, data: str, *, resume: bool) -> None:
     """Make a new run's folder, or check that an old one can go on; either way it then holds the recipe.
 
     Rates, steps and weights of losses may change when a run is resumed; sizes, seed, batch and which networks train may
@@ -143,11 +144,13 @@ def begin(run: RunFolder, recipe: Recipe, team: Team, data: str, *, resume: bool
     team.by_main(lambda: _begin(run, recipe, data, team.size, resume=resume))
 
 
-def _begin(run: RunFolder, recipe: Recipe, data: str, processes: int, *, resume: bool) -> None:
+def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, data: str, processes: int, *, resume: bool) -> None:
     if resume:
         if not run.recipe.is_file():
             raise DARError(f"{run.path} holds no run to resume: check the folder, or leave --resume out")
-        changed = _fixed_changes(load_recipe(run.recipe), recipe)
+        parse: Callable[[Mapping[str, Any]], Recipe | ClassifierRecipe] = type(recipe).from_dict
+        before = read_recipe(run.recipe, (), parse).fixed_settings()
+        changed = [name for name, value in recipe.fixed_settings().items() if before[name] != value]
         if changed:
             raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
         if any(launch["data"] != data for launch in read_lines(run.launches)):
@@ -161,21 +164,3 @@ def _begin(run: RunFolder, recipe: Recipe, data: str, processes: int, *, resume:
         run.create()
     save_recipe(recipe, run.recipe)
     append_line(run.launches, launch_record(data, processes))
-
-
-def _fixed_changes(old: Recipe, new: Recipe) -> list[str]:
-    """Names of the settings that differ and may not."""
-    names = [f"tokenizer.{f.name}" for f in fields(old.tokenizer)] + [
-        f"data.{name}" for name in ("crop", "flip", "streaming", "shuffle_buffer")
-    ]
-    names += [f"{model}_training.{name}" for model in ("tokenizer", "prior") for name in ("seed", "batch_size")]
-    before, after = asdict(old), asdict(new)
-    changed = []
-    for name in ("alignment_weight", "adversarial_weight"):  # with them comes a network, which must be there or not
-        if bool(before["tokenizer_training"][name]) != bool(after["tokenizer_training"][name]):
-            changed.append(f"tokenizer_training.{name}")
-    for name in names:
-        section, key = name.split(".")
-        if before[section][key] != after[section][key]:
-            changed.append(name)
-    return changed + (["prior"] if old.prior_config(("any",)) != new.prior_config(("any",)) else [])

@@ -1,0 +1,166 @@
+"""A small image classifier, whose features and classes compare models of small images on one machine."""
+
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dar.errors import DARError
+from dar.features.extractor import Features
+from dar.nn import LARGEST
+from dar.storage import HubModel, weights_hash
+
+CARD_TEMPLATE = """---
+{{ card_data }}
+---
+
+An image classifier of the D-AR package, used as a feature extractor. `dar.features.classifier.load_classifier` loads
+this folder.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """Sizes and classes of a classifier.
+
+    Attributes:
+        name: of the data that it was trained on, such as "cifar10".
+        class_names: one name a class, in the order of the class indices.
+        image_size: height and width, in pixels, that images are brought to.
+        widths: channels of the stages, each of which halves the image; the last is the width of the features.
+        depth: residual convolutions of a stage, after the one that halves.
+
+    Raises:
+        ValueError: at construction, naming the value that cannot be.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_size: int = 32
+    widths: tuple[int, ...] = (64, 128, 256)
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # JSON knows no tuples
+            if isinstance(value := getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(value))
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"name must be a text that is not empty, not {self.name!r}")
+        if not isinstance(self.class_names, tuple) or len(self.class_names) < 2:
+            raise ValueError(f"class_names must be a list of at least two names, not {self.class_names!r}")
+        if not all(isinstance(name, str) and name for name in self.class_names):
+            raise ValueError(f"class_names must be texts, and none may be empty, not {self.class_names!r}")
+        if not isinstance(self.widths, tuple) or not self.widths:
+            raise ValueError(f"widths must be a list of at least one width, not {self.widths!r}")
+        for name, value in [
+            ("image_size", self.image_size),
+            ("depth", self.depth),
+            *(("widths", w) for w in self.widths),
+        ]:
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST:
+                raise ValueError(f"{name} must be whole numbers from 1 to {LARGEST}, not {value!r}")
+        if self.image_size < 2 ** len(self.widths):
+            raise ValueError(f"image_size {self.image_size} is too small to be halved by {len(self.widths)} stages")
+
+
+class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TEMPLATE):
+    """A residual convolutional network with batch normalisation; an ``Extractor`` once it is in evaluation mode.
+
+    Args:
+        config: sizes and classes.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        stages: list[nn.Module] = []
+        channels, kernel = 3, 4  # the first convolution has no pixel to spare; it leaves none out
+        for width in config.widths:
+            stages += [_Convolution(channels, width, kernel, stride=2)]
+            stages += [_Residual(_Convolution(width, width, 3, stride=1)) for _ in range(config.depth)]
+            channels, kernel = width, 3
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(channels, len(config.class_names))
+
+    def forward(self, images_B3HW: Tensor) -> Features:
+        """Features (pooled: averages of the last stage's activations, which are at least 0) and logits of the classes.
+
+        Images that are not image_size x image_size are scaled to that, whatever their shape: bicubic, antialiased.
+        In evaluation mode no gradient is computed, and images do not depend on what else is in their batch.
+
+        Args:
+            images_B3HW: uint8.
+
+        Raises:
+            DARError: for anything but uint8 images with three channels.
+        """
+        if images_B3HW.dtype != torch.uint8 or images_B3HW.dim() != 4 or images_B3HW.shape[1] != 3:
+            raise DARError(
+                f"a classifier looks at uint8 images, B x 3 x H x W, not at {images_B3HW.dtype} "
+                f"{tuple(images_B3HW.shape)}: convert them, 0 for black and 255 for white"
+            )
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            weight = self.head.weight
+            pixels = _scaled(images_B3HW.to(weight.device), self.config.image_size).to(weight.dtype) / 127.5 - 1
+            pooled = self.stages(pixels.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+            return Features(pooled=pooled.float(), logits=self.head(pooled).float())
+
+    @property
+    def name(self) -> str:
+        """What reports call its space."""
+        return f"classifier:{self.config.name}"
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its weights."""
+        return weights_hash(self)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a logit."""
+        return self.config.class_names
+
+
+def load_classifier(source: str | Path) -> ImageClassifier:
+    """Load a trained classifier, frozen and in float32.
+
+    Args:
+        source: the name of one that the package brings along ("cifar10"), or else a folder or a Hub id.
+
+    Raises:
+        DARError: if there is none, or its files are damaged or do not fit each other.
+    """
+    bundled = Path(str(files("dar") / "classifiers"))
+    is_bundled = str(source) in {folder.name for folder in bundled.glob("*")}
+    classifier: ImageClassifier = ImageClassifier.from_pretrained(bundled / source if is_bundled else source)
+    return classifier.requires_grad_(False)
+
+
+class _Convolution(nn.Sequential):
+    """Convolution, batch normalisation and ReLU."""
+
+    def __init__(self, channels: int, width: int, kernel: int, stride: int) -> None:
+        convolution = nn.Conv2d(channels, width, kernel, stride=stride, padding=1, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(width), nn.ReLU())
+
+
+class _Residual(nn.Module):
+    """x + f(x)."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.inner(x_BCHW)
+
+
+def _scaled(images_B3HW: Tensor, size: int) -> Tensor:
+    """Images as float32 in [0, 255], size x size."""
+    pixels = images_B3HW.float()
+    if pixels.shape[2:] == (size, size):
+        return pixels
+    return F.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 255)

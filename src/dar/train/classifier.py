@@ -1,0 +1,237 @@
+"""Training of a small image classifier, to look at generated images with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from dar.data import BrokenImage, BrokenImages, EndlessOrder, ImageDataset, Share
+from dar.environment import git_revision, hardware, versions
+from dar.errors import DARError
+from dar.features.classifier import ImageClassifier
+from dar.images import centre_crop, display_scale, grid, save_image
+from dar.pipeline import RECIPE
+from dar.storage import write_json
+from dar.train.classifier_recipe import ClassifierRecipe
+from dar.train.log import check_trackers
+from dar.train.loop import Outcome, Task, fit, step_generator
+from dar.train.recipe import save_recipe
+from dar.train.run_folder import RunFolder, begin
+from dar.train.team import Team
+
+TRAINING = "training.json"
+"""What a training took and reached, beside the classifier."""
+
+SHOWN_CLASSES = 10
+SHOWN_PER_CLASS = 8
+BATCH = 250
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images in memory.
+
+    Attributes:
+        images: M x 3 x S x S, uint8.
+        labels: M class indices, int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def decode(data: ImageDataset, size: int, max_broken_share: float) -> LabelledImages:
+    """All readable images of a data set, their central squares scaled to ``size``.
+
+    Raises:
+        DARError: if too many cannot be read, or one has no class.
+    """
+    broken, images, labels = BrokenImages(data.source, max_broken_share), [], []
+    for index in tqdm(range(len(data)), desc="decoding", unit="image", dynamic_ncols=True, leave=False):
+        try:
+            image, label = data.example(index)
+        except BrokenImage as error:
+            broken.add(1, [str(error)])
+            continue
+        broken.add(1, ())
+        images.append(torch.from_numpy(np.array(centre_crop(image, size))).permute(2, 0, 1))
+        labels.append(label)
+    if not images:
+        raise DARError(f"none of the images of {data.source} can be read: check the data")
+    return LabelledImages(torch.stack(images), torch.tensor(labels))
+
+
+def augment(images_BCHW: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:
+    """Move each image by up to ``shift`` pixels along each axis, 0 coming in, and mirror half of them."""
+    count, size = len(images_BCHW), images_BCHW.shape[-1]
+    offsets = torch.randint(2 * shift + 1, (2, count, 1), generator=draws)
+    mirrored = (torch.rand(count, 1, generator=draws) < 0.5) & flip
+    places = torch.arange(size)
+    rows_BH, columns_BW = offsets[0] + places, offsets[1] + torch.where(mirrored, places.flip(0), places)
+    padded = F.pad(images_BCHW, (shift, shift, shift, shift)).permute(0, 2, 3, 1)
+    return padded[torch.arange(count)[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
+
+
+class ClassifierTask(Task):
+    """Images in, cross-entropy out.
+
+    Args:
+        recipe: sizes and settings.
+        class_names: one name a label.
+        training: images to train on.
+        validation: images to measure the accuracy on; none means that it is not measured.
+    """
+
+    extra: Mapping[str, Tensor]
+
+    def __init__(
+        self,
+        recipe: ClassifierRecipe,
+        class_names: Sequence[str],
+        training: LabelledImages,
+        validation: LabelledImages | None,
+    ) -> None:
+        self.recipe, self.settings = recipe, recipe.classifier_training
+        self.training, self.validation = training, validation
+        torch.manual_seed(self.settings.seed)
+        self.model: nn.Module = ImageClassifier(recipe.config(class_names))
+        self.recomputed = ()
+        self.extra = {}
+        self.order = EndlessOrder(len(training), self.settings.seed)
+
+    def batches(self, first: int, last: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images (B x 3 x S x S, uint8) and labels (B) of each piece of steps ``first`` to ``last``."""
+        settings, size = self.settings, self.settings.batch_size
+        for step in range(first, last):
+            chosen = torch.tensor([self.order[position] for position in range(step * size, (step + 1) * size)])
+            draws = step_generator(settings.seed, step, torch.device("cpu"), "augmentation")
+            images = augment(self.training.images[chosen], settings.shift, settings.flip, draws)
+            for rows in share.positions(size, 0):
+                yield images[rows.start : rows.stop], self.training.labels[chosen[rows.start : rows.stop]]
+
+    def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
+        """None: a classifier fits every GPU."""
+        return ()
+
+    def losses(
+        self, model: nn.Module, piece: tuple[Tensor, Tensor], step: int, rows: range, draws: torch.Generator
+    ) -> dict[str, Tensor]:
+        """One piece's part of the cross-entropy with smoothed labels, in nats an image."""
+        images, labels = (tensor.to(draws.device) for tensor in piece)
+        part, smoothing = len(rows) / self.settings.batch_size, self.settings.label_smoothing
+        return {"cross_entropy": part * F.cross_entropy(model(images).logits, labels, label_smoothing=smoothing)}
+
+    def after_step(
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
+    ) -> None:
+        """Nothing more is needed."""
+
+    def statistics(self, team: Team) -> dict[str, float]:
+        """Nothing beyond the loss."""
+        return {}
+
+    def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
+        """Draw, for each of the first classes, the held-out images that look most like it; held-out accuracy."""
+        if self.validation is None:
+            return {}
+        assert isinstance(averaged, ImageClassifier)
+        logits = classify(averaged, self.validation.images)
+        most = logits.topk(min(SHOWN_PER_CLASS, len(logits)), dim=0).indices.T[:SHOWN_CLASSES]
+        shown = self.validation.images[most].permute(0, 1, 3, 4, 2).numpy()
+        rows = [[Image.fromarray(array) for array in row] for row in shown]
+        save_image(grid(rows, scale=display_scale(averaged.config.image_size)), picture)
+        return {"validation_accuracy": accuracy(logits, self.validation.labels)}
+
+    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+        """Write the averaged classifier."""
+        if team.is_main:
+            assert isinstance(averaged, ImageClassifier)
+            averaged.save_pretrained(folder)
+            save_recipe(self.recipe, folder / RECIPE)
+
+
+def classify(classifier: ImageClassifier, images_MCHW: Tensor) -> Tensor:
+    """Logits of any number of uint8 images: M x C, on the CPU."""
+    return torch.cat([classifier(batch).logits.cpu() for batch in images_MCHW.split(BATCH)])
+
+
+def accuracy(logits_MC: Tensor, labels_M: Tensor) -> float:
+    """Share of the images whose most likely class is the right one."""
+    return (logits_MC.argmax(1) == labels_M).double().mean().item()
+
+
+def train_classifier(
+    recipe: ClassifierRecipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    validation: str | Path | None = None,
+    resume: bool = False,
+    trackers: Sequence[str] = (),
+) -> Outcome:
+    """Train a classifier; ``out/model`` then holds it, with what its training took and reached in ``training.json``.
+
+    Under a launcher, every process calls this.
+
+    Args:
+        recipe: sizes and settings.
+        data: labelled images, see ``ImageDataset``; they are held in memory.
+        out: the run's folder; new or empty, unless resumed.
+        validation: labelled images to measure the accuracy on.
+        resume: whether to go on with the run in ``out``.
+        trackers: where the log also goes.
+
+    Returns:
+        Whether training is complete, or how it was stopped.
+
+    Raises:
+        DARError: for data, folder or checkpoint that cannot be used, or a loss that diverged.
+    """
+    settings, source = recipe.classifier_training, ImageDataset(data)
+    if len(source.class_names) < 2:
+        raise DARError(f"{data} has fewer than two classes to tell apart: put the images into a folder for each class")
+    held_out = None if validation is None else ImageDataset(validation, "validation")
+    if held_out is not None and held_out.class_names != source.class_names:
+        raise DARError(f"{validation} has other classes than {data}: validate on images of the same classes")
+    team, run = Team(), RunFolder(Path(out))
+    team.share(settings.gradient_accumulation).positions(settings.batch_size, 0)
+    check_trackers(trackers)
+    begin(run, recipe, team, source.fingerprint, resume=resume)
+
+    def decoded(images: ImageDataset) -> LabelledImages:
+        return decode(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
+
+    training, others = decoded(source), None if held_out is None else decoded(held_out)
+    task = ClassifierTask(recipe, source.class_names, training, others)
+    outcome = fit(task, settings, run, team, resume=resume, trackers=trackers)
+    if outcome is Outcome.FINISHED and team.is_main:
+        write_json(run.model / TRAINING, _facts(run, source, training, others))
+    return outcome
+
+
+def _facts(
+    run: RunFolder, source: ImageDataset, training: LabelledImages, others: LabelledImages | None
+) -> dict[str, object]:
+    """What a finished training took and reached."""
+    last: dict[str, object] = {}
+    for entry in run.read_log():
+        last |= entry
+    names = ("step", "images", "seconds", "loss", "validation_accuracy")
+    return {
+        **{name: last[name] for name in names if name in last},
+        "training_images": len(training),
+        "validation_images": 0 if others is None else len(others),
+        "data": source.fingerprint,
+        "hardware": hardware(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+    }

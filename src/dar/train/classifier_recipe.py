@@ -1,0 +1,78 @@
+"""The recipe of a classifier's training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from dar.features.classifier import ClassifierConfig
+from dar.train.recipe import TrainingRecipe, build, read_recipe, require_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTraining(TrainingRecipe):
+    """Training of a classifier.
+
+    Attributes:
+        label_smoothing: share of the target that all classes have in common.
+        shift: by up to how many pixels images are moved along each axis; black comes in.
+        flip: whether to mirror half of the images.
+        max_broken_share: share of the images that may be unreadable before a run stops; a handful always may.
+    """
+
+    label_smoothing: float = 0.1
+    shift: int = 4
+    flip: bool = True
+    max_broken_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 0, "shift")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in 0 to 1, 1 excluded, not {self.label_smoothing!r}")
+        if not 0 <= self.max_broken_share <= 1:
+            raise ValueError(f"max_broken_share must lie in 0 to 1, not {self.max_broken_share!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRecipe:
+    """Everything that the training of a classifier needs to know except the data.
+
+    Attributes:
+        classifier: fields of ``ClassifierConfig``, without the class names, which the data have.
+        classifier_training: its training.
+    """
+
+    classifier: Mapping[str, Any]
+    classifier_training: ClassifierTraining
+
+    def __post_init__(self) -> None:
+        config, shift = self.config(("any", "other")), self.classifier_training.shift
+        if shift >= config.image_size:
+            raise ValueError(f"classifier_training: shift {shift} must be less than image_size {config.image_size}")
+
+    def config(self, class_names: Sequence[str]) -> ClassifierConfig:
+        """The classifier's configuration for given classes.
+
+        Raises:
+            ValueError: for an unknown field, or a value that cannot be.
+        """
+        return build(ClassifierConfig, "classifier", {**self.classifier, "class_names": tuple(class_names)})
+
+    def fixed_settings(self) -> dict[str, Any]:
+        """What may not change when a training is resumed, by name."""
+        names = ("seed", "batch_size", "shift", "flip")
+        settings = {f"classifier_training.{name}": getattr(self.classifier_training, name) for name in names}
+        return settings | {"classifier": self.config(("any", "other"))}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """A recipe from plain dictionaries; raises ValueError for what cannot be."""
+        training = build(ClassifierTraining, "classifier_training", content.get("classifier_training") or {})
+        sections = {"classifier": content.get("classifier") or {}, "classifier_training": training}
+        return build(cls, "the recipe", {**content, **sections})
+
+
+def load_classifier_recipe(source: str | Path, overrides: Sequence[str] = ()) -> ClassifierRecipe:
+    """Read a classifier's recipe; arguments and errors are those of ``dar.train.recipe.read_recipe``."""
+    return read_recipe(source, overrides, ClassifierRecipe.from_dict)
