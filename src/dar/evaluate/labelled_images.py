@@ -1,0 +1,137 @@
+"""The images that an evaluation looks at: central squares from all over a data set, read once, in batches."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.data import BrokenImage, BrokenImages, ImageDataset, in_workers
+from dar.errors import DARError
+from dar.images import centre_crop, to_levels
+
+LARGEST_DECIBELS = 100.0
+"""What an image that equals its reference counts as, so that means stay finite."""
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """B images of size H.
+
+    Attributes:
+        levels: B x 3 x H x H, uint8.
+        indices: B places in the data.
+        labels: B class indices of the data, 0 where it has no classes.
+    """
+
+    levels: Tensor
+    indices: list[int]
+    labels: list[int]
+
+
+class LabelledImages:
+    """Images at equal distances, since data are often sorted by class.
+
+    Args:
+        data: where they are from.
+        size: H, side of the central squares that images are scaled and cropped to.
+        count: how many; all of them unless told.
+        max_broken_share: share of unreadable images to put up with; they are left out.
+
+    Attributes:
+        indices: their places in the data.
+        broken: the unreadable ones met so far.
+
+    Raises:
+        DARError: if there are not so many, or fewer than two are asked for.
+    """
+
+    def __init__(self, data: ImageDataset, size: int, count: int | None, max_broken_share: float) -> None:
+        available = len(data)
+        count = available if count is None else count
+        if count < 2:
+            raise DARError(f"{count} images cannot tell how far an average is to be trusted: measure at least 2")
+        if count > available:
+            raise DARError(f"{data.source} holds {available} images, not {count}: ask for {available} or fewer")
+        self.data, self.size = data, size
+        self.indices = [i * available // count for i in range(count)]
+        self.broken = BrokenImages(data.source, max_broken_share)
+        self._hash = hashlib.sha256()
+
+    def spread(self, count: int) -> set[int]:
+        """Places of up to ``count`` of them at equal distances."""
+        return {self.indices[i * len(self.indices) // count] for i in range(count)}
+
+    def batches(self, batch_size: int, workers: int, bar: "tqdm[Any]") -> Iterator[LabelledBatch]:
+        """All of them in order, a few batches of which are in memory at a time.
+
+        Args:
+            batch_size: images to read at a time; where some are broken, batches are smaller.
+            workers: processes that decode ahead; 0 decodes in this one.
+            bar: told of every image once its batch was used.
+
+        Raises:
+            DARError: if an image lacks the class that others have, too many are broken, or a worker dies.
+        """
+        starts = range(0, len(self.indices), batch_size)
+        pieces = (self.indices[start : start + batch_size] for start in starts)
+        for batch, complaints in in_workers(_Reader(self.data, self.size), pieces, workers):
+            seen = len(batch.indices) + len(complaints)
+            self.broken.add(seen, complaints)
+            self._hash.update(batch.levels.numpy().tobytes())
+            if batch.indices:
+                yield batch
+            bar.update(seen)
+        if self.broken.seen - len(self.broken) < 2:
+            first = next(iter(self.broken.messages))
+            raise DARError(
+                f"fewer than 2 of {self.broken.seen} images of {self.data.source} can be read; first: {first}"
+            )
+
+    def protocol(self) -> dict[str, Any]:
+        """What another evaluation's images must equal, once these have been read."""
+        readable = self.broken.seen - len(self.broken)
+        return {"count": readable, "size": self.size, "crop": "centre", "sha256": self._hash.hexdigest()}
+
+    def subject(self) -> dict[str, Any]:
+        """What else is to be told of them."""
+        return {"data": self.data.source, "fingerprint": self.data.fingerprint, "broken": list(self.broken.messages)}
+
+
+def saved_levels(pixels: Tensor) -> Tensor:
+    """What a picture saved by its nearest of 256 levels holds: [-1, 1] -> uint8.
+
+    Raises:
+        DARError: if a number is not finite.
+    """
+    if not pixels.isfinite().all():
+        raise DARError("the model gives images of NaN: its weights are damaged, or its number format is too coarse")
+    return to_levels(pixels)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Places -> images and complaints about those that cannot be read; runs in the workers."""
+
+    data: ImageDataset
+    size: int
+
+    def __call__(self, piece: Sequence[int]) -> tuple[LabelledBatch, list[str]]:
+        levels = torch.empty(len(piece), 3, self.size, self.size, dtype=torch.uint8)
+        batch = LabelledBatch(levels, [], [])
+        broken: list[str] = []
+        for index in piece:
+            try:
+                image, label = self.data.example(index)
+            except BrokenImage as error:
+                broken.append(str(error))
+            else:
+                square = torch.from_numpy(np.array(centre_crop(image, self.size)))
+                levels[len(batch.indices)] = square.permute(2, 0, 1)
+                batch.indices.append(index)
+                batch.labels.append(label)
+        return LabelledBatch(levels[: len(batch.indices)], batch.indices, batch.labels), broken

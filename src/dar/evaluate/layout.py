@@ -1,0 +1,247 @@
+"""Layout control: how far images that keep a picture's first tokens keep its layout, and still show another class."""
+
+import inspect
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.data import ImageDataset
+from dar.errors import DARError, listed
+from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
+from dar.evaluate.report import Curve, Estimate, Point, Report
+from dar.features.extractor import Extractor
+from dar.images import display_scale, from_levels, grid, to_images
+from dar.metrics.accuracy import class_accuracy
+from dar.metrics.bootstrap import mean_confidence
+from dar.metrics.similarity import layout_similarity
+from dar.pipeline import DARPipeline, Settings
+from dar.prior import PriorConfig
+from dar.storage import weights_hash
+
+ROWS = 8
+"""Images on the sheet."""
+
+SIMILARITY, AGREEMENT = "layout_similarity", "label_agreement"
+"""The two metrics."""
+
+
+def evaluate_layout(
+    pipeline: DARPipeline,
+    data: ImageDataset,
+    classifier: Extractor,
+    *,
+    prefixes: Sequence[int],
+    settings: Settings,
+    count: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    workers: int = 0,
+    max_broken_share: float = 0.01,
+    show_progress: bool = False,
+) -> tuple[Report, dict[str, Image.Image]]:
+    """Give images another class while keeping 0, some and all N of their first tokens, and see what becomes of them.
+
+    Each reference image gets a class drawn from the model's others, and the noise and random numbers of its own seed,
+    the same for every number of tokens. Two figures are means over images, with their closed-form 95 % intervals:
+    similarity of layout (``dar.metrics.similarity.layout_similarity`` with the reference), and agreement, the share in
+    which the classifier sees the new class. Keeping 0 tokens tells how much alike layouts are by chance, keeping all N
+    is a reconstruction, the ceiling. Pictures are measured as saved, rounded to the nearest of 256 levels.
+
+    Args:
+        pipeline: the model.
+        data: reference images; if they have classes, the model must have these too.
+        classifier: finds logits; its class names must contain the model's.
+        prefixes: numbers of tokens to keep, 1 to N; 0 and N are added.
+        settings: how to sample, but for the seed and the layout.
+        count: reference images, from all over the data; all of them unless told.
+        seed: image i of the data has its class drawn from this and i, and uses seed + i.
+        batch_size: images computed at a time; changes nothing but rounding.
+        workers: processes that decode images ahead; 0 decodes in this one.
+        max_broken_share: share of unreadable images to put up with; they are left out, and told in the report.
+        show_progress: whether to draw a progress bar.
+
+    Returns:
+        The report, but for its environment, and a sheet with a row a reference, by title.
+
+    Raises:
+        DARError: if classes of data, model and classifier do not fit; for a number of tokens or a setting out of range;
+            if there are fewer images than asked for, fewer than two, or too many broken ones; or if the side of the
+            model's images is no multiple of 8.
+    """
+    config = pipeline.prior.config
+    lengths = _lengths(prefixes, config.num_tokens)
+    classes = _Classes(config, data, classifier, seed)
+    images = LabelledImages(data, pipeline.tokenizer.config.image_size, count, max_broken_share)
+    pipeline.stream([0], **settings)  # checks the settings at the call
+    found = _Found(lengths, images.spread(ROWS))
+    with tqdm(
+        total=len(images.indices), desc="laying out", unit="image", dynamic_ncols=True, disable=not show_progress
+    ) as bar:
+        for batch in images.batches(batch_size, workers, bar):
+            labels = classes.new_labels(batch)
+            variants = [_generated(pipeline, batch, labels, length, seed, settings) for length in lengths]
+            agreements = [classes.agreement(levels, labels) for levels in variants]
+            found.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
+    figures = found.figures()
+    report = Report(
+        kind="layout",
+        subject={
+            "tokenizer": weights_hash(pipeline.tokenizer),
+            "prior": weights_hash(pipeline.prior),
+            **_told(pipeline, settings),
+            "seed": seed,
+            "images": images.subject(),
+        },
+        protocol={
+            "images": images.protocol(),
+            "rounding": "nearest of 256 levels",
+            "layout_similarity": "PSNR of mean colours in 8 x 8 cells",
+            "largest_psnr": LARGEST_DECIBELS,
+            "tokens_kept": lengths,
+            "new_classes": f"drawn from the others of {config.num_classes}",
+            "extractors": {classifier.name: classifier.hash},
+        },
+        figures={_tokens(length): estimates for length, estimates in figures.items()},
+        curves=_curves(figures),
+    )
+    return report, found.sheet()
+
+
+def _lengths(prefixes: Sequence[int], num_tokens: int) -> list[int]:
+    for length in prefixes:
+        if not 1 <= length <= num_tokens:
+            raise DARError(f"the number of layout tokens must lie between 1 and {num_tokens}, not {length}")
+    return sorted({0, *prefixes, num_tokens})
+
+
+def _tokens(count: int) -> str:
+    return "1 token" if count == 1 else f"{count} tokens"
+
+
+def _generated(
+    pipeline: DARPipeline, batch: LabelledBatch, labels: list[int], length: int, seed: int, settings: Settings
+) -> Tensor:
+    """Images of B labels that keep ``length`` tokens of a batch's: B x 3 x H x W levels, on the CPU."""
+    wanted: Settings = {**settings, "seed": [seed + i for i in batch.indices]}
+    if length:
+        wanted |= {"layout": to_images(from_levels(batch.levels)), "layout_tokens": length}
+    for preview in pipeline.stream(labels, **wanted):
+        pixels = preview.pixels
+    return saved_levels(pixels).cpu()
+
+
+def _told(pipeline: DARPipeline, settings: Settings) -> dict[str, Any]:
+    """The settings with the values of those that were not given."""
+    arguments = inspect.signature(pipeline.stream).parameters.values()
+    values = {one.name: one.default for one in arguments if one.default is not one.empty} | dict(settings)
+    steps = pipeline.tokenizer.config.num_steps if values["steps"] is None else values["steps"]
+    names = ("guidance_scale", "steps", "solver", "temperature", "top_k", "top_p")
+    return {name: values[name] for name in names} | {"steps": steps}
+
+
+def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
+    axes = {SIMILARITY: "layout similarity in dB", AGREEMENT: "label agreement"}
+    values = {name: {length: estimates[name].value for length, estimates in figures.items()} for name in axes}
+    trade_off = [Point(values[AGREEMENT][n], values[SIMILARITY][n], _tokens(n)) for n in figures]
+    return (
+        Curve("Layout against class", axes[AGREEMENT], axes[SIMILARITY], tuple(trade_off)),
+        *(
+            Curve(f"{name} by tokens kept", "tokens kept", name, tuple(Point(n, y) for n, y in values[key].items()))
+            for key, name in axes.items()
+        ),
+    )
+
+
+class _Classes:
+    """Which class an image had, which it is to get, and whether it did.
+
+    Raises:
+        DARError: if the model has a single class, or classes do not fit.
+    """
+
+    def __init__(self, config: PriorConfig, data: ImageDataset, classifier: Extractor, seed: int) -> None:
+        if config.num_classes < 2:
+            raise DARError("the model has a single class, so that no image can be given another: use one with several")
+        self.num_classes, self.classifier, self.seed = config.num_classes, classifier, seed
+        self.of_data = _model_classes(data, config)
+        self.of_classifier = torch.tensor(_logit_indices(config, classifier))
+
+    def new_labels(self, batch: LabelledBatch) -> list[int]:
+        """A model's class for each image, other than its own; drawn from the seed and the image's index alone."""
+        return [self._new_label(index, label) for index, label in zip(batch.indices, batch.labels, strict=True)]
+
+    def agreement(self, levels: Tensor, labels: list[int]) -> Tensor:
+        """Whether the classifier sees these of the model's classes: B, bool."""
+        logits_BC = self.classifier(levels).logits
+        if logits_BC is None:
+            raise DARError(f"{self.classifier.name} tells no classes: choose an extractor with logits")
+        return class_accuracy(logits_BC.cpu(), self.of_classifier[labels])
+
+    def _new_label(self, index: int, label: int) -> int:
+        own = self.of_data[label] if self.of_data else None
+        others = [one for one in range(self.num_classes) if one != own]
+        return others[random.Random(f"{self.seed}/new class {index}").getrandbits(63) % len(others)]
+
+
+def _model_classes(data: ImageDataset, config: PriorConfig) -> list[int]:
+    """The model's class for each of the data's; empty where these have none."""
+    if data.class_names == config.class_names:
+        return list(range(config.num_classes))
+    try:
+        return [config.class_index(name) for name in data.class_names]
+    except DARError as error:
+        raise DARError(f"the classes of {data.source} are not the model's: {error}") from error
+
+
+def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
+    """Which logit stands for each of the model's classes."""
+    known = classifier.class_names
+    if known == config.class_names:
+        return list(range(config.num_classes))
+    if missing := [name for name in config.class_names if known.count(name) != 1]:
+        raise DARError(
+            f"{classifier.name} does not tell the model's classes {listed(missing)} from others; "
+            f"it knows {listed(known) if known else 'none'}: choose a classifier of the model's classes"
+        )
+    return [known.index(name) for name in config.class_names]
+
+
+class _Found:
+    """What was measured so far, for L numbers of tokens."""
+
+    def __init__(self, lengths: list[int], shown: set[int]) -> None:
+        self.lengths, self.shown = lengths, shown
+        self.values: dict[str, list[Tensor]] = {SIMILARITY: [], AGREEMENT: []}
+        self.rows: list[list[Image.Image]] = []
+        self.classes: list[str] = []
+
+    def add(self, batch: LabelledBatch, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
+        """Take in L x B x 3 x H x W levels, L times B agreements, and the names of the B new classes."""
+        references = from_levels(batch.levels)
+        similarities = [layout_similarity(from_levels(levels), references) for levels in variants]
+        self.values[SIMILARITY].append(torch.stack(similarities).clamp(max=LARGEST_DECIBELS))
+        self.values[AGREEMENT].append(torch.stack(agreements))
+        for i, index in enumerate(batch.indices):
+            if index in self.shown:
+                self.rows.append(to_images(torch.cat([references[i : i + 1], from_levels(variants[:, i])])))
+                self.classes.append(classes[i])
+
+    def figures(self) -> dict[int, dict[str, Estimate]]:
+        """Both metrics by number of tokens."""
+        values = {name: torch.cat(parts, dim=1).double() for name, parts in self.values.items()}
+        return {length: {name: _mean(of[i]) for name, of in values.items()} for i, length in enumerate(self.lengths)}
+
+    def sheet(self) -> dict[str, Image.Image]:
+        """The images shown, with a column a number of tokens, by title."""
+        kept = ", ".join(map(str, self.lengths[:-1])) + f" and {self.lengths[-1]}"
+        title = f"References, then samples that keep {kept} of their tokens; rows become {', '.join(self.classes)}"
+        return {title: grid(self.rows, scale=display_scale(self.rows[0][0].width))} if self.rows else {}
+
+
+def _mean(values_N: Tensor) -> Estimate:
+    return Estimate(values_N.mean().item(), *mean_confidence(values_N))

@@ -1,0 +1,286 @@
+"""How well a tokenizer keeps images, as a function of the number of token groups decoded."""
+
+import heapq
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from dar.data import ImageDataset
+from dar.errors import DARError
+from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
+from dar.evaluate.report import Curve, Estimate, Point, Report
+from dar.features.extractor import Extractor
+from dar.features.perceptual import PerceptualDistance
+from dar.images import from_levels
+from dar.metrics.bootstrap import GROUPS, jackknife_confidence, jackknife_groups, mean_confidence
+from dar.metrics.codebook import perplexity, usage
+from dar.metrics.frechet import Moments, frechet_distance
+from dar.metrics.similarity import psnr, ssim
+from dar.reconstruction import decoded_groups, reconstruction_sheet
+from dar.storage import weights_hash
+from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer.model import DEFAULT_SOLVER
+
+ROWS = 8
+"""Images on a sheet."""
+
+LEAST_SIDE = 16
+"""Pixels below which LPIPS has no features."""
+
+Spaces = dict[str, dict[str, list[Estimate]]]
+"""By space and metric: an estimate for each number of groups, 1 to K."""
+
+
+def evaluate_reconstruction(
+    tokenizer: SequentialDiffusionTokenizer,
+    data: ImageDataset,
+    *,
+    extractor: Extractor | None = None,
+    perceptual: PerceptualDistance | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    solver: str = DEFAULT_SOLVER,
+    batch_size: int = 32,
+    workers: int = 0,
+    max_broken_share: float = 0.01,
+    show_progress: bool = False,
+) -> tuple[Report, dict[str, Image.Image]]:
+    """Measure reconstructions from the first 1, 2, ... and all K token groups of images.
+
+    Every metric sees what a saved picture would hold: central squares, and reconstructions rounded to the nearest of
+    256 levels. PSNR, SSIM and LPIPS are means over images, rFID is the Fréchet distance between pooled features of
+    originals and of their reconstructions, usage and perplexity are of the codes in the groups decoded. Intervals are
+    closed-form ones of means; for rFID of all groups a jackknife, that leaves out images with their reconstructions,
+    where there are 40 images or more.
+
+    Memory does not grow with the number of images, but for features (8 bytes a dimension and image) and values of
+    metrics (24 bytes a group and image).
+
+    Args:
+        tokenizer: the model.
+        data: the images.
+        extractor: for rFID; without it there is none.
+        perceptual: LPIPS, on the tokenizer's device; without it there is none.
+        count: images, from all over the data; all of them unless told.
+        seed: image i of the data is decoded from the noise of seed + i, whatever else is measured.
+        steps: denoising steps; the tokenizer's default unless told.
+        solver: "adams-bashforth-2" or "euler".
+        batch_size: images computed at a time; changes nothing but rounding.
+        workers: processes that decode images ahead; 0 decodes in this one.
+        max_broken_share: share of unreadable images to put up with; they are left out, and told in the report.
+        show_progress: whether to draw a progress bar.
+
+    Returns:
+        The report, but for its environment, and sheets of the worst and the best reconstructions (by PSNR) and of a
+        spread, by title. A row is the original, then its first 1, 2, ... and all groups decoded.
+
+    Raises:
+        DARError: if there are fewer images than asked for, fewer than two, too many broken ones; if images are too
+            small for a metric; or if the model gives or an extractor finds something that is not a finite number.
+    """
+    config = tokenizer.config
+    if perceptual is not None and config.image_size < LEAST_SIDE:
+        raise DARError(
+            f"LPIPS needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, and this tokenizer's have "
+            f"{config.image_size}: leave it out"
+        )
+    images = LabelledImages(data, config.image_size, count, max_broken_share)
+    found = _Found(tokenizer, extractor, perceptual, images)
+    with tqdm(
+        total=len(images.indices), desc="reconstructing", unit="image", dynamic_ncols=True, disable=not show_progress
+    ) as bar:
+        for batch in images.batches(batch_size, workers, bar):
+            originals = batch.levels.to(tokenizer.device)
+            tokens = tokenizer.encode(from_levels(originals))
+            stages = decoded_groups(tokenizer, tokens, [seed + i for i in batch.indices], steps, solver)
+            found.add(batch, originals, tokens, saved_levels(torch.stack(stages)))
+    spaces = found.spaces(torch.Generator().manual_seed(seed))
+    report = Report(
+        kind="reconstruction",
+        subject={
+            "tokenizer": weights_hash(tokenizer),
+            "groups": config.num_groups,
+            "steps": config.num_steps if steps is None else steps,
+            "solver": solver,
+            "seed": seed,
+            "images": images.subject(),
+        },
+        protocol={
+            "images": images.protocol(),
+            "rounding": "nearest of 256 levels",
+            "largest_psnr": LARGEST_DECIBELS,
+            "ssim": "Gaussian window of 11 x 11 pixels, colours apart",
+            "extractors": {extractor.name: extractor.hash} if extractor else {},
+            "lpips": weights_hash(perceptual) if perceptual else None,
+        },
+        figures={space: {name: groups[-1] for name, groups in found.items()} for space, found in spaces.items()},
+        curves=tuple(_curves(spaces)),
+    )
+    return report, found.sheets()
+
+
+def _curves(spaces: Spaces) -> list[Curve]:
+    return [
+        Curve(
+            title=f"{_AXES[metric]} by groups decoded",
+            x_name="groups decoded",
+            y_name=_AXES[metric],
+            points=tuple(Point(k, estimate.value) for k, estimate in enumerate(by_groups, start=1)),
+            name=space if metric == "rfid" else "",
+        )
+        for space, metrics in spaces.items()
+        for metric, by_groups in metrics.items()
+    ]
+
+
+_AXES = {
+    "psnr": "PSNR in dB",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "rfid": "rFID",
+    "codebook_usage": "codebook usage",
+    "codebook_perplexity": "codebook perplexity",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An image on a sheet: K + 1 times 3 x H x W levels, the original first."""
+
+    psnr: float
+    index: int
+    levels: Tensor
+
+
+class _Found:
+    """What was measured so far."""
+
+    def __init__(
+        self,
+        tokenizer: SequentialDiffusionTokenizer,
+        extractor: Extractor | None,
+        perceptual: PerceptualDistance | None,
+        images: LabelledImages,
+    ) -> None:
+        self.config, self.perceptual = tokenizer.config, perceptual
+        self.values: dict[str, list[Tensor]] = {}
+        self.codes_KV = torch.zeros(self.config.num_groups, self.config.codebook_size, dtype=torch.int64)
+        self.features = _PairedFeatures(extractor, len(images.indices)) if extractor else None
+        self.spread = images.spread(ROWS)
+        self.worst: list[_Row] = []
+        self.best: list[_Row] = []
+        self.others: list[_Row] = []
+
+    def add(self, batch: LabelledBatch, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
+        """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
+        pixels = from_levels(originals)
+        for levels in decoded:
+            self._note("psnr", psnr(from_levels(levels), pixels).clamp(max=LARGEST_DECIBELS))
+            self._note("ssim", ssim(from_levels(levels), pixels))
+            if self.perceptual is not None:
+                self._note("lpips", self.perceptual(from_levels(levels), pixels))
+        for counts_V, codes in zip(self.codes_KV, tokens.cpu().split(self.config.tokens_per_group, dim=1), strict=True):
+            counts_V += codes.flatten().bincount(minlength=self.config.codebook_size)
+        if self.features is not None:
+            self.features.add(originals, decoded)
+        self._keep(batch.indices, torch.cat([originals[None], decoded]).cpu())
+
+    def spaces(self, generator: torch.Generator) -> Spaces:
+        """All metrics for each number of groups."""
+        groups = self.config.num_groups
+        of_images = {
+            name: [_mean(torch.cat(values[k::groups])) for k in range(groups)] for name, values in self.values.items()
+        }
+        counts_KV = self.codes_KV.cumsum(0)
+        spaces: Spaces = {"pixels": {name: of_images[name] for name in ("psnr", "ssim")}}
+        if self.perceptual is not None:
+            spaces["lpips"] = {"lpips": of_images["lpips"]}
+        if self.features is not None:
+            spaces[self.features.extractor.name] = {"rfid": self.features.rfid(generator)}
+        spaces["codebook"] = {
+            "codebook_usage": [Estimate(usage(counts_V)) for counts_V in counts_KV],
+            "codebook_perplexity": [Estimate(perplexity(counts_V)) for counts_V in counts_KV],
+        }
+        return spaces
+
+    def sheets(self) -> dict[str, Image.Image]:
+        """Rows of images, by title."""
+        titled = {
+            "Worst reconstructions": self.worst,
+            "Best reconstructions": self.best,
+            "A spread of reconstructions": self.others,
+        }
+        return {title: _sheet(rows) for title, rows in titled.items() if rows}
+
+    def _note(self, metric: str, values_B: Tensor) -> None:
+        self.values.setdefault(metric, []).append(values_B.double().cpu())
+
+    def _keep(self, indices: list[int], levels: Tensor) -> None:
+        """Remember the worst and the best so far, and those that happen to be in the spread."""
+        decibels = self.values["psnr"][-1].tolist()
+        rows = [_Row(*numbers, levels[:, i].clone()) for i, numbers in enumerate(zip(decibels, indices, strict=True))]
+        self.worst = heapq.nsmallest(ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index))
+        self.best = heapq.nsmallest(ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index))
+        self.others += [row for row in rows if row.index in self.spread]
+
+
+def _mean(values_N: Tensor) -> Estimate:
+    return Estimate(values_N.mean().item(), *mean_confidence(values_N))
+
+
+def _sheet(rows: list[_Row]) -> Image.Image:
+    original, *stages = from_levels(torch.stack([row.levels for row in rows], dim=1))
+    return reconstruction_sheet(original, stages)
+
+
+class _PairedFeatures:
+    """Pooled features of originals and of what they are decoded to."""
+
+    def __init__(self, extractor: Extractor, count: int) -> None:
+        self.extractor, self.count = extractor, count
+        self.moments: list[Moments] = []
+
+    def add(self, originals: Tensor, decoded: Tensor) -> None:
+        """Look at B originals, and K times B images decoded from them."""
+        pooled = [self.extractor(levels).pooled.cpu() for levels in (originals, *decoded)]
+        if not self.moments:
+            width = pooled[0].shape[1]
+            self.moments = [Moments(width) for _ in pooled]
+            self.rows_2ND = torch.empty(2, self.count, width)  # at once, since joining parts would take twice as much
+        start = self.moments[0].count
+        for moments, rows_BD in zip(self.moments, pooled, strict=True):
+            moments.update(rows_BD)
+        self.rows_2ND[:, start : self.moments[0].count] = torch.stack([pooled[0], pooled[-1]])
+
+    def rfid(self, generator: torch.Generator) -> list[Estimate]:
+        """For each number of groups; an interval for all of them."""
+        originals, *decoded = self.moments
+        distances = [_distance(originals, moments) for moments in decoded]
+        estimates = [Estimate(distance) for distance in distances]
+        if originals.count >= 2 * GROUPS:
+            estimates[-1] = Estimate(distances[-1], *self._jackknife(distances[-1], generator))
+        return estimates
+
+    def _jackknife(self, distance: float, generator: torch.Generator) -> tuple[float, float]:
+        """Leave out groups of originals together with what they are decoded to."""
+        originals, decoded = self.moments[0], self.moments[-1]
+        left_out = []
+        for group in jackknife_groups(originals.count, generator):
+            rows_ND, decoded_ND = self.rows_2ND[:, group]
+            left_out.append(_distance(_without(originals, rows_ND), _without(decoded, decoded_ND)))
+        low, high = jackknife_confidence(distance, left_out)
+        return max(low, 0.0), high
+
+
+def _without(moments: Moments, rows: Tensor) -> Moments:
+    part = Moments(rows.shape[1])
+    part.update(rows)
+    return moments.without(part)
+
+
+def _distance(first: Moments, second: Moments) -> float:
+    return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)

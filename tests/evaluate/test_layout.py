@@ -1,0 +1,237 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dar.data import ImageDataset
+from dar.errors import DARError
+from dar.evaluate.layout import evaluate_layout
+from dar.evaluate.report import Estimate, Report
+from dar.features.extractor import Features
+from dar.images import centre_crop, to_images, to_pixels
+from dar.metrics.similarity import layout_similarity
+from dar.pipeline import DARPipeline
+from dar.storage import weights_hash
+from tests import tiny
+from tests.evaluate.animals import Projection, photo, photo_folder
+
+PER_CLASS, SEED = 4, 9
+COUNT = 3 * PER_CLASS
+SETTINGS: Any = {"guidance_scale": (1.0, 3.0), "temperature": 0.9}
+LENGTHS = [0, 2, 5, 8]
+
+
+class Recorder(Projection):
+    """Also remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[torch.Tensor] = []
+
+    def __call__(self, images_B3HW: torch.Tensor) -> Features:
+        self.shown.append(images_B3HW)
+        return super().__call__(images_B3HW)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
+    return ImageDataset(photo_folder(tmp_path_factory.mktemp("animals"), PER_CLASS))
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture(scope="module")
+def found(pipeline: DARPipeline, data: ImageDataset, classifier: Recorder) -> tuple[Report, dict[str, Image.Image]]:
+    return evaluate_layout(pipeline, data, classifier, prefixes=[5, 2], settings=SETTINGS, seed=SEED, batch_size=COUNT)
+
+
+@pytest.fixture(scope="module")
+def classes(found: tuple[Report, dict[str, Image.Image]]) -> list[str]:
+    """The new classes of the eight references on the sheet, as its title tells them."""
+    (title,) = found[1]
+    return title.split("rows become ")[1].split(", ")
+
+
+def references() -> list[Image.Image]:
+    return [centre_crop(photo(i), 16) for i in range(COUNT)]
+
+
+def pixels(levels: torch.Tensor) -> torch.Tensor:
+    return levels.float() / 127.5 - 1
+
+
+def test_every_number_of_tokens_has_both_figures(found: tuple[Report, object], classifier: Recorder) -> None:
+    report = found[0]
+    assert list(report.figures) == ["0 tokens", "2 tokens", "5 tokens", "8 tokens"]
+    originals = to_pixels(references())
+    for levels, estimates in zip(classifier.shown, report.figures.values(), strict=True):
+        values = layout_similarity(pixels(levels), originals).double()
+        half = 1.96 * values.std().item() / COUNT**0.5
+        estimate = estimates["layout_similarity"]
+        assert estimate.value == pytest.approx(values.mean().item(), rel=1e-6)
+        assert (estimate.low, estimate.high) == pytest.approx((estimate.value - half, estimate.value + half), rel=1e-6)
+        assert (estimates["label_agreement"].value * COUNT) % 1 == pytest.approx(0)
+
+
+def test_curves_hold_the_figures(found: tuple[Report, object]) -> None:
+    report = found[0]
+    similarity = [estimates["layout_similarity"].value for estimates in report.figures.values()]
+    agreement = [estimates["label_agreement"].value for estimates in report.figures.values()]
+    trade_off, by_similarity, by_agreement = report.curves
+    assert [(point.x, point.y) for point in trade_off.points] == list(zip(agreement, similarity, strict=True))
+    assert [point.label for point in trade_off.points] == list(report.figures)
+    assert [(point.x, point.y) for point in by_similarity.points] == list(zip(LENGTHS, similarity, strict=True))
+    assert [(point.x, point.y) for point in by_agreement.points] == list(zip(LENGTHS, agreement, strict=True))
+
+
+def test_all_tokens_are_a_reconstruction_from_the_same_noise(
+    pipeline: DARPipeline, found: object, classifier: Recorder
+) -> None:
+    tokens = pipeline.tokenizer.encode(to_pixels(references()))
+    expected = to_images(pipeline.tokenizer.decode(tokens, seed=SEED))
+    assert_alike(classifier.shown[-1], expected)
+
+
+def test_other_numbers_of_tokens_are_what_the_pipeline_generates(
+    pipeline: DARPipeline, classes: list[str], classifier: Recorder
+) -> None:
+    shown = [i * COUNT // 8 for i in range(8)]
+    for length, levels in zip(LENGTHS, classifier.shown, strict=True):
+        for index, wanted in list(zip(shown, classes, strict=True))[::3]:
+            layout = {"layout": photo(index), "layout_tokens": length} if length else {}
+            alone = pipeline([wanted], seed=SEED + index, **SETTINGS, **layout)
+            assert_alike(levels[index : index + 1], alone.images)
+
+
+def assert_alike(levels: torch.Tensor, images: list[Image.Image]) -> None:
+    """But for rounding to another level."""
+    torch.testing.assert_close(pixels(levels), to_pixels(images), rtol=0, atol=1.5 / 127.5)
+
+
+def test_new_classes_are_never_an_image_s_own(classes: list[str]) -> None:
+    own = [tiny.PRIOR.class_names[i * COUNT // 8 // PER_CLASS] for i in range(8)]
+    assert all(new != old for new, old in zip(classes, own, strict=True))
+    assert len(set(classes)) > 1
+
+
+def test_agreement_is_with_the_new_class(pipeline: DARPipeline, data: ImageDataset) -> None:
+    """A classifier that sees one class everywhere agrees as often as that class is drawn."""
+
+    class Constant(Projection):
+        def __init__(self, seen: int) -> None:
+            super().__init__(tiny.PRIOR.class_names[::-1])  # matched by name, not by place
+            self.seen = seen
+
+        def __call__(self, images_B3HW: torch.Tensor) -> Features:
+            logits = torch.zeros(len(images_B3HW), 3)
+            logits[:, self.seen] = 1
+            return Features(super().__call__(images_B3HW).pooled, logits=logits)
+
+    shares = []
+    for seen in range(3):
+        report, _ = evaluate_layout(pipeline, data, Constant(seen), prefixes=[8], settings={}, seed=SEED)
+        assert report.figures["0 tokens"]["label_agreement"] == report.figures["8 tokens"]["label_agreement"]
+        shares.append(report.figures["0 tokens"]["label_agreement"].value)
+    assert sum(shares) == pytest.approx(1)
+    cats = ImageDataset(Path(data.source) / "cat")
+    assert cats.class_names == ()
+    bare = [evaluate_layout(pipeline, cats, Constant(seen), prefixes=[8], settings={})[0] for seen in range(3)]
+    assert sum(report.figures["8 tokens"]["label_agreement"].value for report in bare) == pytest.approx(1)
+
+
+def test_batch_size_and_workers_change_nothing_but_rounding(
+    pipeline: DARPipeline, data: ImageDataset, found: tuple[Report, object]
+) -> None:
+    again, _ = evaluate_layout(
+        pipeline, data, Projection(), prefixes=[2, 5, 5], settings=SETTINGS, seed=SEED, batch_size=5, workers=1
+    )
+    assert again.protocol == found[0].protocol
+    assert again.subject == found[0].subject
+    for estimates, others in zip(again.figures.values(), found[0].figures.values(), strict=True):
+        assert estimates["label_agreement"] == others["label_agreement"]
+        assert estimates["layout_similarity"].value == pytest.approx(others["layout_similarity"].value, abs=1e-2)
+
+
+def test_the_sheet_shows_references_and_what_became_of_them(
+    found: tuple[Report, dict[str, Image.Image]], classifier: Recorder
+) -> None:
+    (sheet,) = found[1].values()
+    assert sheet.size == (5 * 130 - 2, 8 * 130 - 2)
+    shown = np.asarray(sheet)[::1]
+    for row, index in enumerate(i * COUNT // 8 for i in range(8)):
+        columns = [np.asarray(references()[index])]
+        columns += [levels[index].permute(1, 2, 0).numpy() for levels in classifier.shown]
+        for column, image in enumerate(columns):
+            corner = shown[row * 130 : row * 130 + 128 : 8, column * 130 : column * 130 + 128 : 8]
+            assert np.array_equal(corner, image)
+
+
+def test_the_report_tells_how_it_was_sampled_and_measured(pipeline: DARPipeline, found: tuple[Report, object]) -> None:
+    report = found[0]
+    assert report.kind == "layout"
+    assert report.subject["prior"] == weights_hash(pipeline.prior)
+    assert report.subject["tokenizer"] == weights_hash(pipeline.tokenizer)
+    told = {"guidance_scale": (1.0, 3.0), "temperature": 0.9, "steps": 4, "solver": "adams-bashforth-2", "seed": SEED}
+    assert told.items() <= report.subject.items()
+    assert report.protocol["extractors"] == {"projection": "0" * 64}
+    assert report.protocol["tokens_kept"] == LENGTHS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"prefixes": [0]}, "must lie between 1 and 8, not 0"),
+        ({"prefixes": [4, 9]}, "must lie between 1 and 8, not 9"),
+        ({"settings": {"top_k": 0}}, "top-k"),
+        ({"settings": {"solver": "heun"}}, "there is no solver 'heun'"),
+        ({"count": COUNT + 1}, f"holds {COUNT} images, not {COUNT + 1}"),
+        ({"classifier": Projection(("cat", "great dane", "dog"))}, "does not tell the model's classes sea_lion"),
+        ({"classifier": Projection(("cat", "cat", "great dane", "sea_lion"))}, "the model's classes cat from others"),
+        ({"classifier": Projection(())}, "it knows none: choose a classifier"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    pipeline: DARPipeline, data: ImageDataset, arguments: dict[str, Any], complaint: str
+) -> None:
+    classifier = arguments.pop("classifier", Projection())
+    with pytest.raises(DARError, match=complaint):
+        evaluate_layout(pipeline, data, classifier, **{"prefixes": [2], "settings": {}, **arguments})
+
+
+def test_an_extractor_without_logits_is_refused(pipeline: DARPipeline, data: ImageDataset) -> None:
+    class Blind(Projection):
+        def __call__(self, images_B3HW: torch.Tensor) -> Features:
+            return Features(super().__call__(images_B3HW).pooled)
+
+    with pytest.raises(DARError, match="projection tells no classes"):
+        evaluate_layout(pipeline, data, Blind(), prefixes=[2], settings={})
+
+
+def test_data_of_other_classes_are_refused(pipeline: DARPipeline, tmp_path: Path) -> None:
+    folder = photo_folder(tmp_path / "animals", 2)
+    (folder / "cat").rename(folder / "cart")
+    with pytest.raises(DARError, match=r"the classes of .* are not the model's: there is no class 'cart'"):
+        evaluate_layout(pipeline, ImageDataset(folder), Projection(), prefixes=[2], settings={})
+
+
+def test_a_model_of_one_class_is_refused(pipeline: DARPipeline, data: ImageDataset) -> None:
+    lonely = DARPipeline(pipeline.tokenizer, tiny.prior(dataclasses.replace(tiny.PRIOR, class_names=("cat",))))
+    with pytest.raises(DARError, match="a single class"):
+        evaluate_layout(lonely, data, Projection(), prefixes=[2], settings={})
+
+
+def test_equal_layouts_have_finite_figures(pipeline: DARPipeline, tmp_path: Path) -> None:
+    """References that the model itself decodes to are kept exactly, and still have a mean."""
+    tokens = pipeline.tokenizer.encode(to_pixels(references()[:2]))
+    for i, image in enumerate(to_images(pipeline.tokenizer.decode(tokens, seed=0))):
+        image.save(tmp_path / f"{i}.png")
+    report, _ = evaluate_layout(pipeline, ImageDataset(tmp_path), Projection(), prefixes=[2], settings={}, seed=0)
+    assert isinstance(report.figures["8 tokens"]["layout_similarity"], Estimate)
+    assert np.isfinite(report.figures["8 tokens"]["layout_similarity"].value)
