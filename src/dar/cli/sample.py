@@ -25,7 +25,7 @@ def sample(
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens only.")] = None,
     top_p: Annotated[float, typer.Option(help="Draw among the likeliest tokens of this total probability.")] = 1.0,
     chunk: Annotated[int, typer.Option(min=1, help="Consecutive images computed as one batch.")] = 50,
-    rounding: Annotated[str, typer.Option(help="adm, or dit; see the evaluation page.")] = "adm",
+    rounding: Annotated[str, typer.Option(help="adm: down from 127.5 (x + 1); dit: down from 127.5 x + 128.")] = "adm",
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
     device: options.Device = "cpu",
 ) -> None:
