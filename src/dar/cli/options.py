@@ -25,7 +25,7 @@ OnlyClasses = Annotated[
     list[str] | None, typer.Option("--class", help="Only this class, name or index; repeat it for several.")
 ]
 Chunk = Annotated[int, typer.Option(min=1, help="Consecutive images computed as one batch.")]
-Rounding = Annotated[str, typer.Option(help="adm, or dit; see docs/evaluation.md.")]
+Rounding = Annotated[str, typer.Option(help="adm: down from 127.5 (x + 1); dit: down from 127.5 x + 128.")]
 Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 

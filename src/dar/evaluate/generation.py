@@ -14,7 +14,7 @@ from dar.evaluate.reference import Reference
 from dar.evaluate.report import Estimate, Report
 from dar.evaluate.sample_file import Samples
 from dar.features.extractor import Extractor
-from dar.features.inception import NAME as INCEPTION
+from dar.features.inception import Inception
 from dar.images import display_scale, grid
 from dar.metrics.accuracy import class_accuracy
 from dar.metrics.bootstrap import confidence, mean_confidence
@@ -78,7 +78,7 @@ def figures_in_space(
     """All metrics of one feature space; those that it has no features for are left out."""
     chance = torch.Generator().manual_seed(seed)
     pooled = store.pooled()
-    is_inception = extractor.name == INCEPTION
+    is_inception = extractor.name == Inception.name
     found = {
         "fid" if is_inception else "frechet_distance": _frechet(
             pooled, reference.mean, reference.covariance, extractor.name, chance

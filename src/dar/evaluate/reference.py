@@ -15,7 +15,7 @@ from dar.evaluate.feature_store import look
 from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.sample_file import open_samples
 from dar.features.extractor import Extractor
-from dar.features.inception import NAME as INCEPTION
+from dar.features.inception import Inception
 from dar.metrics.frechet import Moments
 from dar.storage import open_tensors, refuse_existing, save_tensors
 
@@ -180,7 +180,7 @@ def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: i
 def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
     """An npz's own means and covariances are used where it has them, and only as many images as are wanted else."""
     samples = open_samples(path)
-    own = _own_statistics(path) if extractor.name == INCEPTION else {}
+    own = _own_statistics(path) if extractor.name == Inception.name else {}
     collector = _Collector(extractor, len(samples), batch_size)
     with _progress(len(samples), extractor) as progress:
         for batch in samples.batches(batch_size):

@@ -2,7 +2,7 @@
 
 The file is a zip with stored ``arr_0.npy``, uint8, N x H x W x 3, and perhaps ``arr_1.npy``, N labels, int64; a
 reference may hold statistics beside them. It is written and read a few images at a time: 50 000 of 256 x 256 pixels are
-10 GB. docs/formats.md describes it.
+10 GB.
 """
 
 import hashlib
@@ -153,10 +153,10 @@ class ArchiveSamples:
 
     def _header(self, file: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
         """Shape and type of an array, leaving the stream where its numbers start."""
-        version = np.lib.format.read_magic(file)
-        if version not in READERS:
-            raise ValueError(f"{name} has format version {version}")
-        shape, is_fortran, dtype = READERS[version](file)
+        try:
+            shape, is_fortran, dtype = READERS[np.lib.format.read_magic(file)](file)
+        except Exception as error:  # whatever Python's own tokenizer and literals raise
+            raise ValueError(f"{name} does not start like an array") from error
         if dtype.hasobject:
             raise DARError(f"{self.path} holds pickled objects, which are never loaded: save a uint8 array")
         if is_fortran and len(shape) > 1:
@@ -248,7 +248,7 @@ def write_samples(
         raise ValueError(f"{_times(labels.shape)} labels were given for {shape[0]} images")
     with writing(path) as aside, zipfile.ZipFile(aside, "w") as archive:
         with _new_member(archive, IMAGES) as file:
-            _write_header(file, shape, np.dtype(np.uint8))
+            write_header(file, shape, np.dtype(np.uint8))
             count = 0
             for piece in images:
                 if piece.dtype != np.uint8 or piece.shape[1:] != shape[1:]:
@@ -259,7 +259,7 @@ def write_samples(
                 raise ValueError(f"{count} images came where {shape[0]} were to be")
         with _new_member(archive, LABELS) as file:
             little = np.ascontiguousarray(labels, dtype="<i8")
-            _write_header(file, little.shape, little.dtype)
+            write_header(file, little.shape, little.dtype)
             file.write(little.data)
 
 
@@ -281,7 +281,8 @@ def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(member, "w", force_zip64=True)
 
 
-def _write_header(file: IO[bytes], shape: tuple[int, ...], dtype: "np.dtype[np.uint8] | np.dtype[np.int64]") -> None:
+def write_header(file: IO[bytes], shape: tuple[int, ...], dtype: "np.dtype[Any]") -> None:
+    """Start an ``.npy`` whose numbers follow, in C order."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from dar.environment import git_revision, hardware, versions
 from dar.errors import DARError, quoted
-from dar.evaluate.sample_file import open_samples, write_samples
+from dar.evaluate.sample_file import open_samples, write_header, write_samples
 from dar.pipeline import DARPipeline, Settings
 from dar.randomness import image_seeds
 from dar.storage import read_json, weights_hash, write_json, writing
@@ -271,8 +271,9 @@ class _Job:
 
     def _compute(self, chunk: int) -> None:
         images = sample_chunk(self.pipe, self.settings, self.settings.indices(chunk))
-        with writing(self._chunk(chunk)) as aside:
-            np.save(aside, images, allow_pickle=False)
+        with writing(self._chunk(chunk)) as aside, aside.open("wb") as file:
+            write_header(file, images.shape, images.dtype)
+            file.write(images.data)
 
     def _show(self, bar: "tqdm[Any]") -> None:
         """Let the bar count the finished chunks of all processes."""
@@ -318,10 +319,11 @@ class _Job:
     def _pieces(self, size: int) -> Iterator[NDArray[np.uint8]]:
         for chunk in range(self.settings.chunks):
             path, shape = self._chunk(chunk), (len(self.settings.indices(chunk)), size, size, 3)
-            try:
-                images = np.load(path, allow_pickle=False)
-            except (ValueError, EOFError) as error:
-                raise DARError(f"{path} is damaged ({error}): remove it, and run the same command again") from error
+            with path.open("rb") as file:
+                try:
+                    images = np.lib.format.read_array(file, allow_pickle=False)
+                except ValueError as error:
+                    raise DARError(f"{path} is damaged ({error}): remove it, and run the same command again") from error
             if images.shape != shape or images.dtype != np.uint8:
                 raise DARError(f"{path} does not hold these samples: remove it, and run the same command again")
             yield images

@@ -1,0 +1,89 @@
+"""``dar sample`` as people call it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dar.evaluate.sample_file import open_samples
+from dar.pipeline import RECIPE, DARPipeline
+from tests.cli.test_cli import dar, refused
+
+__all__ = ["dar"]  # a fixture
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    pipeline.save_pretrained(folder)
+    (folder / RECIPE).write_text("steps: 1\n")
+    return folder
+
+
+def test_samples_pngs_and_record(dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "samples.npz"
+    command = ["sample", "--model", model, "--num", "6", "--out", out, "--labels", "balanced", "--chunk", "4"]
+    command += ["--class", "sea lion", "--class", "0", "--guidance", "2", "--png", tmp_path / "pngs"]
+    assert dar(*command) == 0
+    captured = capsys.readouterr()
+    assert "complete: " in captured.out
+    assert "6/6" in captured.err
+    samples = open_samples(out)
+    assert samples.labels.tolist() == [0, 2, 0, 2, 0, 2]
+    assert sorted(path.name for path in (tmp_path / "pngs").iterdir()) == [f"00000{i}.png" for i in range(6)]
+    for one, other in zip(samples.batches(6), open_samples(tmp_path / "pngs").batches(6), strict=True):
+        assert torch.equal(one, other)
+    record = json.loads((tmp_path / "samples.json").read_text())
+    assert (record["model"], record["recipe"]) == (str(model), "steps: 1\n")
+    assert record["settings"]["guidance_scale"] == [2.0, 2.0]
+    assert record["settings"]["steps"] == 4  # the model's own number
+
+    before = out.stat().st_mtime_ns
+    assert dar(*command) == 0
+    assert "complete: " in capsys.readouterr().out
+    assert out.stat().st_mtime_ns == before
+    assert "seed was 0, now 1" in refused(dar, capsys, *command, "--seed", "1")
+
+
+def test_launched_processes_do_their_parts(
+    dar, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sample", "--model", model, "--num", "3", "--out", tmp_path / "a.npz", "--chunk", "2", "--steps", "1"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert dar(*command) == 0
+    assert "process 0 joins all parts" in capsys.readouterr().out
+    monkeypatch.setenv("RANK", "0")
+    assert dar(*command) == 0
+    assert "complete: " in capsys.readouterr().out
+    monkeypatch.setenv("RANK", "2")
+    assert "RANK=2 and WORLD_SIZE=2 cannot be" in refused(dar, capsys, *command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--num", "0"], "--num"),
+        (["--num", "4", "--labels", "balanced"], "sample 3, or use random labels"),
+        (["--num", "4", "--class", "great dan"], "did you mean great dane?"),
+        (["--num", "4", "--guidance", "much"], "START:END"),
+        (["--num", "4", "--top-k", "0"], "top-k must be at least 1"),
+        (["--num", "4", "--rounding", "up"], "there is no rounding 'up'"),
+        (["--num", "4", "--device", "nonsense"], "cannot compute on nonsense"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert said in refused(dar, capsys, "sample", "--model", model, "--out", tmp_path / "a.npz", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_png_folders_that_are_there_are_not_written_to(
+    dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pngs").mkdir()
+    command = ["sample", "--model", model, "--num", "2", "--out", tmp_path / "a.npz", "--png", tmp_path / "pngs"]
+    assert "choose another folder for the PNG files" in refused(dar, capsys, *command)
+    assert not (tmp_path / "a.npz").exists()
