@@ -41,10 +41,13 @@ class FeatureStore:
         """N x D, float32."""
         return torch.cat([block.pooled for block in self.blocks()])
 
+    def spatial(self) -> Tensor | None:
+        """N x S, float32, or None where the extractor has no spatial features."""
+        return _joined([block.spatial for block in self.blocks()])
+
     def logits(self) -> Tensor | None:
         """N x C, float32, or None where the extractor knows no classes."""
-        found = [block.logits for block in self.blocks()]
-        return None if found[0] is None else torch.cat([logits for logits in found if logits is not None])
+        return _joined([block.logits for block in self.blocks()])
 
     def _block(self, index: int) -> Path:
         return self.folder / f"{index:06d}.safetensors"
@@ -98,8 +101,6 @@ def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "
         parts.append(extractor(images))
         if progress is not None:
             progress.update(len(images))
-    spatial = [part.spatial.cpu() for part in parts if part.spatial is not None]
-    logits = [part.logits.cpu() for part in parts if part.logits is not None]
     pooled = torch.cat([part.pooled.cpu() for part in parts])
     broken = int((~pooled.isfinite()).any(1).sum())
     if broken:
@@ -107,7 +108,13 @@ def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "
             f"{extractor.name} gives features that are no finite numbers for {broken} of {len(pooled)} images: "
             "are its weights whole?"
         )
-    return Features(pooled, torch.cat(spatial) if spatial else None, torch.cat(logits) if logits else None)
+    return Features(pooled, _joined([part.spatial for part in parts]), _joined([part.logits for part in parts]))
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """All rows, on the CPU; extractors give a kind of features always or never."""
+    there = [part.cpu() for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 def _begin(folder: Path, settings: dict[str, str | int]) -> None:

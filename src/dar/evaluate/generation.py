@@ -12,12 +12,12 @@ from dar.errors import DARError, listed
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
 from dar.evaluate.reference import Reference
 from dar.evaluate.report import Estimate, Report
-from dar.evaluate.sample_file import Samples
+from dar.evaluate.sample_file import Samples, check_square
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.images import display_scale, grid
 from dar.metrics.accuracy import class_accuracy
-from dar.metrics.bootstrap import confidence, mean_confidence
+from dar.metrics.bootstrap import GROUPS, confidence, mean_confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
@@ -84,8 +84,8 @@ def figures_in_space(
             pooled, reference.mean, reference.covariance, extractor.name, chance
         )
     }
-    if reference.spatial_mean is not None and reference.spatial_covariance is not None:
-        spatial = torch.cat([block.spatial for block in store.blocks() if block.spatial is not None])
+    spatial = store.spatial()
+    if spatial is not None and reference.spatial_mean is not None and reference.spatial_covariance is not None:
         found["sfid"] = _frechet(spatial, reference.spatial_mean, reference.spatial_covariance, extractor.name, chance)
     logits = store.logits()
     if logits is not None and is_inception:
@@ -122,25 +122,13 @@ def labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Ext
     return torch.tensor(places)[samples.labels]
 
 
-def check_square(samples: Samples) -> None:
-    """Make sure that samples can be compared with square crops of references.
-
-    Raises:
-        DARError: if they are no squares.
-    """
-    if samples.width != samples.height:
-        raise DARError(
-            f"the images of {samples.path} are {samples.width} x {samples.height} pixels: evaluation takes squares"
-        )
-
-
 def check_count(count: int, reference: Reference) -> None:
     """Make sure, before anything is sampled or looked at, that a covariance of the samples has full rank.
 
     Raises:
         DARError: if there are too few samples; it says how many are needed.
     """
-    needed = full_rank_count(len(reference.mean))
+    needed = max(full_rank_count(len(reference.mean)), 2 * GROUPS)
     if count < needed:
         raise DARError(
             f"{count} samples are too few for a Fréchet distance in the {len(reference.mean)} dimensions of "

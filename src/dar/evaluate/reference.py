@@ -1,6 +1,7 @@
 """What samples are measured against: an npz file, a data set, or statistics saved from either."""
 
 from dataclasses import dataclass, fields, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.feature_store import look
 from dar.evaluate.labelled_images import LabelledImages
-from dar.evaluate.sample_file import open_samples
+from dar.evaluate.sample_file import check_square, open_samples
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.frechet import Moments
@@ -24,6 +25,9 @@ NEIGHBOURHOOD_IMAGES = 10_000
 
 ADM_STATISTICS = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial_mean", "sigma_s": "spatial_covariance"}
 """Arrays of the ADM suite's reference files, of pooled and of spatial Inception features, and our names for them."""
+
+CIFAR10 = "cifar10"
+"""Name of the statistics that the package brings along."""
 
 LOOKED_AT = 16
 """A data set of which so many images, from all over, are all smaller than the samples is of a lower resolution."""
@@ -84,7 +88,8 @@ def load_reference(
     """Statistics of real images, read where they were saved and else computed.
 
     Args:
-        source: a ``.safetensors`` file of ``Reference.save``; an ``.npz`` with images in ``arr_0``, whose own
+        source: "cifar10" for statistics of its training images that the package brings along, as its classifier sees
+            them; a ``.safetensors`` file of ``Reference.save``; an ``.npz`` with images in ``arr_0``, whose own
             ``mu, sigma, mu_s, sigma_s`` are used under Inception if it has them, as the ADM suite does; else a data
             set, see ``dar.data.open_images``, whose images are cropped to squares.
         extractor: the feature space.
@@ -95,7 +100,9 @@ def load_reference(
     Raises:
         DARError: if it cannot be read, has images of another size, or was made with another extractor.
     """
-    if source.endswith(".safetensors"):
+    if source == CIFAR10:
+        reference = _load_saved(Path(str(files("dar") / "classifiers" / CIFAR10 / "reference.safetensors")))
+    elif source.endswith(".safetensors"):
         reference = _load_saved(Path(source))
     elif source.endswith(".npz"):
         reference = _from_npz(Path(source), extractor, batch_size)
@@ -180,6 +187,7 @@ def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: i
 def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
     """An npz's own means and covariances are used where it has them, and only as many images as are wanted else."""
     samples = open_samples(path)
+    check_square(samples)
     own = _own_statistics(path) if extractor.name == Inception.name else {}
     collector = _Collector(extractor, len(samples), batch_size)
     with _progress(len(samples), extractor) as progress:
@@ -187,6 +195,12 @@ def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
             collector.add(batch)
             progress.update(len(batch))
     found = collector.reference(str(path), samples.hash, samples.width)
+    for name, statistic in own.items():
+        if statistic.shape != getattr(found, name).shape:
+            raise DARError(
+                f"{path} has a {name.replace('_', ' ')} of shape {tuple(statistic.shape)}, not "
+                f"{tuple(getattr(found, name).shape)}: it was made with another network"
+            )
     return replace(found, **own, images=0) if own else found
 
 

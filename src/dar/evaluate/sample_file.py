@@ -79,6 +79,18 @@ def open_samples(path: str | Path) -> Samples:
     return ArchiveSamples(path)
 
 
+def check_square(samples: Samples) -> None:
+    """Make sure that samples can be compared with square crops of references.
+
+    Raises:
+        DARError: if they are no squares.
+    """
+    if samples.width != samples.height:
+        raise DARError(
+            f"the images of {samples.path} are {samples.width} x {samples.height} pixels: evaluation takes squares"
+        )
+
+
 class ArchiveSamples:
     """Samples in an ``.npz``; see ``Samples``.
 

@@ -29,8 +29,8 @@ def samples(
     """
 
     def evaluation() -> "Findings":
-        from dar.evaluate.generation import check_square, evaluate_samples
-        from dar.evaluate.sample_file import open_samples
+        from dar.evaluate.generation import evaluate_samples
+        from dar.evaluate.sample_file import check_square, open_samples
 
         opened = open_samples(samples)
         check_square(opened)

@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dar.errors import DARError
+from dar.evaluate import reference as reference_module
+from dar.evaluate.reference import Reference, load_reference
+from dar.evaluate.sample_file import write_samples
+from dar.features.extractor import Features
+from dar.features.inception import Inception
+from dar.images import centre_crop, to_levels, to_pixels
+from tests import tiny
+from tests.evaluate.animals import Projection, photo, photo_folder
+
+SIZE = tiny.TOKENIZER.image_size
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photo_folder(tmp_path_factory.mktemp("animals"), 4)
+
+
+def levels(count: int = 12, size: int = SIZE) -> torch.Tensor:
+    return to_levels(to_pixels([centre_crop(photo(i), size) for i in range(count)]))
+
+
+def npz(path: Path, images_B3HW: torch.Tensor, **others: np.ndarray) -> str:  # type: ignore[type-arg]
+    np.savez(path, arr_0=images_B3HW.permute(0, 2, 3, 1).numpy(), **others)
+    return str(path)
+
+
+class InceptionLike(Projection):
+    """Goes by Inception's name, for what hangs on it alone."""
+
+    name = Inception.name
+
+    def __call__(self, images_B3HW: torch.Tensor) -> Features:
+        found = super().__call__(images_B3HW)
+        return Features(found.pooled, spatial=found.pooled[:, :3], logits=found.logits)
+
+
+def test_a_data_set_has_the_statistics_of_its_squares(folder: Path) -> None:
+    found = load_reference(str(folder), Projection(), SIZE, batch_size=5)
+    expected = Projection()(levels()).pooled
+    torch.testing.assert_close(found.mean, expected.double().mean(0))
+    torch.testing.assert_close(found.covariance, expected.double().T.cov())
+    torch.testing.assert_close(found.pooled, expected)
+    assert (found.images, found.image_size, found.spatial_mean) == (12, SIZE, None)
+
+
+def test_the_hash_is_of_the_pixels_not_of_how_they_are_stored(folder: Path, tmp_path: Path) -> None:
+    again = photo_folder(tmp_path / "again", 4)
+    first, second = (load_reference(str(where), Projection(), SIZE) for where in (folder, again))
+    assert first.hash == second.hash
+    (again / "cat" / "000.png").unlink()
+    assert load_reference(str(again), Projection(), SIZE).hash != first.hash
+
+
+def test_images_for_precision_and_recall_are_kept_at_equal_distances(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_module, "NEIGHBOURHOOD_IMAGES", 4)
+    found = load_reference(str(folder), Projection(), SIZE, batch_size=5)
+    torch.testing.assert_close(found.pooled, Projection()(levels()).pooled[[0, 3, 6, 9]])
+    assert found.images == 12
+
+
+def test_an_npz_has_the_statistics_of_its_images(tmp_path: Path) -> None:
+    found = load_reference(npz(tmp_path / "real.npz", levels()), Projection(), SIZE)
+    torch.testing.assert_close(found.mean, Projection()(levels()).pooled.double().mean(0))
+
+
+def test_under_inception_the_files_own_statistics_are_used(tmp_path: Path) -> None:
+    own = {"mu": np.arange(4.0), "sigma": np.eye(4), "mu_s": np.ones(3), "sigma_s": 2 * np.eye(3)}
+    path = npz(tmp_path / "VIRTUAL.npz", levels(), **own)
+    found = load_reference(path, InceptionLike(), SIZE)
+    assert found.mean.tolist() == [0, 1, 2, 3]
+    assert found.spatial_covariance is not None
+    assert torch.equal(found.spatial_covariance, 2 * torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(found.pooled, InceptionLike()(levels()).pooled)
+    other = load_reference(path, Projection(), SIZE)
+    torch.testing.assert_close(other.mean, Projection()(levels()).pooled.double().mean(0))
+
+
+@pytest.mark.parametrize("own", [{"mu": np.arange(4.0)}, {"mu": np.ones(9), "sigma": np.eye(9)}])
+def test_statistics_that_are_not_whole_are_refused(tmp_path: Path, own: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    with pytest.raises(DARError, match="mu, but not .*mu_s"):
+        load_reference(npz(tmp_path / "VIRTUAL.npz", levels(), **own), InceptionLike(), SIZE)
+
+
+def test_statistics_of_other_dimensions_are_refused(tmp_path: Path) -> None:
+    own = {"mu": np.ones(9), "sigma": np.eye(9), "mu_s": np.ones(3), "sigma_s": np.eye(3)}
+    with pytest.raises(DARError, match=r"mean of shape \(9,\), not \(4,\)"):
+        load_reference(npz(tmp_path / "VIRTUAL.npz", levels(), **own), InceptionLike(), SIZE)
+
+
+def test_saved_statistics_come_back(folder: Path, tmp_path: Path) -> None:
+    found = load_reference(str(folder), InceptionLike(), SIZE)
+    found.save(tmp_path / "real.safetensors")
+    again = load_reference(str(tmp_path / "real.safetensors"), InceptionLike(), SIZE)
+    for name, value in vars(found).items():
+        other = getattr(again, name)
+        assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
+    with pytest.raises(DARError, match="exists already"):
+        found.save(tmp_path / "real.safetensors")
+
+
+def test_statistics_of_another_extractor_are_refused(folder: Path, tmp_path: Path) -> None:
+    found = load_reference(str(folder), Projection(), SIZE)
+    found.save(tmp_path / "real.safetensors")
+    with pytest.raises(DARError, match=r"statistics of projection .* not of inception-2015"):
+        load_reference(str(tmp_path / "real.safetensors"), InceptionLike(), SIZE)
+
+
+def test_another_resolution_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DARError, match=r"smaller than the samples' 64 x 64 pixels"):
+        load_reference(str(folder), Projection(), 64)
+    with pytest.raises(DARError, match=r"16 x 16 pixels, the samples are of 32 x 32"):
+        load_reference(npz(tmp_path / "real.npz", levels()), Projection(), 32)
+
+
+def test_a_safetensors_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    with pytest.raises(DARError, match="no statistics of images"):
+        load_reference(str(tmp_path / "model" / "model.safetensors"), Projection(), SIZE)
+
+
+def test_a_reference_is_of_squares(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match="squares"):
+        load_reference(npz(tmp_path / "wide.npz", levels()[:, :, :8]), Projection(), SIZE)
+
+
+def test_saved_and_read_facts_have_their_types(folder: Path) -> None:
+    found = load_reference(str(folder), Projection(), SIZE)
+    assert isinstance(found, Reference)
+    assert isinstance(found.images, int)
+
+
+def test_samples_written_by_us_can_be_a_reference(tmp_path: Path) -> None:
+    images = levels().permute(0, 2, 3, 1).contiguous().numpy()
+    write_samples(tmp_path / "s.npz", [images], images.shape, np.zeros(12, np.int64))
+    assert load_reference(str(tmp_path / "s.npz"), Projection(), SIZE).images == 12
