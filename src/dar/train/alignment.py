@@ -2,25 +2,19 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, Dinov2Config, Dinov2Model
+from transformers import Dinov2Model
 
-from dar.errors import DARError
+from dar.features.dinov2 import DINOV2_BASE, MEAN, STD, load_dinov2
 from dar.nn import init_linear
 
 GRID = 16
 """Features are compared on a grid of 16 x 16, whatever the patches of either network."""
 
-DINOV2_BASE = "facebook/dinov2-base"
 HIDDEN_WIDTH = 2048
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's colours, for images in [0, 1]."""
 
 
 class AlignmentTarget(nn.Module):
@@ -96,23 +90,4 @@ def load_alignment_target(source: str | Path = DINOV2_BASE) -> AlignmentTarget:
     Raises:
         DARError: if it is neither, another network, or not whole.
     """
-    try:
-        config = AutoConfig.from_pretrained(source)
-        if not isinstance(config, Dinov2Config):
-            raise DARError(f"{source} is a {config.model_type}, not a DINOv2: give {DINOV2_BASE} or a folder with it")
-        loaded: Any = Dinov2Model.from_pretrained(
-            source, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    except DARError:
-        raise
-    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError, StrictDataclassError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DARError(
-            f"no DINOv2 can be loaded from {source!s} ({reason}): put the config.json and model.safetensors of "
-            f"{DINOV2_BASE} into a folder and give it as tokenizer_training.alignment_model"
-        ) from error
-    model, loading = loaded
-    for kind in ("missing_keys", "unexpected_keys"):
-        if names := sorted(loading[kind]):
-            raise DARError(f"{source} does not hold the tensors of its sizes; {kind[:-5]}: {', '.join(names)}")
-    return AlignmentTarget(model)
+    return AlignmentTarget(load_dinov2(source, "tokenizer_training.alignment_model"))

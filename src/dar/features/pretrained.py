@@ -1,0 +1,56 @@
+"""Networks that transformers knows, loaded whole or not at all: safetensors only, and no code from elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from dar.errors import DARError, listed
+
+
+@contextmanager
+def told_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[None]:
+    """Turn whatever transformers raises about ``source`` into a DARError.
+
+    Args:
+        source: an id on the Hub, or a folder.
+        kind: what is to be loaded from it, such as "DINOv2".
+        remedy: what errors tell the user to do.
+    """
+    try:
+        yield
+    except DARError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError, StrictDataclassError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DARError(f"no {kind} can be loaded from {source!s} ({reason}): {remedy}") from error
+
+
+def load_config(source: str | Path) -> PreTrainedConfig:
+    """What a folder, or a model on the Hub, says it is; raises as transformers does."""
+    return AutoConfig.from_pretrained(source, trust_remote_code=False)
+
+
+def load_network(kind: Any, source: str | Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """A network with the weights of a folder, or of a model on the Hub, in float32 on the CPU. Frozen.
+
+    Args:
+        kind: a model class of transformers, or an ``AutoModel``.
+        source: the folder, or an id on the Hub.
+        config: of the network.
+
+    Raises:
+        DARError: naming tensors that are missing, or that the network has no place for; else as transformers does.
+    """
+    network, loading = kind.from_pretrained(
+        source, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    for problem in ("missing_keys", "unexpected_keys"):
+        if names := loading[problem]:
+            raise DARError(f"{source} does not hold the tensors of its sizes; {problem[:-5]}: {listed(names)}")
+    return network.requires_grad_(False).eval()
