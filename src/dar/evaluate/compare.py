@@ -16,8 +16,17 @@ MARKS_EXPLAINED = "Marked * is the best of a row, and ~ what is within noise of 
 
 NO_DIFFERENCE = "The reports tell of no difference between what was measured."
 
-_ABSENT = object()
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
+
+
+class _Absent:
+    """In place of an entry that one of two protocols lacks."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+_ABSENT = _Absent()
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ def _told(x: Any, y: Any) -> tuple[str, str]:
 
 def _brief(value: Any) -> str:
     """A JSON value on one line, with hashes cut to the 12 digits that tell them apart."""
-    return "absent" if value is _ABSENT else quoted(_HASH.sub(r"\1", shown(value)))
+    return repr(value) if value is _ABSENT else quoted(_HASH.sub(r"\1", shown(value)))
 
 
 def _row(space: str, metric: Metric, estimates: Sequence[Estimate | None]) -> Row:
