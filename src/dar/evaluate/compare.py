@@ -106,9 +106,10 @@ def check_comparable(a: Report, b: Report, names: tuple[str, str] = ("the first 
     Raises:
         DARError: naming every entry of the protocols that differs, with both values.
     """
+    one, other = map(quoted, names)
     if a.kind != b.kind:
         raise DARError(
-            f"{names[0]} is an evaluation of {quoted(a.kind)} and {names[1]} one of {quoted(b.kind)}: "
+            f"{one} is an evaluation of {quoted(a.kind)} and {other} one of {quoted(b.kind)}: "
             "compare reports of one kind"
         )
     first, second = flattened(a.protocol), flattened(b.protocol)
@@ -122,7 +123,7 @@ def check_comparable(a: Report, b: Report, names: tuple[str, str] = ("the first 
         options = sorted({OPTIONS[word] for path in different for word in path.split(".") if word in OPTIONS})
         by = f", by {' and '.join(options)}" if options else ""
         raise DARError(
-            f"{names[0]} and {names[1]} were measured differently, so that they cannot be compared: {told}: "
+            f"{one} and {other} were measured differently, so that they cannot be compared: {told}: "
             f"measure one of them again with the protocol of the other{by}"
         )
 
