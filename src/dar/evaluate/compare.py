@@ -16,8 +16,17 @@ MARKS_EXPLAINED = "Marked * is the best of a row, and ~ what is within noise of 
 
 NO_DIFFERENCE = "The reports tell of no difference between what was measured."
 
-_ABSENT = object()
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
+
+
+class _Absent:
+    """In place of an entry that one of two protocols lacks."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+_ABSENT = _Absent()
 
 
 @dataclass(frozen=True)
@@ -97,9 +106,10 @@ def check_comparable(a: Report, b: Report, names: tuple[str, str] = ("the first 
     Raises:
         DARError: naming every entry of the protocols that differs, with both values.
     """
+    one, other = map(quoted, names)
     if a.kind != b.kind:
         raise DARError(
-            f"{names[0]} is an evaluation of {quoted(a.kind)} and {names[1]} one of {quoted(b.kind)}: "
+            f"{one} is an evaluation of {quoted(a.kind)} and {other} one of {quoted(b.kind)}: "
             "compare reports of one kind"
         )
     first, second = flattened(a.protocol), flattened(b.protocol)
@@ -113,7 +123,7 @@ def check_comparable(a: Report, b: Report, names: tuple[str, str] = ("the first 
         options = sorted({OPTIONS[word] for path in different for word in path.split(".") if word in OPTIONS})
         by = f", by {' and '.join(options)}" if options else ""
         raise DARError(
-            f"{names[0]} and {names[1]} were measured differently, so that they cannot be compared: {told}: "
+            f"{one} and {other} were measured differently, so that they cannot be compared: {told}: "
             f"measure one of them again with the protocol of the other{by}"
         )
 
@@ -149,7 +159,7 @@ def _told(x: Any, y: Any) -> tuple[str, str]:
 
 def _brief(value: Any) -> str:
     """A JSON value on one line, with hashes cut to the 12 digits that tell them apart."""
-    return "absent" if value is _ABSENT else quoted(_HASH.sub(r"\1", shown(value)))
+    return repr(value) if value is _ABSENT else quoted(_HASH.sub(r"\1", shown(value)))
 
 
 def _row(space: str, metric: Metric, estimates: Sequence[Estimate | None]) -> Row:

@@ -59,7 +59,7 @@ def _differences_html(comparison: Comparison) -> str:
         for path, values in comparison.differences.items()
     )
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in comparison.names)
-    return f"""<div class="card scroll"><table class="settings">
+    return f"""<div class="card scroll"><table class="differing">
 <thead><tr><th scope="col">subject</th>{heads}</tr></thead>
 <tbody>
 {rows}

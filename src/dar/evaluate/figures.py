@@ -25,7 +25,6 @@ DENSITY = 200
 """Pixels an inch: twice what screens show, for those that show more."""
 
 _MOST_MARKED = 40
-_LONGEST_NAME = 48
 
 
 def draw_curves(curves: Sequence[Curve]) -> dict[str, Image.Image]:
@@ -114,7 +113,7 @@ def _add_legend(axes: "Axes", names: Sequence[str]) -> None:
     legend = axes.legend(axes.get_lines(), [str(i) for i in range(len(names))], fontsize=8, framealpha=0.9)
     for text, name in zip(legend.get_texts(), names, strict=True):  # only here may names start with an underscore
         text.set_parse_math(False)
-        text.set_text(_short(name, _LONGEST_NAME))
+        text.set_text(_short(name, 48))
 
 
 def _short(text: str, most: int) -> str:

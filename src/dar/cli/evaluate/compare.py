@@ -19,6 +19,7 @@ def compare(
     """
     from dar.evaluate.compare import compare_reports
     from dar.evaluate.compare_page import comparison_page
+    from dar.evaluate.extras import require_extras
     from dar.evaluate.report import read_report
     from dar.storage import refuse_existing, writing
 
@@ -28,6 +29,8 @@ def compare(
         if out.suffix not in (".md", ".html"):
             raise DARError(f"{out} is neither an .md nor an .html file: give --out one of these endings")
         refuse_existing(out)
+        if out.suffix == ".html":
+            require_extras()
     read = [read_report(path) for path in reports]
     names = names_of(reports)
     comparison = compare_reports(read, names)
@@ -49,5 +52,5 @@ def names_of(reports: Sequence[Path]) -> list[str]:
 
     if len(set(reports)) < len(reports):
         raise DARError("a report cannot be compared with itself: give each only once")
-    names = [path.parent.name if path.name == REPORT else path.stem if path.suffix else path.name for path in reports]
+    names = [path.parent.name if path.name == REPORT else path.name.removesuffix(".json") for path in reports]
     return names if all(names) and len(set(names)) == len(names) else [str(path) for path in reports]
