@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from dar.features.extractor import Features
+from dar.tokenizer import SequentialDiffusionTokenizer
 from tests import tiny
 
 CLASSES = ("cat", "great dane", "sea lion")
@@ -26,6 +27,20 @@ def photo_folder(root: Path, per_class: int) -> Path:
         for i in range(per_class):
             photo(label * per_class + i).save(root / name / f"{i:03d}.png")
     return root
+
+
+def white_folder(root: Path) -> Path:
+    for i in range(2):
+        Image.new("RGB", (16, 16), "white").save(root / f"{i}.png")
+    return root
+
+
+@torch.no_grad()
+def white_tokenizer() -> SequentialDiffusionTokenizer:
+    """Decodes everything to white."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.diffusion_decoder.out.bias.fill_(1e3)
+    return tokenizer
 
 
 class Projection:

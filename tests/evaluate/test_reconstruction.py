@@ -18,7 +18,7 @@ from dar.metrics.similarity import psnr, ssim
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from tests import tiny
-from tests.evaluate.animals import Projection, photo, photo_folder
+from tests.evaluate.animals import Projection, photo, photo_folder, white_folder, white_tokenizer
 from tests.features.test_perceptual import linear, vgg  # noqa: F401 (fixtures)
 
 COUNT, GROUPS = 48, 4
@@ -213,6 +213,14 @@ def test_a_model_that_gives_no_numbers_is_refused(data: ImageDataset) -> None:
         next(broken.diffusion_decoder.parameters()).fill_(math.nan)
     with pytest.raises(DARError, match="gives images of NaN"):
         evaluate_reconstruction(broken, data, count=2)
+
+
+def test_perfect_reconstructions_have_finite_figures(tmp_path: Path) -> None:
+    data = ImageDataset(white_folder(tmp_path))
+    report, _ = evaluate_reconstruction(white_tokenizer(), data, extractor=Projection())
+    assert report.figures["pixels"]["psnr"] == Estimate(100.0, 100.0, 100.0)
+    assert report.figures["pixels"]["ssim"].value == pytest.approx(1)
+    assert report.figures["projection"]["rfid"].value == pytest.approx(0)
 
 
 def test_images_too_small_for_lpips_are_refused_before_anything_is_measured(
