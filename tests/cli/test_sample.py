@@ -1,6 +1,10 @@
 """``dar sample`` as people call it."""
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,22 @@ def test_launched_processes_do_their_parts(
     assert "complete: " in capsys.readouterr().out
     monkeypatch.setenv("RANK", "2")
     assert "RANK=2 and WORLD_SIZE=2 cannot be" in refused(dar, capsys, *command)
+
+
+def test_ctrl_c_leaves_what_is_finished(dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = tmp_path / "a.npz.parts"
+
+    def press() -> None:
+        while len(list(parts.glob("chunk*"))) < 3:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    command = ["sample", "--model", model, "--num", "100000", "--out", tmp_path / "a.npz", "--chunk", "1"]
+    threading.Thread(target=press, daemon=True).start()
+    assert dar(*command) == 130
+    assert "interrupted; the same command goes on" in capsys.readouterr().out
+    names = sorted(path.name for path in parts.iterdir())
+    assert names == [*(f"chunk-{i:06d}.npy" for i in range(len(names) - 1)), "settings.json"]
 
 
 @pytest.mark.parametrize(
