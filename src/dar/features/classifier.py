@@ -77,7 +77,7 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
         super().__init__()
         self.config = config
         stages: list[nn.Module] = []
-        channels, kernel = 3, 4  # the first convolution has no pixel to spare; it leaves none out
+        channels, kernel = 3, 4  # at stride 2, a kernel of 3 would look at some pixels more often than at others
         for width in config.widths:
             stages += [_Convolution(channels, width, kernel, stride=2)]
             stages += [_Residual(_Convolution(width, width, 3, stride=1)) for _ in range(config.depth)]

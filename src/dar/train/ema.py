@@ -26,10 +26,9 @@ class AveragedModel:
     def update(self, step: int) -> None:
         """Follow the model after optimiser step ``step`` (0, 1, ...)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(_averaged(self.model), _averaged(self._followed), 1 - decay)
-
-
-def _averaged(model: nn.Module) -> list[Tensor]:
-    """Parameters, and buffers such as the statistics of batch normalisation."""
-    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-    return [*(parameter.detach() for parameter in model.parameters()), *buffers]
+        averages: list[Tensor] = list(self.model.parameters())
+        now: list[Tensor] = [parameter.detach() for parameter in self._followed.parameters()]
+        torch._foreach_lerp_(averages, now, 1 - decay)
+        for average, buffer in zip(self.model.buffers(), self._followed.buffers(), strict=True):
+            if buffer.is_floating_point():
+                average.lerp_(buffer, 1 - decay)
