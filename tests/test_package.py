@@ -12,7 +12,7 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors"},
-    {"storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
     {"images", "tokenizer", "prior", "features"},
     {"sources"},
     {"data", "pipeline", "reconstruction"},

@@ -81,7 +81,7 @@ def test_help_shows_an_example(dar, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_page_needs_what_draws_it(
     dar, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dar.evaluate.extras.find_spec", {"datasets": "there"}.get)
+    monkeypatch.setattr("dar.extras.find_spec", {"datasets": "there"}.get)
     command = ("evaluate", "compare", folder / "a", folder / "b", "--out")
-    assert "evaluation needs matplotlib: pip install" in refused(dar, capsys, *command, tmp_path / "a.html")
+    assert "this needs matplotlib: pip install" in refused(dar, capsys, *command, tmp_path / "a.html")
     assert dar(*command, tmp_path / "a.md") == 0

@@ -16,7 +16,7 @@ REPORT = Report(
     protocol={
         "extractors": {"inception-2015": "ab" * 32},
         "reference": {"name": "train", "hash": "12" * 32},
-        "samples": 50000,
+        "num": 50000,
         "balanced": True,
     },
     figures={

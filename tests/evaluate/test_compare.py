@@ -37,10 +37,10 @@ def test_every_difference_is_named_with_both_values_and_the_remedy() -> None:
     for difference in (
         "reference.hash is 121212121212 and 343434343434;",
         "reference.images is absent and 7",
-        "samples is 50000 and 10000;",
+        "num is 50000 and 10000;",
         "extractors.inception-2015 is abababababab and absent;",
         "extractors.small is absent and cdcdcdcdcdcd",
-        "by --num and --reference",
+        "by --data and --extractor and --num and --reference",
     ):
         assert difference in said
     assert "balanced" not in said
@@ -70,7 +70,7 @@ def test_values_are_told_so_that_they_can_be_told_apart(value: Any, other: Any, 
 
 def test_kinds_must_be_the_same() -> None:
     with pytest.raises(DARError, match="the first report is an evaluation of generation and the second one of samples"):
-        check_comparable(reports.REPORT, reports.report(kind="samples"))
+        check_comparable(reports.REPORT, reports.report(kind="num"))
 
 
 def test_every_report_is_checked() -> None:

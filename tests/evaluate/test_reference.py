@@ -86,7 +86,7 @@ def test_under_inception_the_files_own_statistics_are_used(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("own", [{"mu": np.arange(4.0)}, {"mu": np.ones(9), "sigma": np.eye(9)}])
 def test_statistics_that_are_not_whole_are_refused(tmp_path: Path, own: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
-    with pytest.raises(DARError, match="mu, but not .*mu_s"):
+    with pytest.raises(DARError, match=r"mu, but not .*mu_s"):
         load_reference(npz(tmp_path / "VIRTUAL.npz", levels(), **own), InceptionLike(), SIZE)
 
 

@@ -32,9 +32,9 @@ def tokenize(
 
     Example: dar tokenize --data photos/ --model runs/tokenizer/model --out shards/ --ten-crop --device cuda
     """
-    from dar.train.extras import require_extras
+    from dar.extras import require_extra
 
-    require_extras()
+    require_extra("train")
     from dar.data import ImageDataset
     from dar.pipeline import load_tokenizer
     from dar.train.token_shards import missing_shards, read_manifest, tokenize_images

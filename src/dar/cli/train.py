@@ -44,9 +44,9 @@ def tokenizer(
 
     Example: dar train tokenizer --recipe debug --data photos/ --out runs/tokenizer tokenizer_training.steps=50
     """
-    from dar.train.extras import require_extras
+    from dar.extras import require_extra
 
-    require_extras()
+    require_extra("train")
     process, processes = options.place_among_processes()
     from dar.train.recipe import load_recipe
     from dar.train.tokenizer import train_tokenizer
@@ -78,9 +78,9 @@ def prior(
 
     Example: dar train prior --recipe debug --data photos/ --tokenizer runs/tokenizer/model --out runs/prior
     """
-    from dar.train.extras import require_extras
+    from dar.extras import require_extra
 
-    require_extras()
+    require_extra("train")
     process, processes = options.place_among_processes()
     from dar.train.prior import train_prior
     from dar.train.recipe import load_recipe
@@ -114,9 +114,9 @@ def classifier(
     Example: dar train classifier --recipe classifier-cifar10 --data train.parquet --validation test.parquet --out run
     """
     process, _ = options.place_among_processes()
-    from dar.train.extras import require_extras
+    from dar.extras import require_extra
 
-    require_extras()
+    require_extra("train")
     from dar.train.classifier import train_classifier
     from dar.train.classifier_recipe import load_classifier_recipe
 

@@ -8,7 +8,14 @@ from typing import Any, Literal
 from dar.errors import DARError, quoted
 from dar.evaluate.report import Estimate, Metric, Report, flattened, metric_named, shown
 
-OPTIONS = {"reference": "--reference", "data": "--data", "samples": "--num", "num": "--num"}
+OPTIONS = {
+    "reference": "--reference",
+    "extractor": "--extractor",
+    "extractors": "--extractor",
+    "images": "--data",
+    "count": "--num",
+    "num": "--num",
+}
 """Command-line options by the names of the protocol's entries that they set."""
 
 MARKS = {"best": " *", "noise": " ~", "": ""}

@@ -34,7 +34,6 @@ def evaluate_samples(
     *,
     subject: dict[str, Any],
     class_names: Sequence[str] = (),
-    kind: str = "samples",
     batch_size: int = 64,
     seed: int = 0,
 ) -> tuple[Report, dict[str, Image.Image]]:
@@ -46,7 +45,6 @@ def evaluate_samples(
         work: folder for features; what an interrupted evaluation left there is used.
         subject: what is to be told of the samples.
         class_names: names of the classes that the samples' labels count; empty where they are not known.
-        kind: of the report.
         batch_size: images to look at together.
         seed: of the random groups behind the confidence intervals.
 
@@ -67,9 +65,9 @@ def evaluate_samples(
         labels = labels_in_space(samples, class_names, extractor)
         figures[extractor.name] = figures_in_space(store, extractor, reference, labels, seed)
         constants[extractor.name] = _space_protocol(extractor, reference)
-    protocol = {"images": len(samples), "image_size": samples.width, "spaces": constants}
+    protocol = {"num": len(samples), "image_size": samples.width, "spaces": constants}
     told = {"samples": str(samples.path), "samples_sha256": samples.hash, **subject}
-    return Report(kind, told, protocol, figures), {"Samples": sample_grid(samples)}
+    return Report("generation", told, protocol, figures), {"Samples": sample_grid(samples)}
 
 
 def figures_in_space(
@@ -146,10 +144,12 @@ def sample_grid(samples: Samples) -> Image.Image:
 
 def _space_protocol(extractor: Extractor, reference: Reference) -> dict[str, Any]:
     return {
-        "extractor_sha256": extractor.hash,
-        "reference_sha256": reference.hash,
-        "reference_images": reference.images,
-        "neighbourhood_images": len(reference.pooled),
+        "extractor": {"sha256": extractor.hash},
+        "reference": {
+            "sha256": reference.hash,
+            "images": reference.images,
+            "neighbourhood_images": len(reference.pooled),
+        },
         "neighbours": NEIGHBOURS,
         "split_size": SPLIT_SIZE,
     }

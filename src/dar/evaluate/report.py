@@ -85,7 +85,7 @@ class Report:
     """An evaluation.
 
     Attributes:
-        kind: "generation", "samples", "reconstruction", "layout" or "sweep".
+        kind: "generation", "reconstruction", "layout" or "sweep".
         subject: what was measured, as JSON values: model and its hash, recipe, guidance schedule, solver, seeds; two
             reports that are compared may differ in it.
         protocol: how it was measured, as JSON values: extractors and their hashes, reference and its hash, counts and

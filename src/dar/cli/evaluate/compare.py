@@ -19,8 +19,8 @@ def compare(
     """
     from dar.evaluate.compare import compare_reports
     from dar.evaluate.compare_page import comparison_page
-    from dar.evaluate.extras import require_extras
     from dar.evaluate.report import read_report
+    from dar.extras import require_extra
     from dar.storage import refuse_existing, writing
 
     if len(reports) < 2:
@@ -30,7 +30,7 @@ def compare(
             raise DARError(f"{out} is neither an .md nor an .html file: give --out one of these endings")
         refuse_existing(out)
         if out.suffix == ".html":
-            require_extras()
+            require_extra("evaluate")
     read = [read_report(path) for path in reports]
     names = names_of(reports)
     comparison = compare_reports(read, names)

@@ -71,7 +71,6 @@ def generation(
             out / shared.FEATURES,
             subject={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
             class_names=pipe.prior.config.class_names,
-            kind="generation",
             batch_size=batch_size,
         )
 

@@ -87,6 +87,9 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]") -> None:
     """
     from dataclasses import replace
 
+    from dar.extras import require_extra
+
+    require_extra("evaluate")
     from dar.evaluate.report import PAGE, environment_record, refuse_report, write_report
 
     refuse_report(out)

@@ -23,6 +23,9 @@ def statistics(
     Example: dar evaluate statistics photos/ --image-size 256 --out photos-inception.safetensors
     """
     from dar.errors import DARError
+    from dar.extras import require_extra
+
+    require_extra("evaluate")
     from dar.evaluate.reference import load_reference
     from dar.features.loading import load_extractor
     from dar.storage import refuse_existing

@@ -1,0 +1,176 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dar.errors import DARError
+from dar.evaluate.generation import check_count, evaluate_samples
+from dar.evaluate.reference import Reference, load_reference
+from dar.evaluate.report import Estimate, Report
+from dar.evaluate.sample_file import open_samples, write_samples
+from dar.features.extractor import Features
+from dar.features.inception import Inception
+from dar.metrics.frechet import frechet_distance
+from dar.metrics.inception_score import inception_score
+from dar.metrics.precision_recall import precision_and_recall
+from tests import tiny
+from tests.evaluate.animals import Projection
+
+SIZE, COUNT = tiny.TOKENIZER.image_size, 60
+CLASSES = tiny.PRIOR.class_names
+
+
+def levels(count: int = COUNT, seed: int = 1, brightest: int = 256) -> Tensor:
+    chance = torch.Generator().manual_seed(seed)
+    return torch.randint(brightest, (count, 3, SIZE, SIZE), generator=chance).to(torch.uint8)
+
+
+def written(path: Path, images_B3HW: Tensor, labels: Tensor | None = None) -> Path:
+    images = images_B3HW.permute(0, 2, 3, 1).contiguous().numpy()
+    wanted = torch.arange(len(images)) % len(CLASSES) if labels is None else labels
+    write_samples(path, [images], images.shape, wanted.numpy())
+    return path
+
+
+class InceptionLike(Projection):
+    """Goes by Inception's name and has all kinds of features."""
+
+    name, hash = Inception.name, "1" * 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_names = ()
+
+    def __call__(self, images_B3HW: Tensor) -> Features:
+        found = (images_B3HW.flatten(1).double() / 255 - 0.5) @ self.weight.double()
+        return Features(found[:, :4].float(), spatial=found[:, 1:3].float(), logits=found[:, 4:].float())
+
+
+def reference(path: Path, extractor: Any) -> Reference:
+    return load_reference(str(written(path, levels(seed=2, brightest=200))), extractor, SIZE)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Reference, Reference]:
+    folder = tmp_path_factory.mktemp("samples")
+    samples = open_samples(written(folder / "samples.npz", levels()))
+    spaces = [
+        (extractor, reference(folder / f"{extractor.name}.npz", extractor))
+        for extractor in (InceptionLike(), Projection())
+    ]
+    report, pictures = evaluate_samples(
+        samples, spaces, folder / "work", subject={"model": "m"}, class_names=CLASSES, batch_size=7
+    )
+    assert set(pictures) == {"Samples"}
+    return report, spaces[0][1], spaces[1][1]
+
+
+def test_each_space_has_its_metrics(found: tuple[Report, Reference, Reference]) -> None:
+    figures = found[0].figures
+    assert set(figures["inception-2015"]) == {"fid", "sfid", "inception_score", "precision", "recall"}
+    assert set(figures["projection"]) == {"frechet_distance", "precision", "recall", "class_accuracy"}
+
+
+def test_figures_are_those_of_the_metrics(found: tuple[Report, Reference, Reference]) -> None:
+    report, inception, _ = found
+    features = InceptionLike()(levels())
+    assert features.spatial is not None
+    assert features.logits is not None
+    of_inception = {name: estimate.value for name, estimate in report.figures["inception-2015"].items()}
+    pooled = features.pooled.double()
+    fid = frechet_distance(pooled.mean(0), pooled.T.cov(), inception.mean, inception.covariance)
+    assert of_inception["fid"] == pytest.approx(fid, rel=1e-6)
+    spatial = features.spatial.double()
+    assert inception.spatial_mean is not None
+    assert inception.spatial_covariance is not None
+    sfid = frechet_distance(spatial.mean(0), spatial.T.cov(), inception.spatial_mean, inception.spatial_covariance)
+    assert of_inception["sfid"] == pytest.approx(sfid, rel=1e-6)
+    assert of_inception["inception_score"] == pytest.approx(inception_score(features.logits), rel=1e-6)
+    covered = precision_and_recall(features.pooled, inception.pooled)
+    assert (of_inception["precision"], of_inception["recall"]) == (covered.precision, covered.recall)
+    logits = Projection()(levels()).logits
+    assert logits is not None
+    right = (logits.argmax(1) == torch.arange(COUNT) % len(CLASSES)).double().mean().item()
+    assert report.figures["projection"]["class_accuracy"].value == pytest.approx(right)
+
+
+def test_figures_lie_within_their_intervals(found: tuple[Report, Reference, Reference]) -> None:
+    for figures in found[0].figures.values():
+        for estimate in figures.values():
+            assert isinstance(estimate, Estimate)
+            assert estimate.low is not None
+            assert estimate.high is not None
+            assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_the_protocol_tells_what_must_be_equal(found: tuple[Report, Reference, Reference]) -> None:
+    report, inception, _ = found
+    assert report.protocol["num"] == COUNT
+    assert report.protocol["spaces"]["inception-2015"]["reference"]["sha256"] == inception.hash
+    assert report.protocol["spaces"]["projection"]["extractor"]["sha256"] == Projection.hash
+    assert report.subject["model"] == "m"
+
+
+def test_labels_are_matched_by_name(tmp_path: Path) -> None:
+    shuffled = Projection(class_names=("sea_lion", "cat", "great dane"))
+    report = measured(tmp_path, extractor=shuffled)
+    logits = Projection()(levels()).logits
+    assert logits is not None
+    places = torch.tensor([1, 2, 0])[torch.arange(COUNT) % 3]
+    expected = (logits.argmax(1) == places).double().mean().item()
+    assert report.figures["projection"]["class_accuracy"].value == pytest.approx(expected)
+
+
+def measured(folder: Path, extractor: Any = None, images: Tensor | None = None, **settings: Any) -> Report:
+    extractor = extractor or Projection()
+    samples = open_samples(written(folder / "samples.npz", levels() if images is None else images))
+    spaces = [(extractor, reference(folder / "real.npz", extractor))]
+    settings = {"subject": {}, "class_names": CLASSES} | settings
+    return evaluate_samples(samples, spaces, folder / "work", **settings)[0]
+
+
+def test_a_classifier_of_other_things_tells_no_accuracy(tmp_path: Path) -> None:
+    others = Projection(class_names=("oak", "elm", "yew"))
+    assert "class_accuracy" not in measured(tmp_path, extractor=others).figures["projection"]
+
+
+def test_a_classifier_that_lacks_a_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match=r"does not know the classes sea_lion"):
+        measured(tmp_path, extractor=Projection(class_names=("cat", "great dane", "whale")))
+
+
+def test_labels_without_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match="label 2, but only 2 classes"):
+        measured(tmp_path, class_names=CLASSES[:2])
+
+
+def test_too_few_samples_are_refused_with_the_number_that_is_needed(tmp_path: Path) -> None:
+    real = reference(tmp_path / "real.npz", Projection())
+    with pytest.raises(DARError, match=r"39 samples are too few .* at least 40 are needed"):
+        check_count(39, real)
+    check_count(40, real)
+
+
+def test_samples_that_all_look_the_same_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match="all samples look the same to projection"):
+        measured(tmp_path, images=levels(1).expand(COUNT, -1, -1, -1))
+
+
+def test_samples_of_the_reference_itself_are_at_no_distance(tmp_path: Path) -> None:
+    figures = measured(tmp_path, images=levels(seed=2, brightest=200)).figures["projection"]
+    assert figures["frechet_distance"].value == pytest.approx(0, abs=1e-6)
+    assert figures["precision"].value == figures["recall"].value == 1
+
+
+def test_batches_of_another_size_change_nothing(tmp_path: Path) -> None:
+    first, second = (measured(tmp_path / str(size), batch_size=size) for size in (3, 64))
+    assert first.figures == second.figures
+
+
+def test_samples_that_are_not_square_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match="squares"):
+        measured(tmp_path, images=levels()[:, :, :8])
+    assert np.load(tmp_path / "samples.npz")["arr_0"].shape == (COUNT, 8, SIZE, 3)

@@ -1,0 +1,74 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dar.evaluate.generation import evaluate_samples
+from dar.evaluate.reference import load_reference
+from dar.evaluate.report import Report
+from dar.evaluate.sample_file import open_samples
+from dar.evaluate.sampling import SampleSettings, sample
+from dar.evaluate.sweep import evaluate_sweep, guidance_name
+from dar.pipeline import DARPipeline
+from tests import tiny
+from tests.evaluate.animals import Projection, photo_folder
+
+SETTINGS = SampleSettings(num=42, labels="balanced", classes=(0, 1, 2), steps=4)
+SCALES = [(1.0, 1.0), (1.0, 4.0)]
+
+
+@pytest.fixture(scope="module")
+def found(
+    pipeline: DARPipeline, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Report, dict[str, Image.Image], Path]:
+    work = tmp_path_factory.mktemp("sweep")
+    real = load_reference(str(photo_folder(work / "photos", 14)), Projection(), tiny.TOKENIZER.image_size)
+    report, pictures = evaluate_sweep(
+        pipeline, SETTINGS, SCALES, [(Projection(), real)], work, subject={"model": "tiny"}
+    )
+    return report, pictures, work
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_each_point_is_what_sampling_and_measuring_alone_give(
+    found: tuple[Report, dict[str, Image.Image], Path],
+    pipeline: DARPipeline,
+    tmp_path: Path,
+    scale: tuple[float, float],
+) -> None:
+    report, _, work = found
+    sample(pipeline, replace(SETTINGS, guidance_scale=scale), tmp_path / "samples.npz")
+    real = load_reference(str(work / "photos"), Projection(), tiny.TOKENIZER.image_size)
+    alone, _ = evaluate_samples(
+        open_samples(tmp_path / "samples.npz"),
+        [(Projection(), real)],
+        tmp_path / "features",
+        subject={},
+        class_names=tiny.PRIOR.class_names,
+    )
+    assert report.figures[f"projection, {guidance_name(scale)}"] == alone.figures["projection"]
+
+
+def test_guidance_draws_a_curve_of_fidelity_and_diversity(
+    found: tuple[Report, dict[str, Image.Image], Path],
+) -> None:
+    curves = {(curve.y_name, curve.x_name): curve for curve in found[0].curves}
+    assert set(curves) == {("precision", "recall"), ("Fréchet distance", "class accuracy")}
+    points = curves["precision", "recall"].points
+    assert [point.label for point in points] == ["1", "1:4"]
+    for point, scale in zip(points, SCALES, strict=True):
+        figures = found[0].figures[f"projection, {guidance_name(scale)}"]
+        assert (point.x, point.y) == (figures["recall"].value, figures["precision"].value)
+
+
+def test_each_point_shows_its_samples(found: tuple[Report, dict[str, Image.Image], Path]) -> None:
+    assert set(found[1]) == {"Samples, guidance 1", "Samples, guidance 1:4"}
+
+
+def test_images_have_the_same_seeds_at_every_point(found: tuple[Report, dict[str, Image.Image], Path]) -> None:
+    first, second = (open_samples(found[2] / name / "samples.npz") for name in ("guidance-1", "guidance-1-4"))
+    assert first.labels is not None
+    assert second.labels is not None
+    assert torch.equal(first.labels, second.labels)
