@@ -1,9 +1,14 @@
 """What all feature extractors have in common."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from dar.errors import DARError
 
 
 @dataclass(frozen=True)
@@ -44,3 +49,22 @@ class Extractor(Protocol):
 
     def __call__(self, images_B3HW: Tensor) -> Features:
         """Features of images of any size, uint8 on any device; computed without gradients, image by image alike."""
+
+
+def check_images(images_B3HW: Tensor) -> None:
+    """Make sure that a tensor holds images as extractors take them.
+
+    Raises:
+        DARError: if it isn't uint8, B x 3 x H x W, or has no pixels.
+    """
+    if images_B3HW.dtype != torch.uint8:
+        raise DARError(f"images are {images_B3HW.dtype}, not uint8: round them to 0 to 255 first")
+    if images_B3HW.dim() != 4 or images_B3HW.shape[1] != 3 or not images_B3HW.numel():
+        raise DARError(f"images are {tuple(images_B3HW.shape)}, not B x 3 x H x W: stack RGB images, channels first")
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Compute in float32 as it is, whatever autocast says, and without the shortened mantissas of GPUs' TF32."""
+    with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield

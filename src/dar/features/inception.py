@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.errors import DARError
-from dar.features.extractor import Features
+from dar.features.extractor import Features, check_images, full_precision
 from dar.features.inception_blocks import BlockA, BlockB, BlockC, BlockD, BlockE, Convolution, shrink
 from dar.features.published import PublishedFile, locate, read_tensors
 from dar.storage import weights_hash
@@ -93,8 +92,7 @@ class Inception(_Layers):
             DARError: if these are no such images.
         """
         check_images(images_B3HW)
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.autocast(images_B3HW.device.type, enabled=False), exact:
+        with full_precision(images_B3HW.device):
             x = (resize(images_B3HW.float()) - 128) / 128
             x = shrink(self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))))
             x = shrink(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))
@@ -124,18 +122,6 @@ def load_inception(source: str | Path = "", device: str | torch.device = "cpu") 
     with torch.device("meta"):
         layout = {name: tuple(tensor.shape) for name, tensor in _Layers().state_dict().items()}
     return Inception(read_tensors(path, layout, _UNUSED, REMEDY)).to(device)
-
-
-def check_images(images_B3HW: Tensor) -> None:
-    """Make sure that a tensor holds images as extractors take them.
-
-    Raises:
-        DARError: if it isn't uint8, B x 3 x H x W, or has no pixels.
-    """
-    if images_B3HW.dtype != torch.uint8:
-        raise DARError(f"images are {images_B3HW.dtype}, not uint8: round them to 0 to 255 first")
-    if images_B3HW.dim() != 4 or images_B3HW.shape[1] != 3 or not images_B3HW.numel():
-        raise DARError(f"images are {tuple(images_B3HW.shape)}, not B x 3 x H x W: stack RGB images, channels first")
 
 
 def resize(images_BCHW: Tensor, size: int = SIZE) -> Tensor:

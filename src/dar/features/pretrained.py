@@ -12,6 +12,10 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from dar.errors import DARError, listed
 
+_ERRORS = (OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError)
+_ERRORS += (SafetensorError, StrictDataclassError)
+"""What transformers raises where a folder does not hold what it should."""
+
 
 @contextmanager
 def told_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[None]:
@@ -26,7 +30,7 @@ def told_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[
         yield
     except DARError:
         raise
-    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError, StrictDataclassError) as error:
+    except _ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DARError(f"no {kind} can be loaded from {source!s} ({reason}): {remedy}") from error
 
