@@ -17,7 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reports")
     for i, name in enumerate(("a", "b", "c/a")):
         write_report(reports.report(subject={"seed": i}, curves=(reports.CURVE,)), {}, out / name)
-    write_report(reports.report(protocol=reports.REPORT.protocol | {"samples": 10}), {}, out / "d")
+    write_report(reports.report(protocol=reports.REPORT.protocol | {"num": 10}), {}, out / "d")
     return out
 
 
@@ -58,7 +58,7 @@ def test_a_comparison_is_written_once(
         (["a"], "one report cannot be compared"),
         (["a", "a"], "a report cannot be compared with itself"),
         (["a", "nowhere"], "nowhere does not exist"),
-        (["a", "d"], "a and d were measured differently, so that they cannot be compared: samples is 50000 and 10: "),
+        (["a", "d"], "a and d were measured differently, so that they cannot be compared: num is 50000 and 10: "),
         (["a", "b/report.html"], "report.html cannot be read as a report"),
         (["a", "b", "--out", "x.pdf"], "x.pdf is neither an .md nor an .html file"),
     ],

@@ -23,12 +23,12 @@ def protocol(**changes: Any) -> Report:
 
 def test_reports_of_one_protocol_can_be_compared() -> None:
     check_comparable(reports.REPORT, reports.report(subject={"model": "other"}, figures={}, environment={}))
-    check_comparable(reports.REPORT, protocol(samples=50000.0))
+    check_comparable(reports.REPORT, protocol(num=50000.0))
 
 
 def test_every_difference_is_named_with_both_values_and_the_remedy() -> None:
     other = protocol(
-        reference={"name": "train", "hash": "34" * 32, "images": 7}, samples=10000, extractors={"small": "cd" * 32}
+        reference={"name": "train", "hash": "34" * 32, "images": 7}, num=10000, extractors={"small": "cd" * 32}
     )
     with pytest.raises(DARError) as caught:
         check_comparable(reports.REPORT, other, ("a.json", "b.json"))
@@ -69,13 +69,13 @@ def test_values_are_told_so_that_they_can_be_told_apart(value: Any, other: Any, 
 
 
 def test_kinds_must_be_the_same() -> None:
-    with pytest.raises(DARError, match="the first report is an evaluation of generation and the second one of samples"):
+    with pytest.raises(DARError, match="the first report is an evaluation of generation and the second one of layout"):
         check_comparable(reports.REPORT, reports.report(kind="num"))
 
 
 def test_every_report_is_checked() -> None:
     with pytest.raises(DARError, match="a and c were measured differently"):
-        compare_reports([reports.REPORT, reports.REPORT, protocol(samples=1)], ["a", "b", "c"])
+        compare_reports([reports.REPORT, reports.REPORT, protocol(num=1)], ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("count", [0, 1])
