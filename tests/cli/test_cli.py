@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dar.cli import main
 from dar.cli.generate import parse_guidance
 from dar.errors import DARError
 from dar.pipeline import DARPipeline
@@ -19,19 +18,6 @@ def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> st
     folder = tmp_path_factory.mktemp("model")
     pipeline.save_pretrained(folder)
     return str(folder)
-
-
-@pytest.fixture
-def dar(monkeypatch: pytest.MonkeyPatch):
-    """Run the command line; returns its exit code."""
-
-    def run(*arguments: str | Path) -> int:
-        monkeypatch.setattr("sys.argv", ["dar", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return caught.value.code or 0
-
-    return run
 
 
 def opened(path: Path) -> Image.Image:

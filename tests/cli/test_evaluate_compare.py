@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 
 from dar.evaluate.report import write_report
-from tests.cli.test_cli import dar, refused
+from tests.cli.test_cli import refused
 from tests.evaluate import reports
-
-__all__ = ["dar"]  # a fixture
 
 
 @pytest.fixture(scope="module")

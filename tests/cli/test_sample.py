@@ -12,9 +12,7 @@ import torch
 
 from dar.evaluate.sample_file import open_samples
 from dar.pipeline import RECIPE, DARPipeline
-from tests.cli.test_cli import dar, refused
-
-__all__ = ["dar"]  # a fixture
+from tests.cli.test_cli import refused
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,8 @@ from dar.pipeline import DARPipeline
 from dar.train.recipe import save_recipe
 from dar.train.token_shards import TokenShards
 from tests import tiny
-from tests.cli.test_cli import dar, refused
+from tests.cli.test_cli import refused
 from tests.train.photos import photo_folder, small_recipe
-
-__all__ = ["dar"]  # a fixture
 
 
 @pytest.fixture(scope="module")

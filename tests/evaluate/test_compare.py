@@ -70,7 +70,7 @@ def test_values_are_told_so_that_they_can_be_told_apart(value: Any, other: Any, 
 
 def test_kinds_must_be_the_same() -> None:
     with pytest.raises(DARError, match="the first report is an evaluation of generation and the second one of layout"):
-        check_comparable(reports.REPORT, reports.report(kind="num"))
+        check_comparable(reports.REPORT, reports.report(kind="layout"))
 
 
 def test_every_report_is_checked() -> None:

@@ -1,0 +1,146 @@
+"""The commands of ``dar evaluate``, each from files to a report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from dar.evaluate.report import read_report
+from dar.features.classifier import ClassifierConfig, ImageClassifier
+from dar.pipeline import DARPipeline
+from tests import tiny
+from tests.evaluate.animals import photo_folder
+
+COMMON = ("--num", 48, "--labels", "balanced", "--chunk", 16)
+
+
+@pytest.fixture(scope="module")
+def folder(pipeline: DARPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, photos, and a classifier of their classes."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    pipeline.save_pretrained(folder / "model")
+    photo_folder(folder / "photos", 16)
+    torch.manual_seed(0)
+    config = ClassifierConfig(name="animals", class_names=tiny.PRIOR.class_names, image_size=16, widths=(8, 8, 8))
+    ImageClassifier(config).save_pretrained(folder / "classifier")
+    return folder
+
+
+@pytest.fixture
+def space(folder: Path) -> tuple[Any, ...]:
+    return "--reference", folder / "photos", "--extractor", folder / "classifier"
+
+
+def figures(out: Path) -> dict[str, set[str]]:
+    return {space: set(found) for space, found in read_report(out).figures.items()}
+
+
+IN_SPACE = {"frechet_distance", "precision", "recall", "class_accuracy"}
+
+
+def test_generation(dar, folder: Path, tmp_path: Path, space: tuple[Any, ...], capsys) -> None:
+    out = tmp_path / "report"
+    command = ("evaluate", "generation", folder / "model", *space, *COMMON, "--out", out)
+    assert dar(*command) == 0
+    assert figures(out) == {"classifier:animals": IN_SPACE}
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.json", "samples.json", "samples.npz"]
+    report = read_report(out)
+    assert report.subject["settings"]["guidance_scale"] == [1.0, 3.0]
+    assert report.environment["seconds"] > 0
+    assert "Fréchet distance" in capsys.readouterr().out
+    assert dar(*command) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_samples_of_anyones_model_give_the_same_figures(
+    dar, folder: Path, tmp_path: Path, space: tuple[Any, ...]
+) -> None:
+    assert dar("evaluate", "generation", folder / "model", *space, *COMMON, "--out", tmp_path / "a") == 0
+    assert dar("evaluate", "samples", tmp_path / "a" / "samples.npz", *space, "--out", tmp_path / "b") == 0
+    assert (
+        dar("sample", "--model", folder / "model", *COMMON, "--out", tmp_path / "s.npz", "--png", tmp_path / "s") == 0
+    )
+    assert dar("evaluate", "samples", tmp_path / "s", *space, "--out", tmp_path / "c") == 0
+    first, second, third = (read_report(tmp_path / name).figures["classifier:animals"] for name in "abc")
+    assert first == second
+    assert third == {name: estimate for name, estimate in first.items() if name != "class_accuracy"}
+    assert dar("evaluate", "compare", tmp_path / "a", tmp_path / "b") == 0
+
+
+def test_statistics_saved_once_replace_the_data(dar, folder: Path, tmp_path: Path, space: tuple[Any, ...]) -> None:
+    saved = tmp_path / "photos.safetensors"
+    extractor = ("--extractor", folder / "classifier")
+    assert dar("evaluate", "statistics", folder / "photos", "--image-size", 16, *extractor, "--out", saved) == 0
+    sampled = ("evaluate", "generation", folder / "model", *COMMON)
+    assert dar(*sampled, *space, "--out", tmp_path / "a") == 0
+    assert dar(*sampled, *extractor, "--reference", saved, "--out", tmp_path / "b") == 0
+    first, second = (read_report(tmp_path / name) for name in "ab")
+    assert first.figures == second.figures
+    assert first.protocol == second.protocol
+
+
+def test_reconstruction(dar, folder: Path, tmp_path: Path) -> None:
+    command = ("evaluate", "reconstruction", folder / "model", "--data", folder / "photos")
+    assert dar(*command, "--extractor", folder / "classifier", "--out", tmp_path / "report") == 0
+    assert figures(tmp_path / "report") == {
+        "pixels": {"psnr", "ssim"},
+        "classifier:animals": {"rfid"},
+        "codebook": {"codebook_usage", "codebook_perplexity"},
+    }
+
+
+def test_layout(dar, folder: Path, tmp_path: Path) -> None:
+    command = ("evaluate", "layout", folder / "model", "--data", folder / "photos", "--num", 6)
+    options = ("--classifier", folder / "classifier", "--tokens", 2, "--tokens", 4)
+    assert dar(*command, *options, "--out", tmp_path / "report") == 0
+    assert set(figures(tmp_path / "report")) == {"0 tokens", "2 tokens", "4 tokens", "8 tokens"}
+
+
+def test_sweep(dar, folder: Path, tmp_path: Path, space: tuple[Any, ...]) -> None:
+    command = ("evaluate", "sweep", folder / "model", *space, *COMMON, "--guidance", "1", "--guidance", "1:3")
+    assert dar(*command, "--out", tmp_path / "report") == 0
+    assert figures(tmp_path / "report") == {
+        "classifier:animals, guidance 1": IN_SPACE,
+        "classifier:animals, guidance 1:3": IN_SPACE,
+    }
+    assert not list((tmp_path / "report").rglob("features"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--num", 20), "20 samples are too few"),
+        (("--num", 50, "--labels", "balanced"), "50 images cannot be balanced over 3 classes"),
+        (("--reference", "nowhere"), "2 references were given for 1 extractors"),
+        (("--guidance", "high"), "a guidance scale is a number"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    dar, folder: Path, tmp_path: Path, space: tuple[Any, ...], capsys, arguments: tuple[Any, ...], said: str
+) -> None:
+    out = tmp_path / "report"
+    assert dar("evaluate", "generation", folder / "model", *space, *arguments, "--out", out) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_samples_that_cannot_be_measured_are_refused(
+    dar, tmp_path: Path, space: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 and no more")
+    assert dar("evaluate", "samples", tmp_path / "bad.npz", *space, "--out", tmp_path / "report") == 2
+    assert "not a whole .npz" in capsys.readouterr().err
+    (tmp_path / "png").mkdir()
+    Image.new("RGB", (16, 12)).save(tmp_path / "png" / "0.png")
+    assert dar("evaluate", "samples", tmp_path / "png", *space, "--out", tmp_path / "report") == 2
+    assert "squares" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
+def test_reports_are_strict_json(dar, folder: Path, tmp_path: Path, space: tuple[Any, ...]) -> None:
+    assert dar("evaluate", "generation", folder / "model", *space, *COMMON, "--out", tmp_path / "report") == 0
+    text = (tmp_path / "report" / "report.json").read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
