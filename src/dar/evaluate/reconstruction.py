@@ -1,7 +1,8 @@
 """How well a tokenizer keeps images, as a function of the number of token groups decoded."""
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -29,6 +30,9 @@ ROWS = 8
 
 LEAST_SIDE = 16
 """Pixels below which LPIPS has no features."""
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""Images and references, B x 3 x H x W in [-1, 1] -> B."""
 
 Spaces = dict[str, dict[str, list[Estimate]]]
 """By space and metric: an estimate for each number of groups, 1 to K."""
@@ -65,7 +69,7 @@ def evaluate_reconstruction(
         data: the images.
         extractor: for rFID; without it there is none.
         perceptual: LPIPS, on the tokenizer's device; without it there is none.
-        count: images, from all over the data; all of them unless told.
+        count: images, drawn from all over the data; all of them unless told.
         seed: image i of the data is decoded from the noise of seed + i, whatever else is measured.
         steps: denoising steps; the tokenizer's default unless told.
         solver: "adams-bashforth-2" or "euler".
@@ -166,11 +170,16 @@ class _Found:
         perceptual: PerceptualDistance | None,
         images: LabelledImages,
     ) -> None:
-        self.config, self.perceptual = tokenizer.config, perceptual
-        self.values: dict[str, list[Tensor]] = {}
-        self.codes_KV = torch.zeros(self.config.num_groups, self.config.codebook_size, dtype=torch.int64)
-        self.features = _PairedFeatures(extractor, len(images.indices)) if extractor else None
-        self.spread = images.spread(ROWS)
+        self.config, count = tokenizer.config, len(images.indices)
+        self.measures: dict[str, Measure] = {"psnr": _finite_psnr, "ssim": ssim}
+        if perceptual is not None:
+            self.measures["lpips"] = perceptual
+        groups = self.config.num_groups
+        self.count = 0
+        self.values = {name: torch.empty(groups, count, dtype=torch.float64) for name in self.measures}
+        self.codes_KV = torch.zeros(groups, self.config.codebook_size, dtype=torch.int64)
+        self.features = _PairedFeatures(extractor, count) if extractor else None
+        self.spread = images.few(ROWS)
         self.worst: list[_Row] = []
         self.best: list[_Row] = []
         self.others: list[_Row] = []
@@ -178,27 +187,27 @@ class _Found:
     def add(self, batch: LabelledBatch, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
         """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
         pixels = from_levels(originals)
-        for levels in decoded:
-            self._note("psnr", psnr(from_levels(levels), pixels).clamp(max=LARGEST_DECIBELS))
-            self._note("ssim", ssim(from_levels(levels), pixels))
-            if self.perceptual is not None:
-                self._note("lpips", self.perceptual(from_levels(levels), pixels))
+        start, self.count = self.count, self.count + len(originals)
+        for name, measure in self.measures.items():
+            for k, levels in enumerate(decoded):
+                self.values[name][k, start : self.count] = measure(from_levels(levels), pixels)
         for counts_V, codes in zip(self.codes_KV, tokens.cpu().split(self.config.tokens_per_group, dim=1), strict=True):
             counts_V += codes.flatten().bincount(minlength=self.config.codebook_size)
         if self.features is not None:
             self.features.add(originals, decoded)
-        self._keep(batch.indices, torch.cat([originals[None], decoded]).cpu())
+        self._keep(
+            self.values["psnr"][-1, start : self.count].tolist(),
+            batch.indices,
+            torch.cat([originals[None], decoded]).cpu(),
+        )
 
     def spaces(self, generator: torch.Generator) -> Spaces:
         """All metrics for each number of groups."""
-        groups = self.config.num_groups
-        of_images = {
-            name: [_mean(torch.cat(values[k::groups])) for k in range(groups)] for name, values in self.values.items()
-        }
+        means = {name: [_mean(one_N) for one_N in of_KN[:, : self.count]] for name, of_KN in self.values.items()}
         counts_KV = self.codes_KV.cumsum(0)
-        spaces: Spaces = {"pixels": {name: of_images[name] for name in ("psnr", "ssim")}}
-        if self.perceptual is not None:
-            spaces["lpips"] = {"lpips": of_images["lpips"]}
+        spaces: Spaces = {"pixels": {name: means[name] for name in ("psnr", "ssim")}}
+        if "lpips" in means:
+            spaces["lpips"] = {"lpips": means["lpips"]}
         if self.features is not None:
             spaces[self.features.extractor.name] = {"rfid": self.features.rfid(generator)}
         spaces["codebook"] = {
@@ -216,16 +225,21 @@ class _Found:
         }
         return {title: _sheet(rows) for title, rows in titled.items() if rows}
 
-    def _note(self, metric: str, values_B: Tensor) -> None:
-        self.values.setdefault(metric, []).append(values_B.double().cpu())
-
-    def _keep(self, indices: list[int], levels: Tensor) -> None:
+    def _keep(self, decibels: list[float], indices: list[int], levels: Tensor) -> None:
         """Remember the worst and the best so far, and those that happen to be in the spread."""
-        decibels = self.values["psnr"][-1].tolist()
-        rows = [_Row(*numbers, levels[:, i].clone()) for i, numbers in enumerate(zip(decibels, indices, strict=True))]
-        self.worst = heapq.nsmallest(ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index))
-        self.best = heapq.nsmallest(ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index))
-        self.others += [row for row in rows if row.index in self.spread]
+        rows = [_Row(*numbers, levels[:, i]) for i, numbers in enumerate(zip(decibels, indices, strict=True))]
+        self.worst = _owned(heapq.nsmallest(ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index)))
+        self.best = _owned(heapq.nsmallest(ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index)))
+        self.others += _owned([row for row in rows if row.index in self.spread])
+
+
+def _owned(rows: list[_Row]) -> list[_Row]:
+    """The same rows, without the rest of their batches."""
+    return [replace(row, levels=row.levels.clone()) for row in rows]
+
+
+def _finite_psnr(images: Tensor, references: Tensor) -> Tensor:
+    return psnr(images, references).clamp(max=LARGEST_DECIBELS)
 
 
 def _mean(values_N: Tensor) -> Estimate:
