@@ -12,13 +12,13 @@ from tqdm import tqdm
 from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
+from dar.evaluate.paired_features import PairedFeatures
 from dar.evaluate.report import Curve, Estimate, Point, Report
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
-from dar.metrics.bootstrap import GROUPS, jackknife_confidence, jackknife_groups, mean_confidence
+from dar.metrics.bootstrap import mean_confidence
 from dar.metrics.codebook import perplexity, usage
-from dar.metrics.frechet import Moments, frechet_distance
 from dar.metrics.similarity import psnr, ssim
 from dar.reconstruction import decoded_groups, reconstruction_sheet
 from dar.storage import weights_hash
@@ -58,7 +58,7 @@ def evaluate_reconstruction(
     Every metric sees what a saved picture would hold: central squares, and reconstructions rounded to the nearest of
     256 levels. PSNR, SSIM and LPIPS are means over images, rFID is the Fréchet distance between pooled features of
     originals and of their reconstructions, usage and perplexity are of the codes in the groups decoded. Intervals are
-    closed-form ones of means; for rFID of all groups a jackknife, that leaves out images with their reconstructions,
+    closed-form ones of means; for rFID of all groups a jackknife that leaves out images with their reconstructions,
     where there are 40 images or more.
 
     Memory does not grow with the number of images, but for features (8 bytes a dimension and image) and values of
@@ -67,8 +67,8 @@ def evaluate_reconstruction(
     Args:
         tokenizer: the model.
         data: the images.
-        extractor: for rFID; without it there is none.
-        perceptual: LPIPS, on the tokenizer's device; without it there is none.
+        extractor: for rFID; without it that is not measured.
+        perceptual: LPIPS, on the tokenizer's device; without it that is not measured.
         count: images, drawn from all over the data; all of them unless told.
         seed: image i of the data is decoded from the noise of seed + i, whatever else is measured.
         steps: denoising steps; the tokenizer's default unless told.
@@ -121,7 +121,7 @@ def evaluate_reconstruction(
             "extractors": {extractor.name: extractor.hash} if extractor else {},
             "lpips": weights_hash(perceptual) if perceptual else None,
         },
-        figures={space: {name: groups[-1] for name, groups in found.items()} for space, found in spaces.items()},
+        figures={space: {name: groups[-1] for name, groups in of.items()} for space, of in spaces.items()},
         curves=tuple(_curves(spaces)),
     )
     return report, found.sheets()
@@ -178,7 +178,7 @@ class _Found:
         self.count = 0
         self.values = {name: torch.empty(groups, count, dtype=torch.float64) for name in self.measures}
         self.codes_KV = torch.zeros(groups, self.config.codebook_size, dtype=torch.int64)
-        self.features = _PairedFeatures(extractor, count) if extractor else None
+        self.features = PairedFeatures(extractor, count) if extractor else None
         self.spread = images.few(ROWS)
         self.worst: list[_Row] = []
         self.best: list[_Row] = []
@@ -249,52 +249,3 @@ def _mean(values_N: Tensor) -> Estimate:
 def _sheet(rows: list[_Row]) -> Image.Image:
     original, *stages = from_levels(torch.stack([row.levels for row in rows], dim=1))
     return reconstruction_sheet(original, stages)
-
-
-class _PairedFeatures:
-    """Pooled features of originals and of what they are decoded to."""
-
-    def __init__(self, extractor: Extractor, count: int) -> None:
-        self.extractor, self.count = extractor, count
-        self.moments: list[Moments] = []
-
-    def add(self, originals: Tensor, decoded: Tensor) -> None:
-        """Look at B originals, and K times B images decoded from them."""
-        pooled = [self.extractor(levels).pooled.cpu() for levels in (originals, *decoded)]
-        if not self.moments:
-            width = pooled[0].shape[1]
-            self.moments = [Moments(width) for _ in pooled]
-            self.rows_2ND = torch.empty(2, self.count, width)  # at once, since joining parts would take twice as much
-        start = self.moments[0].count
-        for moments, rows_BD in zip(self.moments, pooled, strict=True):
-            moments.update(rows_BD)
-        self.rows_2ND[:, start : self.moments[0].count] = torch.stack([pooled[0], pooled[-1]])
-
-    def rfid(self, generator: torch.Generator) -> list[Estimate]:
-        """For each number of groups; an interval for all of them."""
-        originals, *decoded = self.moments
-        distances = [_distance(originals, moments) for moments in decoded]
-        estimates = [Estimate(distance) for distance in distances]
-        if originals.count >= 2 * GROUPS:
-            estimates[-1] = Estimate(distances[-1], *self._jackknife(distances[-1], generator))
-        return estimates
-
-    def _jackknife(self, distance: float, generator: torch.Generator) -> tuple[float, float]:
-        """Leave out groups of originals together with what they are decoded to."""
-        originals, decoded = self.moments[0], self.moments[-1]
-        left_out = []
-        for group in jackknife_groups(originals.count, generator):
-            rows_ND, decoded_ND = self.rows_2ND[:, group]
-            left_out.append(_distance(_without(originals, rows_ND), _without(decoded, decoded_ND)))
-        low, high = jackknife_confidence(distance, left_out)
-        return max(low, 0.0), high
-
-
-def _without(moments: Moments, rows: Tensor) -> Moments:
-    part = Moments(rows.shape[1])
-    part.update(rows)
-    return moments.without(part)
-
-
-def _distance(first: Moments, second: Moments) -> float:
-    return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
