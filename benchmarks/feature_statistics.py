@@ -40,12 +40,14 @@ def moments(rows_ND: Tensor) -> Moments:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), time.process_time()
     yield
-    seconds = time.perf_counter() - start
+    seconds, processor_seconds = time.perf_counter() - start, time.process_time() - processor_start
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    typer.echo(f"{name:36} {seconds:7.1f} s, peak memory so far {peak / 1e9:.2f} GB")
+    typer.echo(
+        f"{name:40} {seconds:7.1f} s, {processor_seconds:7.1f} s of processors, peak memory so far {peak / 1e9:.2f} GB"
+    )
 
 
 def measure(images: int) -> None:
@@ -56,14 +58,14 @@ def measure(images: int) -> None:
     with stage(f"moments, batches of {BATCH}"):
         found = moments(samples)
     reference = moments(references)
-    with stage("Fréchet distance"):
-        frechet_distance(found.mean, found.covariance, reference.mean, reference.covariance)
-    with stage("its confidence interval"):
-        frechet_confidence(samples, reference.mean, reference.covariance, torch.Generator().manual_seed(3))
     with stage("Inception Score"):
         inception_score(logits)
+    with stage("Fréchet distance"):
+        frechet_distance(found.mean, found.covariance, reference.mean, reference.covariance)
     with stage(f"precision and recall, {REFERENCES} references"):
         precision_and_recall(samples, references)
+    with stage("confidence interval of Fréchet distance"):
+        frechet_confidence(samples, reference.mean, reference.covariance, torch.Generator().manual_seed(3))
     typer.echo(f"on {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 

@@ -58,6 +58,10 @@ class TestHalfPrecision:
         """In float16: 100^2 = 10000, 101^2 = 10200, 100 x 101 = 10096, and 10000 - 2 x 10096 + 10200 = 8."""
         assert neighbour_radii(line(100, 101), neighbours=1).tolist() == [8, 8]
 
+    def test_rounds_no_distance_below_zero(self) -> None:
+        """In float16: 23^2 - 2 x 535 + 540.5 = -0.5."""
+        assert neighbour_radii(line(23, 23.25), neighbours=1).tolist() == [0, 0]
+
     @pytest.mark.parametrize("place", [300, 200])
     def test_is_left_where_squares_or_products_overflow(self, place: int) -> None:
         assert neighbour_radii(line(place, place + 1, place + 3), neighbours=1).tolist() == [1, 1, 4]

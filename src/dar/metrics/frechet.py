@@ -16,7 +16,8 @@ _ROUNDING = 1e-5
 class Moments:
     """Mean and covariance of rows that come in batches, in float64 and in O(D^2) memory however many there are.
 
-    Batches are joined by the update of Chan et al. (1979), so that features far from zero do not cancel.
+    Batches are joined by the update of Chan et al. (1979), so that features far from zero do not cancel. The ADM
+    evaluator has the covariance in float64 too, but the mean of float32 features in float32.
 
     Args:
         dimension: D, columns of the rows.
@@ -143,8 +144,8 @@ def frechet_confidence(
 
     Each of 20 random groups of rows is left out in turn. Every row is thereby seen twice in all, memory stays at a
     few D x D matrices, and no set holds a row twice. A bootstrap would see every row in every replicate, and its
-    repeated rows cost rank: the distance then grows with the resampling itself. That the reference is a sample too
-    is not part of the interval.
+    repeated rows cost rank: the distance then grows with the resampling itself. Neither is it part of the interval
+    that the reference is a sample too, nor that distances of few rows are too large on average.
 
     Args:
         rows_ND: features.
