@@ -9,6 +9,7 @@ from PIL import Image
 
 from dar.data import ImageDataset
 from dar.errors import DARError
+from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.reconstruction import evaluate_reconstruction
 from dar.evaluate.report import Estimate, Report
 from dar.features.perceptual import PerceptualDistance
@@ -113,8 +114,8 @@ def test_an_image_is_measured_alike_among_fewer(
 ) -> None:
     report, pictures = evaluate_reconstruction(tokenizer, data, count=3, seed=7, batch_size=2)
     originals, decoded = pairs
-    spread = [0, COUNT // 3, 2 * COUNT // 3]
-    expected = psnr(decoded[-1][spread], originals[spread]).mean().item()
+    drawn = LabelledImages(data, 16, 3, 0).indices
+    expected = psnr(decoded[-1][drawn], originals[drawn]).mean().item()
     assert report.figures["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
     assert report.protocol["images"]["count"] == 3
     assert set(report.figures) == {"pixels", "codebook"}
@@ -123,11 +124,15 @@ def test_an_image_is_measured_alike_among_fewer(
 
 
 def test_sheets_show_the_extremes(
-    found: tuple[Report, dict[str, Image.Image]], pairs: tuple[torch.Tensor, list[torch.Tensor]]
+    data: ImageDataset, found: tuple[Report, dict[str, Image.Image]], pairs: tuple[torch.Tensor, list[torch.Tensor]]
 ) -> None:
     originals, decoded = pairs
     order = psnr(decoded[-1], originals).argsort().tolist()
-    chosen = {"Worst": order[:8], "Best": order[:-9:-1], "A spread of": list(range(0, COUNT, COUNT // 8))}
+    chosen = {
+        "Worst": order[:8],
+        "Best": order[:-9:-1],
+        "A spread of": sorted(LabelledImages(data, 16, COUNT, 0).few(8)),
+    }
     for title, indices in chosen.items():
         sheet = np.asarray(found[1][f"{title} reconstructions"])
         for row, index in enumerate(indices):
@@ -145,8 +150,8 @@ def test_lpips_is_measured_where_there_are_weights(
     distance = PerceptualDistance(vgg | linear)
     report, _ = evaluate_reconstruction(tokenizer, data, perceptual=distance, count=3, seed=7)
     originals, decoded = pairs
-    spread = [0, COUNT // 3, 2 * COUNT // 3]
-    expected = [distance(pixels[spread], originals[spread]).mean().item() for pixels in decoded]
+    drawn = LabelledImages(data, 16, 3, 0).indices
+    expected = [distance(pixels[drawn], originals[drawn]).mean().item() for pixels in decoded]
     assert curve(report, "LPIPS") == pytest.approx(expected, rel=1e-2)
     assert report.figures["lpips"]["lpips"].value == curve(report, "LPIPS")[-1]
     assert report.protocol["lpips"] == weights_hash(distance)

@@ -34,16 +34,19 @@ class LabelledBatch:
 
 
 class LabelledImages:
-    """Images at equal distances, since data are often sorted by class.
+    """Images of a data set: the same ones each time, and those of a smaller count among those of a larger.
+
+    They are drawn, since data are often sorted by class or take classes in turns: neither the first images nor those at
+    equal distances would be of all kinds.
 
     Args:
         data: where they are from.
         size: H, side of the central squares that images are scaled and cropped to.
-        count: how many; all of them unless told.
+        count: how many, drawn without replacement; all of them unless told.
         max_broken_share: share of unreadable images to put up with; they are left out.
 
     Attributes:
-        indices: their places in the data.
+        indices: their places in the data, increasing.
         broken: the unreadable ones met so far.
 
     Raises:
@@ -58,13 +61,14 @@ class LabelledImages:
         if count > available:
             raise DARError(f"{data.source} holds {available} images, not {count}: ask for {available} or fewer")
         self.data, self.size = data, size
-        self.indices = [i * available // count for i in range(count)]
+        self._drawn: list[int] = torch.randperm(available, generator=torch.Generator().manual_seed(0))[:count].tolist()
+        self.indices = sorted(self._drawn)
         self.broken = BrokenImages(data.source, max_broken_share)
         self._hash = hashlib.sha256()
 
-    def spread(self, count: int) -> set[int]:
-        """Places of up to ``count`` of them at equal distances."""
-        return {self.indices[i * len(self.indices) // count] for i in range(count)}
+    def few(self, count: int) -> set[int]:
+        """Places of up to ``count`` of them, to be shown."""
+        return set(self._drawn[:count])
 
     def batches(self, batch_size: int, workers: int, bar: "tqdm[Any]") -> Iterator[LabelledBatch]:
         """All of them in order, a few batches of which are in memory at a time.

@@ -58,7 +58,7 @@ def evaluate_layout(
         classifier: finds logits; its class names must contain the model's.
         prefixes: numbers of tokens to keep, 1 to N; 0 and N are added.
         settings: how to sample, but for the seed and the layout.
-        count: reference images, from all over the data; all of them unless told.
+        count: reference images, drawn from all over the data; all of them unless told.
         seed: image i of the data has its class drawn from this and i, and uses seed + i.
         batch_size: images computed at a time; changes nothing but rounding.
         workers: processes that decode images ahead; 0 decodes in this one.
@@ -78,7 +78,7 @@ def evaluate_layout(
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count, max_broken_share)
     pipeline.stream([0], **settings)  # checks the settings at the call
-    found = _Found(lengths, images.spread(ROWS))
+    found = _Found(lengths, images.few(ROWS))
     with tqdm(
         total=len(images.indices), desc="laying out", unit="image", dynamic_ncols=True, disable=not show_progress
     ) as bar:

@@ -1,7 +1,8 @@
 """How well a tokenizer keeps images, as a function of the number of token groups decoded."""
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -11,13 +12,13 @@ from tqdm import tqdm
 from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
+from dar.evaluate.paired_features import PairedFeatures
 from dar.evaluate.report import Curve, Estimate, Point, Report
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
-from dar.metrics.bootstrap import GROUPS, jackknife_confidence, jackknife_groups, mean_confidence
+from dar.metrics.bootstrap import mean_confidence
 from dar.metrics.codebook import perplexity, usage
-from dar.metrics.frechet import Moments, frechet_distance
 from dar.metrics.similarity import psnr, ssim
 from dar.reconstruction import decoded_groups, reconstruction_sheet
 from dar.storage import weights_hash
@@ -29,6 +30,9 @@ ROWS = 8
 
 LEAST_SIDE = 16
 """Pixels below which LPIPS has no features."""
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""Images and references, B x 3 x H x W in [-1, 1] -> B."""
 
 Spaces = dict[str, dict[str, list[Estimate]]]
 """By space and metric: an estimate for each number of groups, 1 to K."""
@@ -54,7 +58,7 @@ def evaluate_reconstruction(
     Every metric sees what a saved picture would hold: central squares, and reconstructions rounded to the nearest of
     256 levels. PSNR, SSIM and LPIPS are means over images, rFID is the Fréchet distance between pooled features of
     originals and of their reconstructions, usage and perplexity are of the codes in the groups decoded. Intervals are
-    closed-form ones of means; for rFID of all groups a jackknife, that leaves out images with their reconstructions,
+    closed-form ones of means; for rFID of all groups a jackknife that leaves out images with their reconstructions,
     where there are 40 images or more.
 
     Memory does not grow with the number of images, but for features (8 bytes a dimension and image) and values of
@@ -63,9 +67,9 @@ def evaluate_reconstruction(
     Args:
         tokenizer: the model.
         data: the images.
-        extractor: for rFID; without it there is none.
-        perceptual: LPIPS, on the tokenizer's device; without it there is none.
-        count: images, from all over the data; all of them unless told.
+        extractor: for rFID; without it that is not measured.
+        perceptual: LPIPS, on the tokenizer's device; without it that is not measured.
+        count: images, drawn from all over the data; all of them unless told.
         seed: image i of the data is decoded from the noise of seed + i, whatever else is measured.
         steps: denoising steps; the tokenizer's default unless told.
         solver: "adams-bashforth-2" or "euler".
@@ -117,7 +121,7 @@ def evaluate_reconstruction(
             "extractors": {extractor.name: extractor.hash} if extractor else {},
             "lpips": weights_hash(perceptual) if perceptual else None,
         },
-        figures={space: {name: groups[-1] for name, groups in found.items()} for space, found in spaces.items()},
+        figures={space: {name: groups[-1] for name, groups in of.items()} for space, of in spaces.items()},
         curves=tuple(_curves(spaces)),
     )
     return report, found.sheets()
@@ -166,11 +170,16 @@ class _Found:
         perceptual: PerceptualDistance | None,
         images: LabelledImages,
     ) -> None:
-        self.config, self.perceptual = tokenizer.config, perceptual
-        self.values: dict[str, list[Tensor]] = {}
-        self.codes_KV = torch.zeros(self.config.num_groups, self.config.codebook_size, dtype=torch.int64)
-        self.features = _PairedFeatures(extractor, len(images.indices)) if extractor else None
-        self.spread = images.spread(ROWS)
+        self.config, count = tokenizer.config, len(images.indices)
+        self.measures: dict[str, Measure] = {"psnr": _finite_psnr, "ssim": ssim}
+        if perceptual is not None:
+            self.measures["lpips"] = perceptual
+        groups = self.config.num_groups
+        self.count = 0
+        self.values = {name: torch.empty(groups, count, dtype=torch.float64) for name in self.measures}
+        self.codes_KV = torch.zeros(groups, self.config.codebook_size, dtype=torch.int64)
+        self.features = PairedFeatures(extractor, count) if extractor else None
+        self.spread = images.few(ROWS)
         self.worst: list[_Row] = []
         self.best: list[_Row] = []
         self.others: list[_Row] = []
@@ -178,27 +187,27 @@ class _Found:
     def add(self, batch: LabelledBatch, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
         """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
         pixels = from_levels(originals)
-        for levels in decoded:
-            self._note("psnr", psnr(from_levels(levels), pixels).clamp(max=LARGEST_DECIBELS))
-            self._note("ssim", ssim(from_levels(levels), pixels))
-            if self.perceptual is not None:
-                self._note("lpips", self.perceptual(from_levels(levels), pixels))
+        start, self.count = self.count, self.count + len(originals)
+        for name, measure in self.measures.items():
+            for k, levels in enumerate(decoded):
+                self.values[name][k, start : self.count] = measure(from_levels(levels), pixels)
         for counts_V, codes in zip(self.codes_KV, tokens.cpu().split(self.config.tokens_per_group, dim=1), strict=True):
             counts_V += codes.flatten().bincount(minlength=self.config.codebook_size)
         if self.features is not None:
             self.features.add(originals, decoded)
-        self._keep(batch.indices, torch.cat([originals[None], decoded]).cpu())
+        self._keep(
+            self.values["psnr"][-1, start : self.count].tolist(),
+            batch.indices,
+            torch.cat([originals[None], decoded]).cpu(),
+        )
 
     def spaces(self, generator: torch.Generator) -> Spaces:
         """All metrics for each number of groups."""
-        groups = self.config.num_groups
-        of_images = {
-            name: [_mean(torch.cat(values[k::groups])) for k in range(groups)] for name, values in self.values.items()
-        }
+        means = {name: [_mean(one_N) for one_N in of_KN[:, : self.count]] for name, of_KN in self.values.items()}
         counts_KV = self.codes_KV.cumsum(0)
-        spaces: Spaces = {"pixels": {name: of_images[name] for name in ("psnr", "ssim")}}
-        if self.perceptual is not None:
-            spaces["lpips"] = {"lpips": of_images["lpips"]}
+        spaces: Spaces = {"pixels": {name: means[name] for name in ("psnr", "ssim")}}
+        if "lpips" in means:
+            spaces["lpips"] = {"lpips": means["lpips"]}
         if self.features is not None:
             spaces[self.features.extractor.name] = {"rfid": self.features.rfid(generator)}
         spaces["codebook"] = {
@@ -216,16 +225,21 @@ class _Found:
         }
         return {title: _sheet(rows) for title, rows in titled.items() if rows}
 
-    def _note(self, metric: str, values_B: Tensor) -> None:
-        self.values.setdefault(metric, []).append(values_B.double().cpu())
-
-    def _keep(self, indices: list[int], levels: Tensor) -> None:
+    def _keep(self, decibels: list[float], indices: list[int], levels: Tensor) -> None:
         """Remember the worst and the best so far, and those that happen to be in the spread."""
-        decibels = self.values["psnr"][-1].tolist()
-        rows = [_Row(*numbers, levels[:, i].clone()) for i, numbers in enumerate(zip(decibels, indices, strict=True))]
-        self.worst = heapq.nsmallest(ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index))
-        self.best = heapq.nsmallest(ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index))
-        self.others += [row for row in rows if row.index in self.spread]
+        rows = [_Row(*numbers, levels[:, i]) for i, numbers in enumerate(zip(decibels, indices, strict=True))]
+        self.worst = _owned(heapq.nsmallest(ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index)))
+        self.best = _owned(heapq.nsmallest(ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index)))
+        self.others += _owned([row for row in rows if row.index in self.spread])
+
+
+def _owned(rows: list[_Row]) -> list[_Row]:
+    """The same rows, without the rest of their batches."""
+    return [replace(row, levels=row.levels.clone()) for row in rows]
+
+
+def _finite_psnr(images: Tensor, references: Tensor) -> Tensor:
+    return psnr(images, references).clamp(max=LARGEST_DECIBELS)
 
 
 def _mean(values_N: Tensor) -> Estimate:
@@ -235,52 +249,3 @@ def _mean(values_N: Tensor) -> Estimate:
 def _sheet(rows: list[_Row]) -> Image.Image:
     original, *stages = from_levels(torch.stack([row.levels for row in rows], dim=1))
     return reconstruction_sheet(original, stages)
-
-
-class _PairedFeatures:
-    """Pooled features of originals and of what they are decoded to."""
-
-    def __init__(self, extractor: Extractor, count: int) -> None:
-        self.extractor, self.count = extractor, count
-        self.moments: list[Moments] = []
-
-    def add(self, originals: Tensor, decoded: Tensor) -> None:
-        """Look at B originals, and K times B images decoded from them."""
-        pooled = [self.extractor(levels).pooled.cpu() for levels in (originals, *decoded)]
-        if not self.moments:
-            width = pooled[0].shape[1]
-            self.moments = [Moments(width) for _ in pooled]
-            self.rows_2ND = torch.empty(2, self.count, width)  # at once, since joining parts would take twice as much
-        start = self.moments[0].count
-        for moments, rows_BD in zip(self.moments, pooled, strict=True):
-            moments.update(rows_BD)
-        self.rows_2ND[:, start : self.moments[0].count] = torch.stack([pooled[0], pooled[-1]])
-
-    def rfid(self, generator: torch.Generator) -> list[Estimate]:
-        """For each number of groups; an interval for all of them."""
-        originals, *decoded = self.moments
-        distances = [_distance(originals, moments) for moments in decoded]
-        estimates = [Estimate(distance) for distance in distances]
-        if originals.count >= 2 * GROUPS:
-            estimates[-1] = Estimate(distances[-1], *self._jackknife(distances[-1], generator))
-        return estimates
-
-    def _jackknife(self, distance: float, generator: torch.Generator) -> tuple[float, float]:
-        """Leave out groups of originals together with what they are decoded to."""
-        originals, decoded = self.moments[0], self.moments[-1]
-        left_out = []
-        for group in jackknife_groups(originals.count, generator):
-            rows_ND, decoded_ND = self.rows_2ND[:, group]
-            left_out.append(_distance(_without(originals, rows_ND), _without(decoded, decoded_ND)))
-        low, high = jackknife_confidence(distance, left_out)
-        return max(low, 0.0), high
-
-
-def _without(moments: Moments, rows: Tensor) -> Moments:
-    part = Moments(rows.shape[1])
-    part.update(rows)
-    return moments.without(part)
-
-
-def _distance(first: Moments, second: Moments) -> float:
-    return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)

@@ -89,11 +89,8 @@ def neighbour_radii(features_ND: Tensor, neighbours: int = 3) -> Tensor:
     nearest = neighbours + 1  # a row's distance to itself comes first
     radii = []
     for rows in features_ND.split(BLOCK):
-        candidates = []
-        for columns in features_ND.split(BLOCK):
-            distances = _distances(rows, columns)
-            candidates.append(distances.topk(min(nearest, len(columns)), largest=False).values.float())
-        radii.append(torch.cat(candidates, 1).topk(nearest, largest=False).values[:, -1])
+        candidates = [_smallest(_distances(rows, columns), nearest) for columns in features_ND.split(BLOCK)]
+        radii.append(_smallest(torch.cat(candidates, 1), nearest)[:, -1])
     return torch.cat(radii)
 
 
@@ -109,21 +106,30 @@ def mutual_coverage(
     samples_in_N = torch.zeros_like(sample_radii_N, dtype=torch.bool)
     for own in _runs(len(references_MD)):
         for other in _runs(len(samples_ND)):
-            distances = _distances(references_MD[own], samples_ND[other])
-            tiles = zip(
-                distances.split(_TILE),
-                reference_radii_M[own].split(_TILE),
-                references_in_M[own].split(_TILE),
-                strict=True,
+            rows, columns = _covered(
+                _distances(references_MD[own], samples_ND[other]), reference_radii_M[own], sample_radii_N[other]
             )
-            for tile, radii, inside in tiles:
-                inside |= (tile <= sample_radii_N[other]).any(1)
-                samples_in_N[other] |= (tile <= radii[:, None]).any(0)
+            references_in_M[own] |= rows
+            samples_in_N[other] |= columns
     return references_in_M, samples_in_N
 
 
 def _runs(count: int) -> Iterator[slice]:
     return (slice(begin, begin + BLOCK) for begin in range(0, count, BLOCK))
+
+
+def _smallest(distances_NM: Tensor, count: int) -> Tensor:
+    """The ``count`` smallest of each row, or all if they are fewer: N x count, float32, ascending."""
+    return distances_NM.topk(min(count, distances_NM.shape[1]), largest=False).values.float()
+
+
+def _covered(distances_NM: Tensor, row_radii_N: Tensor, column_radii_M: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows lie in the ball of any column, and which columns in that of any row."""
+    rows, columns = [], torch.zeros_like(column_radii_M, dtype=torch.bool)
+    for tile, radii in zip(distances_NM.split(_TILE), row_radii_N.split(_TILE), strict=True):
+        rows.append((tile <= column_radii_M).any(1))
+        columns |= (tile <= radii[:, None]).any(0)
+    return torch.cat(rows), columns
 
 
 def _distances(u_ND: Tensor, v_MD: Tensor) -> Tensor:
