@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import BitImageProcessorPil, ConvNextImageProcessorPil, ViTImageProcessorPil
 
 from dar.errors import DARError
 from dar.features.dinov2 import MEAN, STD
@@ -33,6 +34,7 @@ def images(height: int, width: int) -> Tensor:
         ({"size": 240, "do_center_crop": True, "crop_size": 224}, Preprocessing(240, crop=(224, 224))),
         ({"size": 224, "crop_pct": 0.875}, Preprocessing(256, crop=(224, 224))),
         ({"size": {"shortest_edge": 384}, "crop_pct": 1.0}, Preprocessing((384, 384))),
+        ({"size": 384, "crop_pct": None}, Preprocessing((384, 384))),
         ({"size": {"shortest_edge": 32}, "do_center_crop": None}, Preprocessing(32)),
         ({"do_normalize": False, "image_mean": [9, 9, 9]}, Preprocessing((99, 99), mean=(0,) * 3, std=(1,) * 3)),
         ({}, Preprocessing((99, 99))),
@@ -58,6 +60,26 @@ def test_resizing_is_pillow_s_to_a_level_or_two(mode: str, height: int, width: i
     assert np.abs(found.numpy() - expected).max() <= 2
     assert np.abs(found.numpy() - expected).mean() <= 0.3
     torch.testing.assert_close(found, found.round(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        BitImageProcessorPil(size={"shortest_edge": 64}, crop_size=56, image_mean=MEAN, image_std=STD),  # DINOv2's
+        ViTImageProcessorPil(size={"height": 56, "width": 48}),
+        ConvNextImageProcessorPil(size={"shortest_edge": 56}),
+        ConvNextImageProcessorPil(size={"shortest_edge": 384}, crop_pct=None),
+    ],
+    ids=["bit", "vit", "convnext", "convnext-warped"],
+)
+@pytest.mark.parametrize(("height", "width"), [(90, 121), (64, 64), (61, 40)])
+def test_images_are_prepared_as_by_transformers(processor: Any, height: int, width: int) -> None:
+    """To a level of 8 bits, from the file that its own processors write."""
+    pictures = [Image.fromarray(array) for array in images(height, width).permute(0, 2, 3, 1).numpy()]
+    expected = torch.from_numpy(np.array(processor(pictures)["pixel_values"]))
+    found = read_preprocessing(processor.to_dict(), None)(images(height, width))
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() * 255 * min(processor.image_std) <= 1.01
 
 
 def test_the_shorter_side_is_scaled_and_the_middle_kept() -> None:
@@ -87,6 +109,7 @@ def test_colours_are_shifted_and_scaled() -> None:
         ({"size": "big"}, "is no number of pixels"),
         ({"size": 8, "do_center_crop": True, "crop_size": 9}, "does not fit into images"),
         ({"size": 8, "crop_pct": 0}, "division by zero"),
+        ({"size": 8, "crop_pct": None}, "makes no sense"),
         ({"size": 8, "crop_pct": 2.0}, "does not fit into images"),
         ({"image_mean": [0.5]}, "is no number for each"),
         ({"image_mean": [float("nan")] * 3}, "is no number for each"),

@@ -88,15 +88,17 @@ def read_preprocessing(settings: Mapping[str, Any], network_size: Any) -> Prepro
                 f"preprocessor_config.json has {name} {quoted(settings[name])}: only {expected} is supported"
             )
     try:
-        is_cropped, share = settings.get("do_center_crop") or False, settings.get("crop_pct")
+        is_cropped = settings.get("do_center_crop") or False
         size = settings.get("size", network_size or 224)
         crop = _pair(settings.get("crop_size", size)) if is_cropped else None
         resized = _side(size["shortest_edge"]) if _keeps_shape(size) else _pair(size)
         if isinstance(size, int) and is_cropped:
             resized = _side(size)
-        if share is not None:
+        if "crop_pct" in settings:
             side = resized if isinstance(resized, int) else min(resized)
-            resized, crop = (_side(int(side / share)), (side, side)) if side < WARPED else ((side, side), None)
+            resized, crop = (side, side), None
+            if side < WARPED:
+                resized, crop = _side(int(side / settings["crop_pct"])), (side, side)
         is_normalised = settings.get("do_normalize", True)
         mean = _colours(settings.get("image_mean", MEAN)) if is_normalised else (0.0,) * 3
         std = _colours(settings.get("image_std", STD)) if is_normalised else (1.0,) * 3

@@ -12,8 +12,10 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from dar.errors import DARError, listed
 
-_ERRORS = (OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError)
-_ERRORS += (SafetensorError, StrictDataclassError)
+_ERRORS = (
+    *(OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError),
+    *(SafetensorError, StrictDataclassError),
+)
 """What transformers raises where a folder does not hold what it should."""
 
 
@@ -52,7 +54,12 @@ def load_network(kind: Any, source: str | Path, config: PreTrainedConfig) -> Pre
         DARError: naming tensors that are missing, or that the network has no place for; else as transformers does.
     """
     network, loading = kind.from_pretrained(
-        source, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        source,
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
     )
     for problem in ("missing_keys", "unexpected_keys"):
         if names := loading[problem]:
