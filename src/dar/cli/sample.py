@@ -38,14 +38,14 @@ def sample(
     """
     scales = parse_guidance(guidance)
     process, processes = options.place_among_processes()
-    from dar.errors import DARError
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sampling import SampleSettings
     from dar.evaluate.sampling import sample as sample_images
     from dar.pipeline import RECIPE, DARPipeline, model_folder
+    from dar.storage import refuse_existing
 
-    if png is not None and png.exists() and not out.exists():
-        raise DARError(f"{png} exists already: choose another folder for the PNG files")
+    if png is not None and process == 0:
+        refuse_existing(png)
     pipe = DARPipeline.from_pretrained(model, device=options.own_device(device))
     config = pipe.prior.config
     classes = {config.class_index(wanted) for wanted in class_} if class_ else range(config.num_classes)
@@ -67,7 +67,7 @@ def sample(
     described = {"model": model or "bundled", "recipe": recipe.read_text("utf-8") if recipe.is_file() else None}
     try:
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
-        if complete and png is not None and process == 0 and not png.exists():
+        if complete and png is not None and process == 0:
             write_pngs(open_samples(out), png)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on")
