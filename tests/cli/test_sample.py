@@ -26,8 +26,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> Pa
 def test_samples_pngs_and_record(dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "samples.npz"
     command = ["sample", "--model", model, "--num", "6", "--out", out, "--labels", "balanced", "--chunk", "4"]
-    command += ["--class", "sea lion", "--class", "0", "--guidance", "2", "--png", tmp_path / "pngs"]
-    assert dar(*command) == 0
+    command += ["--class", "sea lion", "--class", "0", "--guidance", "2"]
+    assert dar(*command, "--png", tmp_path / "pngs") == 0
     captured = capsys.readouterr()
     assert "complete: " in captured.out
     assert "6/6" in captured.err
@@ -45,6 +45,9 @@ def test_samples_pngs_and_record(dar, model: Path, tmp_path: Path, capsys: pytes
     assert dar(*command) == 0
     assert "complete: " in capsys.readouterr().out
     assert out.stat().st_mtime_ns == before
+    assert dar(*command, "--png", tmp_path / "later") == 0
+    for path in (tmp_path / "pngs").iterdir():
+        assert path.read_bytes() == (tmp_path / "later" / path.name).read_bytes()
     assert "seed was 0, now 1" in refused(dar, capsys, *command, "--seed", "1")
 
 
@@ -103,5 +106,5 @@ def test_png_folders_that_are_there_are_not_written_to(
 ) -> None:
     (tmp_path / "pngs").mkdir()
     command = ["sample", "--model", model, "--num", "2", "--out", tmp_path / "a.npz", "--png", tmp_path / "pngs"]
-    assert "choose another folder for the PNG files" in refused(dar, capsys, *command)
+    assert "pngs exists already" in refused(dar, capsys, *command)
     assert not (tmp_path / "a.npz").exists()

@@ -39,13 +39,13 @@ def sample(
     Example: dar sample --num 50000 --out samples.npz --labels balanced --guidance 1:3 --device cuda
     """
     process, processes = options.place_among_processes()
-    from dar.errors import DARError
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sampling import sample as sample_images
     from dar.pipeline import DARPipeline
+    from dar.storage import refuse_existing
 
-    if png is not None and png.exists() and not out.exists():
-        raise DARError(f"{png} exists already: choose another folder for the PNG files")
+    if png is not None and process == 0:
+        refuse_existing(png)
     pipe = DARPipeline.from_pretrained(model, device=options.own_device(device))
     settings = sample_settings(
         pipe,
@@ -65,7 +65,7 @@ def sample(
     described = describe(pipe, model)
     try:
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
-        if complete and png is not None and process == 0 and not png.exists():
+        if complete and png is not None and process == 0:
             write_pngs(open_samples(out), png)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on")

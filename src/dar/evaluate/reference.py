@@ -126,12 +126,15 @@ def _check(reference: Reference, source: str, extractor: Extractor, image_size: 
 
 
 class _Collector:
-    """Statistics of images that come in batches; rows for precision and recall are kept at equal distances."""
+    """Statistics of images that come in batches, and rows of some for precision and recall.
+
+    These are drawn, the same each time: data often take classes in turn, and equal distances would keep one of them.
+    """
 
     def __init__(self, extractor: Extractor, images: int, batch_size: int) -> None:
         self.extractor, self.batch_size = extractor, batch_size
-        wanted = min(images, NEIGHBOURHOOD_IMAGES)
-        self.kept = {i * images // wanted for i in range(wanted)}
+        drawn = torch.randperm(images, generator=torch.Generator().manual_seed(0))
+        self.kept = set(drawn[:NEIGHBOURHOOD_IMAGES].tolist())
         self.count = 0
         self.rows: list[Tensor] = []
         self.moments: Moments | None = None
