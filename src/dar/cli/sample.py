@@ -37,6 +37,8 @@ def sample(
     RANK and WORLD_SIZE set by hand, processes share the work; one or many, they give the same bytes.
 
     Example: dar sample --num 50000 --out samples.npz --labels balanced --guidance 1:3 --device cuda
+
+    Example: torchrun --nproc-per-node 8 -m -- dar sample --num 50000 --out samples.npz --device cuda
     """
     process, processes = options.place_among_processes()
     from dar.evaluate.sample_file import open_samples, write_pngs

@@ -222,13 +222,16 @@ class _Job:
             smoothing=0.05,
             disable=self.process != 0,
         ) as bar:
-            slowest = 0.0
-            for chunk in missing[:]:
-                if chunk % self.processes == self.process and not self.out.exists():
+            slowest, shown = 0.0, started
+            for chunk in missing:
+                own = chunk % self.processes == self.process
+                if own and not self._chunk(chunk).exists() and not self.out.exists():
                     before = time.monotonic()
                     self._compute(chunk)
-                    self._show(bar)
                     slowest = max(slowest, time.monotonic() - before)
+                    if self.process == 0 and time.monotonic() - shown > POLL_SECONDS:
+                        self._show(bar)
+                        shown = time.monotonic()
             if self.process != 0:
                 return
             self._see_to_others(bar, max(patience, PATIENCE_CHUNKS * slowest))
@@ -283,6 +286,7 @@ class _Job:
     def _see_to_others(self, bar: "tqdm[Any]", patience: float) -> None:
         """Wait for chunks of other processes; compute them here once none has come for ``patience`` seconds."""
         quiet_since, before = time.monotonic(), self._missing()
+        self._show(bar)
         while (missing := self._missing()) and not self.out.exists():
             if len(missing) < len(before):
                 quiet_since = time.monotonic()
