@@ -17,7 +17,7 @@ import torch
 from dar.errors import DARError
 from dar.evaluate import sampling
 from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sampling import SampleSettings, identity, sample, sample_chunk, to_levels
+from dar.evaluate.sampling import SampleSettings, identity, rounded, sample, sample_chunk
 from dar.pipeline import DARPipeline
 from tests import tiny
 
@@ -52,7 +52,7 @@ def test_each_image_is_the_pipeline_s_for_its_own_seed_and_label(seven: Path, pi
     assert open_samples(seven).labels.tolist() == labels
     for i, image in enumerate(images_in(seven)):
         for preview in pipeline.stream([labels[i]], seed=i, guidance_scale=(1.0, 3.0), steps=2):
-            alone = to_levels(preview.pixels, "adm")[0].permute(2, 0, 1)
+            alone = rounded(preview.pixels, "adm")[0].permute(2, 0, 1)
         assert (image.int() - alone.int()).abs().max() <= 1  # another batch shape may round differently
 
 
@@ -262,11 +262,11 @@ def test_roundings_at_their_boundaries() -> None:
     step = 1 / 127.5
     values = torch.tensor([-2.0, -1.0, -1 + 0.99 * step, -1 + 1.01 * step, -0.5 * step, 0.0, 1 - 0.01 * step, 1.0, 3.0])
     pixels = values.expand(1, 3, 1, -1)
-    assert to_levels(pixels, "adm")[0, 0, :, 0].tolist() == [0, 0, 0, 1, 127, 127, 254, 255, 255]
-    assert to_levels(pixels, "dit")[0, 0, :, 0].tolist() == [0, 0, 1, 1, 127, 128, 255, 255, 255]
-    assert to_levels(tiny.pixels(2).bfloat16(), "adm").shape == (2, 16, 16, 3)
+    assert rounded(pixels, "adm")[0, 0, :, 0].tolist() == [0, 0, 0, 1, 127, 127, 254, 255, 255]
+    assert rounded(pixels, "dit")[0, 0, :, 0].tolist() == [0, 0, 1, 1, 127, 128, 255, 255, 255]
+    assert rounded(tiny.pixels(2).bfloat16(), "adm").shape == (2, 16, 16, 3)
     ramp = (torch.arange(256) / 127.5 - 1).expand(1, 3, 1, -1)  # every level, as images hold them
-    assert to_levels(ramp, "dit")[0, 0, :, 0].tolist() == list(range(256))
+    assert rounded(ramp, "dit")[0, 0, :, 0].tolist() == list(range(256))
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,9 @@ def test_gradients_are_computed_in_training_mode_only(classifier: ImageClassifie
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (images(2).float(), "not at torch.float32"),
-        (images(2)[:, :1], r"not at torch.uint8 \(2, 1, 16, 16\)"),
-        (images(2)[0], r"not at torch.uint8 \(3, 16, 16\)"),
+        (images(2).float(), "images are torch.float32, not uint8"),
+        (images(2)[:, :1], r"\(2, 1, 16, 16\), not B x 3 x H x W"),
+        (images(2)[0], r"\(3, 16, 16\), not B x 3 x H x W"),
         (images(2).permute(0, 2, 3, 1), r"\(2, 16, 16, 3\)"),
     ],
 )

@@ -167,7 +167,7 @@ def sample(
     return job.is_complete()
 
 
-def to_levels(pixels_B3HW: Tensor, rounding: str) -> Tensor:
+def rounded(pixels_B3HW: Tensor, rounding: str) -> Tensor:
     """Images in [-1, 1] -> B x H x W x 3, uint8, on the CPU; see ``SampleSettings.rounding``."""
     return ROUNDINGS[rounding](pixels_B3HW.float()).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
 
@@ -177,7 +177,7 @@ def sample_chunk(pipe: DARPipeline, settings: SampleSettings, indices: range) ->
     labels = [settings.label(index) for index in indices]
     for preview in pipe.stream(labels, **settings.of_stream(indices.start)):
         pixels = preview.pixels
-    return to_levels(pixels, settings.rounding).numpy()
+    return rounded(pixels, settings.rounding).numpy()
 
 
 class _Job:

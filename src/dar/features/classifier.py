@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.errors import DARError
-from dar.features.extractor import Features
+from dar.features.extractor import Features, check_images
 from dar.nn import LARGEST
 from dar.storage import HubModel, weights_hash
 
@@ -95,13 +94,9 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
             images_B3HW: uint8.
 
         Raises:
-            DARError: for anything but uint8 images with three channels.
+            DARError: if these are no such images.
         """
-        if images_B3HW.dtype != torch.uint8 or images_B3HW.dim() != 4 or images_B3HW.shape[1] != 3:
-            raise DARError(
-                f"a classifier looks at uint8 images, B x 3 x H x W, not at {images_B3HW.dtype} "
-                f"{tuple(images_B3HW.shape)}: convert them, 0 for black and 255 for white"
-            )
+        check_images(images_B3HW)
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             weight = self.head.weight
             pixels = _scaled(images_B3HW.to(weight.device), self.config.image_size).to(weight.dtype) / 127.5 - 1
