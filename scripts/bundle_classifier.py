@@ -16,6 +16,7 @@ from dar.features.classifier import ImageClassifier
 from dar.pipeline import RECIPE
 from dar.storage import CARD, WEIGHTS, read_json, write_json
 from dar.train.classifier import TRAINING, accuracy, classify, decode
+from dar.train.classifier_recipe import load_classifier_recipe
 from dar.train.run_folder import RunFolder
 
 LIMIT_MB = 3
@@ -43,7 +44,8 @@ SHA-256 of its weights: `{hash}`
 
 Trained on CIFAR-10's {training_images:,} training images, moved by up to {shift} pixels and mirrored half of the time;
 the test images were used to measure the accuracy, not for training. The recipe is `recipe.yaml` beside this card:
-{step:,} steps, {images:,} images seen, {minutes:.0f} minutes, in which the cores also did other work.
+{step:,} steps, {images:,} images seen, at up to {images_per_second:,.0f} images a second; {minutes:.0f} minutes by the
+clock, with pauses and while the cores also did other work.
 Hardware: {hardware}. Software: torch {torch}, Python {python}.
 
 ## Figures
@@ -77,6 +79,7 @@ def main(
     classifier: ImageClassifier = ImageClassifier.from_pretrained(out)
     facts = {
         **read_json(source / TRAINING),
+        "images_per_second": max(entry.get("images_per_second", 0) for entry in RunFolder(run).read_log()),
         **_figures(classifier, ImageDataset(test, "test")),
         "hash": classifier.hash,
         "hardware": hardware,
@@ -103,8 +106,6 @@ def _figures(classifier: ImageClassifier, data: ImageDataset) -> dict[str, Any]:
 
 
 def _card(classifier: ImageClassifier, facts: dict[str, Any], run: RunFolder) -> str:
-    from dar.train.classifier_recipe import load_classifier_recipe
-
     rows = [f"| of {name} | {share:.1%} |" for name, share in facts["test_accuracy_by_class"].items()]
     widths = classifier.config.widths
     return CARD_TEXT.format(
