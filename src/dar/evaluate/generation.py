@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from dar.errors import DARError, listed
+from dar.evaluate.classes import logit_indices
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
 from dar.evaluate.reference import Reference
 from dar.evaluate.report import Estimate, Report
@@ -108,16 +109,16 @@ def labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Ext
     largest = int(samples.labels.max())
     if largest >= len(class_names):
         raise DARError(f"{samples.path} has the label {largest}, but only {len(class_names)} classes have names")
-    present = [class_names[i] for i in samples.labels.unique().tolist()]
-    unknown = [name for name in present if name not in extractor.class_names]
+    places = logit_indices(class_names, extractor.class_names)
+    present = samples.labels.unique().tolist()
+    unknown = [class_names[label] for label in present if places[label] is None]
     if len(unknown) == len(present):  # a classifier of other things
         return None
     if unknown:
         raise DARError(
             f"{extractor.name} does not know the classes {listed(unknown)}: use one trained on the same data"
         )
-    places = [extractor.class_names.index(name) if name in present else -1 for name in class_names]
-    return torch.tensor(places)[samples.labels]
+    return torch.tensor([-1 if place is None else place for place in places])[samples.labels]
 
 
 def check_count(count: int, reference: Reference) -> None:

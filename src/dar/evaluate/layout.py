@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dar.data import ImageDataset
 from dar.errors import DARError, listed
+from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
 from dar.evaluate.report import Curve, Estimate, Point, Report
 from dar.features.extractor import Extractor
@@ -200,15 +201,14 @@ def _model_classes(data: ImageDataset, config: PriorConfig) -> list[int]:
 
 def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
     """Which logit stands for each of the model's classes."""
-    known = classifier.class_names
-    if known == config.class_names:
-        return list(range(config.num_classes))
-    if missing := [name for name in config.class_names if known.count(name) != 1]:
+    found = logit_indices(config.class_names, classifier.class_names)
+    if missing := [name for name, place in zip(config.class_names, found, strict=True) if place is None]:
+        known = classifier.class_names
         raise DARError(
             f"{classifier.name} does not tell the model's classes {listed(missing)} from others; "
             f"it knows {listed(known) if known else 'none'}: choose a classifier of the model's classes"
         )
-    return [known.index(name) for name in config.class_names]
+    return [place for place in found if place is not None]
 
 
 class _Found:

@@ -92,8 +92,9 @@ class Inception(_Layers):
             DARError: if these are no such images.
         """
         check_images(images_B3HW)
-        with full_precision(images_B3HW.device):
-            x = (resize(images_B3HW.float()) - 128) / 128
+        device = self.fc.weight.device
+        with full_precision(device):
+            x = (resize(images_B3HW.to(device).float()) - 128) / 128
             x = shrink(self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))))
             x = shrink(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))
             x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))

@@ -51,8 +51,8 @@ class VisionModel(nn.Module):
         outputs: list[Any] = []
         watch = self.network.base_model.register_forward_hook(lambda *call: outputs.append(call[-1]))
         try:
-            with full_precision(images_B3HW.device):
-                result = self.network(pixel_values=self.preprocessing(images_B3HW))
+            with full_precision(self.network.device):
+                result = self.network(pixel_values=self.preprocessing(images_B3HW.to(self.network.device)))
         finally:
             watch.remove()
         return Features(self._pooled(outputs[0]), logits=getattr(result, "logits", None))
