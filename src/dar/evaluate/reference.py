@@ -69,12 +69,16 @@ class Reference:
     def save(self, path: Path) -> None:
         """Write it as a safetensors file, for ``load_reference``.
 
+        Features are kept as float16 if that can hold them: distances between them are computed in it anyway.
+
         Raises:
             DARError: if there is such a file already, or it cannot be written.
         """
         refuse_existing(path)
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        if self.pooled.abs().max() < torch.finfo(torch.float16).max:
+            tensors["pooled"] = self.pooled.half()
         save_tensors(path, tensors, {name: str(content[name]) for name in _FACTS})
 
 
@@ -223,6 +227,7 @@ def _load_saved(path: Path) -> Reference:
         if not set(_FACTS) <= facts.keys() or not names <= set(_TENSORS):
             raise DARError(f"{path} holds no statistics of images: make them with `dar evaluate statistics`")
         tensors = {name: file.get_tensor(name) for name in names}
+        tensors["pooled"] = tensors["pooled"].float()
     return Reference(**tensors | facts | {"images": int(facts["images"]), "image_size": int(facts["image_size"])})
 
 
