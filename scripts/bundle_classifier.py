@@ -1,9 +1,12 @@
-"""Put a trained classifier into the package, in float16, with its recipe, a card, and what its training took.
+"""Put a trained classifier into the package, in float16, with its recipe, a card, and what its training took; and the
+statistics of its training images, as a reference to compare samples with.
 
-python scripts/bundle_classifier.py --run runs/classifier --test cifar10/test.parquet --hardware "2 cores of ..."
+python scripts/bundle_classifier.py --run runs/classifier --train cifar10/train.parquet --test cifar10/test.parquet \\
+    --hardware "2 cores of ..."
 """
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +15,7 @@ import torch
 import typer
 
 from dar.data import ImageDataset
+from dar.evaluate.reference import REFERENCE, load_reference
 from dar.features.classifier import ImageClassifier
 from dar.pipeline import RECIPE
 from dar.storage import CARD, WEIGHTS, read_json, write_json
@@ -57,6 +61,9 @@ Measured by `scripts/bundle_classifier.py` on {test_images:,} test images, {date
 | test accuracy | {test_accuracy:.2%} |
 {class_rows}
 
+`reference.safetensors` beside this card holds mean, covariance and features of some of the training images, as this
+classifier sees them: what `--reference cifar10` means.
+
 ## Limits
 
 It knows CIFAR-10 only, from the training images: features of these are not quite like those of other images even of
@@ -68,6 +75,7 @@ network could please it without making better images.
 
 def main(
     run: Annotated[Path, typer.Option(help="Run folder of dar train classifier.")],
+    train: Annotated[str, typer.Option(help="The images that it was trained on.")],
     test: Annotated[str, typer.Option(help="Held-out images.")],
     hardware: Annotated[str, typer.Option(help="What the training ran on.")],
     out: Annotated[Path, typer.Option(help="Folder in the package.")] = Path("src/dar/classifiers/cifar10"),
@@ -87,6 +95,9 @@ def main(
     }
     write_json(out / TRAINING, facts)
     (out / CARD).write_text(_card(classifier, facts, RunFolder(run)), encoding="utf-8")
+    reference = load_reference(train, classifier, classifier.config.image_size)
+    (out / REFERENCE).unlink(missing_ok=True)
+    replace(reference, source=f"{reference.images:,} training images").save(out / REFERENCE)
     size = (out / WEIGHTS).stat().st_size / 1e6
     typer.echo(f"{out}: {size:.1f} MB of weights, accuracy {facts['test_accuracy']:.2%}")
     if size > LIMIT_MB:

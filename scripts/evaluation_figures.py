@@ -31,7 +31,7 @@ from dar.storage import write_json, writing
 
 DOCS = Path("docs")
 NUM, SWEEP_NUM, LAYOUT_NUM = 10_000, 2_000, 500
-GUIDANCE = "5"
+GUIDANCE = "3"
 SCALES = ("1", "1:3", "3", "5", "1:8")
 NOISE = 32.0
 """Standard deviation of the noise on mean images, of 256 levels."""

@@ -29,6 +29,9 @@ ADM_STATISTICS = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial_mean", "
 CIFAR10 = "cifar10"
 """Name of the statistics that the package brings along."""
 
+REFERENCE = "reference.safetensors"
+"""The file that they are in, beside the classifier that sees the images so."""
+
 LOOKED_AT = 16
 """A data set of which so many images, from all over, are all smaller than the samples is of a lower resolution."""
 
@@ -105,7 +108,7 @@ def load_reference(
         DARError: if it cannot be read, has images of another size, or was made with another extractor.
     """
     if source == CIFAR10:
-        reference = _load_saved(Path(str(files("dar") / "classifiers" / CIFAR10 / "reference.safetensors")))
+        reference = _load_saved(Path(str(files("dar") / "classifiers" / CIFAR10 / REFERENCE)))
     elif source.endswith(".safetensors"):
         reference = _load_saved(Path(source))
     elif source.endswith(".npz"):
