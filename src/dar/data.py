@@ -189,9 +189,9 @@ class ImageDataset:
         return AugmentedStream(self, augmentation, seed)
 
     def spread(self, count: int) -> list[Image.Image]:
-        """Up to ``count`` readable images at equal distances."""
-        count = min(count, len(self))
-        return [first_readable(self, i * len(self) // count)[0] for i in range(count)]
+        """Up to ``count`` readable images, drawn: data that take classes in turn would at equal distances give one."""
+        order = EndlessOrder(len(self), seed=0)
+        return [first_readable(self, i)[0] for i in sorted(order[k] for k in range(min(count, len(self))))]
 
 
 class StreamedImages:
@@ -609,7 +609,7 @@ def _batch(examples: Sequence[Example]) -> Batch:
     return Batch(to_pixels(images), torch.tensor(labels), [message for messages in broken for message in messages])
 
 
-def evenly_spread(data: Images, size: int, count: int) -> Tensor:
+def images_to_show(data: Images, size: int, count: int) -> Tensor:
     """Images from all over the data, centre-cropped: count x 3 x H x W in [-1, 1], fewer where there are fewer."""
     images = data.spread(count)
     if not images:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.data import Augmentation, Batch, BrokenImages, Images, Share, evenly_spread, open_images
+from dar.data import Augmentation, Batch, BrokenImages, Images, Share, images_to_show, open_images
 from dar.flow import group_at
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
@@ -55,7 +55,7 @@ class TokenizerTask(Task):
         augmentation = Augmentation(recipe.tokenizer.image_size, recipe.data.crop, recipe.data.flip)
         self.stream = data.stream(augmentation, self.settings.seed)
         self.broken = BrokenImages(data.source, recipe.data.max_broken_share)
-        self.shown = evenly_spread(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
+        self.shown = images_to_show(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
         codes = recipe.tokenizer.codebook_size
         self.counts = {
             "counts_since_reseed": torch.zeros(codes, dtype=torch.int64),
