@@ -12,6 +12,7 @@ from dar.evaluate.sample_file import open_samples
 from dar.evaluate.sampling import SampleSettings, sample
 from dar.evaluate.sweep import evaluate_sweep, guidance_name
 from dar.pipeline import DARPipeline
+from dar.storage import weights_hash
 from tests import tiny
 from tests.evaluate.animals import Projection, photo_folder
 
@@ -54,13 +55,26 @@ def test_each_point_is_what_sampling_and_measuring_alone_give(
 def test_guidance_draws_a_curve_of_fidelity_and_diversity(
     found: tuple[Report, dict[str, Image.Image], Path],
 ) -> None:
-    curves = {(curve.y_name, curve.x_name): curve for curve in found[0].curves}
-    assert set(curves) == {("precision", "recall"), ("Fréchet distance", "class accuracy")}
-    points = curves["precision", "recall"].points
-    assert [point.label for point in points] == ["1", "1:4"]
-    for point, scale in zip(points, SCALES, strict=True):
+    curves = {(curve.y_name, curve.x_name, curve.name): curve for curve in found[0].curves}
+    assert set(curves) == {
+        (y, x, name)
+        for y, x in (("precision", "recall"), ("Fréchet distance", "class accuracy"))
+        for name in ("constant", "linear")
+    }
+    for name, scale, label in (("constant", (1.0, 1.0), "1"), ("linear", (1.0, 4.0), "1:4")):
+        (point,) = curves["precision", "recall", name].points
         figures = found[0].figures[f"projection, {guidance_name(scale)}"]
-        assert (point.x, point.y) == (figures["recall"].value, figures["precision"].value)
+        assert (point.x, point.y, point.label) == (figures["recall"].value, figures["precision"].value, label)
+
+
+def test_the_report_tells_how_all_were_sampled(
+    found: tuple[Report, dict[str, Image.Image], Path], pipeline: DARPipeline
+) -> None:
+    subject = found[0].subject
+    assert subject["guidance"] == ["guidance 1", "guidance 1:4"]
+    assert subject["settings"]["tokenizer"] == weights_hash(pipeline.tokenizer)
+    assert subject["settings"]["num"] == 42
+    assert "guidance_scale" not in subject["settings"]
 
 
 def test_each_point_shows_its_samples(found: tuple[Report, dict[str, Image.Image], Path]) -> None:

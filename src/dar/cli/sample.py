@@ -64,7 +64,7 @@ def sample(
         top_k=top_k,
         top_p=top_p,
     )
-    described = describe(pipe, model)
+    described = {**describe(model), "class_names": list(pipe.prior.config.class_names)}
     try:
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
         if complete and png is not None and process == 0:
@@ -105,13 +105,9 @@ def sample_settings(
     )
 
 
-def describe(pipe: "DARPipeline", model: str | None) -> dict[str, Any]:
-    """What a record tells of a model beside its hash."""
+def describe(model: str | None) -> dict[str, Any]:
+    """What records and reports tell of a model beside its hash."""
     from dar.pipeline import RECIPE, model_folder
 
     recipe = model_folder(model) / RECIPE
-    return {
-        "model": model or "bundled",
-        "recipe": recipe.read_text("utf-8") if recipe.is_file() else None,
-        "class_names": list(pipe.prior.config.class_names),
-    }
+    return {"model": model or "bundled", "recipe": recipe.read_text("utf-8") if recipe.is_file() else None}

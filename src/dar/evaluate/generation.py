@@ -25,7 +25,7 @@ from dar.metrics.precision_recall import precision_and_recall
 
 NEIGHBOURS = 3
 SPLIT_SIZE = 5000
-SHOWN_ROWS, SHOWN_COLUMNS = 8, 12
+SHOWN_ROWS, SHOWN_COLUMNS = 8, 10
 
 
 def evaluate_samples(

@@ -11,7 +11,7 @@ from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import Reference
 from dar.evaluate.report import Curve, Estimate, Point, Report, metric_named
 from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sampling import SampleSettings, sample
+from dar.evaluate.sampling import SampleSettings, identity, sample
 from dar.features.extractor import Extractor
 from dar.pipeline import DARPipeline
 
@@ -70,27 +70,34 @@ def evaluate_sweep(
         pictures |= {f"{title}, {name}": picture for title, picture in shown.items()}
         protocol = report.protocol
     curves = tuple(curve for extractor, _ in spaces for curve in trade_offs(extractor.name, scales, figures))
-    told = {**subject, "guidance": [guidance_name(scale) for scale in scales]}
+    sampled = {name: value for name, value in identity(pipe, settings).items() if name != "guidance_scale"}
+    told = {**subject, "guidance": [guidance_name(scale) for scale in scales], "settings": sampled}
     return Report("sweep", told, protocol, figures, curves), pictures
 
 
 def trade_offs(
     space: str, scales: Sequence[tuple[float, float]], figures: dict[str, dict[str, Estimate]]
 ) -> list[Curve]:
-    """One metric against another over the guidance scales, for each pair that the space has."""
-    found = [figures[f"{space}, {guidance_name(scale)}"] for scale in scales]
+    """One metric against another, for each pair that the space has: over constant scales, and over schedules."""
+    kinds = {
+        "constant": sorted(scale for scale in scales if scale[0] == scale[1]),
+        "linear": [scale for scale in scales if scale[0] != scale[1]],
+    }
+    found = {scale: figures[f"{space}, {guidance_name(scale)}"] for scale in scales}
     return [
         Curve(
             title=f"{metric_named(y).title} against {metric_named(x).title}, {space}",
             x_name=metric_named(x).title,
             y_name=metric_named(y).title,
             points=tuple(
-                Point(figure[x].value, figure[y].value, guidance_name(scale).removeprefix("guidance "))
-                for figure, scale in zip(found, scales, strict=True)
+                Point(found[scale][x].value, found[scale][y].value, guidance_name(scale).removeprefix("guidance "))
+                for scale in alike
             ),
+            name=kind,
         )
         for x, y in TRADE_OFFS
-        if x in found[0] and y in found[0]
+        for kind, alike in kinds.items()
+        if alike and x in found[alike[0]] and y in found[alike[0]]
     ]
 
 

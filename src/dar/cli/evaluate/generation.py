@@ -63,14 +63,14 @@ def generation(
         )
         size = pipe.tokenizer.config.image_size
         spaces = shared.open_spaces(extractor or shared.FIELD, reference, size, num, batch_size, workers, device)
-        file, described = out / "samples.npz", describe(pipe, model)
-        sample(pipe, settings, file, described=described)
+        file, class_names = out / "samples.npz", pipe.prior.config.class_names
+        sample(pipe, settings, file, described={**describe(model), "class_names": list(class_names)})
         return evaluate_samples(
             open_samples(file),
             spaces,
             out / shared.FEATURES,
-            subject={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
-            class_names=pipe.prior.config.class_names,
+            subject={**describe(model), "settings": read_json(file.with_suffix(".json"))["settings"]},
+            class_names=class_names,
             batch_size=batch_size,
         )
 

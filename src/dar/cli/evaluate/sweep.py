@@ -65,6 +65,6 @@ def sweep(
         )
         size = pipe.tokenizer.config.image_size
         spaces = shared.open_spaces(extractor or shared.FIELD, reference, size, num, batch_size, workers, device)
-        return evaluate_sweep(pipe, settings, scales, spaces, out, subject=describe(pipe, model), batch_size=batch_size)
+        return evaluate_sweep(pipe, settings, scales, spaces, out, subject=describe(model), batch_size=batch_size)
 
     shared.report_in(out, evaluation)
