@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from dar.data import ImageDataset
 from dar.evaluate.figures import draw_curves
-from dar.evaluate.report import REPORT, Report, metric_named, read_report
+from dar.evaluate.report import Report, metric_named
+from dar.evaluate.report_files import REPORT, read_report
 from dar.evaluate.sample_file import write_samples
 from dar.images import save_image
 from dar.pipeline import load_prior

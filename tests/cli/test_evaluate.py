@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dar.evaluate.report import read_report
+from dar.evaluate.report_files import read_report
 from dar.features.classifier import ClassifierConfig, ImageClassifier
 from dar.pipeline import DARPipeline
 from tests import tiny

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dar.evaluate.report import write_report
+from dar.evaluate.report_files import write_report
 from tests.cli.test_cli import refused
 from tests.evaluate import reports
 

@@ -7,17 +7,8 @@ import pytest
 from PIL import Image
 
 from dar.errors import DARError
-from dar.evaluate.report import (
-    PAGE,
-    REPORT,
-    Estimate,
-    environment_record,
-    flattened,
-    metric_named,
-    read_report,
-    shown,
-    write_report,
-)
+from dar.evaluate.report import Estimate, environment_record, flattened, metric_named, shown
+from dar.evaluate.report_files import PAGE, REPORT, read_report, write_report
 from tests.evaluate import reports
 
 
@@ -68,7 +59,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from dar.errors import DARError
-from dar.evaluate.report import write_report
+from dar.evaluate.report_files import write_report
 from tests.evaluate.reports import report
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dar.errors import DARError
-from dar.evaluate.report import Curve, Point, read_report
+from dar.evaluate.report import Curve, Point
+from dar.evaluate.report_files import read_report
 from dar.evaluate.report_json import from_json, to_json
 from tests.evaluate import reports
 

@@ -6,17 +6,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
 from dar.environment import git_revision, hardware, versions
-from dar.errors import DARError, quoted
-from dar.storage import refuse_existing, writing
-
-REPORT = "report.json"
-PAGE = "report.html"
 
 LONGEST_SHOWN = 600
 """Letters of an entry that people get to see outside the JSON."""
@@ -203,57 +197,3 @@ def shown(value: Any) -> str:
     else:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text)} characters)"
-
-
-def refuse_report(folder: Path) -> None:
-    """Make sure that a folder holds no report yet; an evaluation that takes long checks this first.
-
-    Raises:
-        DARError: if it does.
-    """
-    for name in (REPORT, PAGE):
-        refuse_existing(folder / name)
-
-
-def write_report(report: Report, pictures: Mapping[str, Image.Image], folder: Path) -> None:
-    """Write a report as ``report.json`` and as the page ``report.html``: both, or neither.
-
-    Args:
-        report: what to write.
-        pictures: to show on the page, by caption.
-        folder: where to; it is made if it isn't there, and may hold other files.
-
-    Raises:
-        DARError: if the folder holds a report already or can't be written to, or a figure is not a number.
-    """
-    from dar.evaluate.page import report_page  # made, like the next, of what is defined here
-    from dar.evaluate.report_json import to_json
-
-    refuse_report(folder)
-    text, page = to_json(report), report_page(report, pictures)
-    with writing(folder / REPORT) as json_aside, writing(folder / PAGE) as page_aside:
-        json_aside.write_text(text, encoding="utf-8")
-        page_aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
-
-
-def read_report(path: Path) -> Report:
-    """Read a report.
-
-    Args:
-        path: its JSON file, or the folder that holds it.
-
-    Raises:
-        DARError: if there is none, or it is damaged, of another version or of another kind.
-    """
-    from dar.evaluate.report_json import from_json
-
-    file = path / REPORT if path.is_dir() else path
-    try:
-        return from_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DARError(f"{file} does not exist: give a report.json, or the folder that an evaluation wrote") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DARError(
-            f"{file} cannot be read as a report ({quoted(error)}): "
-            "give the report.json that this version of dar evaluate wrote"
-        ) from error

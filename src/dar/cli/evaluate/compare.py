@@ -19,7 +19,7 @@ def compare(
     """
     from dar.evaluate.compare import compare_reports
     from dar.evaluate.compare_page import comparison_page
-    from dar.evaluate.report import read_report
+    from dar.evaluate.report_files import read_report
     from dar.extras import require_extra
     from dar.storage import refuse_existing, writing
 
@@ -48,7 +48,7 @@ def names_of(reports: Sequence[Path]) -> list[str]:
     Raises:
         DARError: if a report is given twice.
     """
-    from dar.evaluate.report import REPORT
+    from dar.evaluate.report_files import REPORT
 
     if len(set(reports)) < len(reports):
         raise DARError("a report cannot be compared with itself: give each only once")

@@ -90,7 +90,8 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]") -> None:
     from dar.extras import require_extra
 
     require_extra("evaluate")
-    from dar.evaluate.report import PAGE, environment_record, refuse_report, write_report
+    from dar.evaluate.report import environment_record
+    from dar.evaluate.report_files import PAGE, refuse_report, write_report
 
     refuse_report(out)
     started = time.monotonic()
