@@ -102,6 +102,16 @@ def to_levels(pixels: Tensor) -> Tensor:
     return (127.5 * pixels.float() + 128).clamp(0, 255).to(torch.uint8)
 
 
+def check_finite(pixels: Tensor) -> None:
+    """Make sure that a model gave numbers; NaN would be saved as black.
+
+    Raises:
+        DARError: if one is not finite.
+    """
+    if not pixels.isfinite().all():
+        raise DARError("the model gives images of NaN: its weights are damaged, or its number format is too coarse")
+
+
 def from_levels(levels: Tensor) -> Tensor:
     """uint8 -> [-1, 1], float32, of the same shape and on the same device."""
     return levels.float() / 127.5 - 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dar.cli.generate import parse_guidance
+from dar.cli.sampling import parse_guidance
 from dar.errors import DARError
 from dar.pipeline import DARPipeline
 from tests.convert import published

@@ -50,6 +50,7 @@ def test_generation(dar, folder: Path, tmp_path: Path, space: tuple[Any, ...], c
     report = read_report(out)
     assert report.subject["settings"]["guidance_scale"] == [1.0, 3.0]
     assert report.environment["seconds"] > 0
+    assert report.subject["references"] == {"classifier:animals": str(folder / "photos")}
     assert "Fréchet distance" in capsys.readouterr().out
     assert dar(*command) == 2
     assert "exists already" in capsys.readouterr().err
@@ -106,7 +107,36 @@ def test_sweep(dar, folder: Path, tmp_path: Path, space: tuple[Any, ...]) -> Non
         "classifier:animals, guidance 1": IN_SPACE,
         "classifier:animals, guidance 1:3": IN_SPACE,
     }
-    assert not list((tmp_path / "report").rglob("features"))
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "guidance-1",
+        "guidance-1-3",
+        "report.html",
+        "report.json",
+    ]
+
+
+def test_nothing_of_others_is_removed(dar, folder: Path, tmp_path: Path, space: tuple[Any, ...]) -> None:
+    kept = tmp_path / "src" / "features" / "mine.py"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    assert dar("evaluate", "generation", folder / "model", *space, *COMMON, "--out", tmp_path) == 0
+    assert kept.read_text() == "mine"
+
+
+def test_reports_that_differ_name_options_that_there_are(
+    dar, folder: Path, tmp_path: Path, space: tuple[Any, ...], capsys
+) -> None:
+    sampled = ("evaluate", "generation", folder / "model", *COMMON)
+    assert dar(*sampled, *space, "--out", tmp_path / "a") == 0
+    others = photo_folder(tmp_path / "others", 15)
+    assert dar(*sampled, "--extractor", folder / "classifier", "--reference", others, "--out", tmp_path / "b") == 0
+    layouts = ("evaluate", "layout", folder / "model", "--data", folder / "photos", "--tokens", 2)
+    for name, num in (("c", 5), ("d", 6)):
+        assert dar(*layouts, "--classifier", folder / "classifier", "--num", num, "--out", tmp_path / name) == 0
+    for pair, options in (("ab", "--reference"), ("cd", "--data and --num")):
+        capsys.readouterr()
+        assert dar("evaluate", "compare", *(tmp_path / name for name in pair)) == 2
+        assert f"with the protocol of the other, by {options}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

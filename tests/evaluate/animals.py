@@ -30,7 +30,7 @@ def photo_folder(root: Path, per_class: int) -> Path:
 
 
 def white_folder(root: Path) -> Path:
-    for i in range(2):
+    for i in range(5):
         Image.new("RGB", (16, 16), "white").save(root / f"{i}.png")
     return root
 

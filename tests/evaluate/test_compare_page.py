@@ -29,8 +29,8 @@ def test_hostile_text_stays_text() -> None:
 
 
 def test_reports_that_cannot_be_compared_are_refused() -> None:
-    with pytest.raises(DARError, match="samples is 50000 and 1:"):
-        comparison_page([reports.REPORT, reports.report(protocol=reports.REPORT.protocol | {"samples": 1})], ["a", "b"])
+    with pytest.raises(DARError, match="num is 50000 and 1:"):
+        comparison_page([reports.REPORT, reports.report(protocol=reports.REPORT.protocol | {"num": 1})], ["a", "b"])
     with pytest.raises(DARError, match="different axes"):
         comparison_page(
             [reports.REPORT, reports.report(curves=(dataclasses.replace(reports.CURVE, x_name="other"),))], ["a", "b"]

@@ -88,11 +88,13 @@ def test_features_of_other_images_are_not_taken(tmp_path: Path) -> None:
         extract(batches(), COUNT, "others", Projection(), tmp_path, batch_size=4)
 
 
-def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["pooled", "spatial", "logits"])
+def test_features_that_are_no_numbers_are_refused(tmp_path: Path, kind: str) -> None:
     class Broken(Projection):
         def __call__(self, images_B3HW: Tensor) -> Features:
-            found = super().__call__(images_B3HW)
-            found.pooled[0, 0] = torch.nan
+            pooled = super().__call__(images_B3HW).pooled
+            found = Features(pooled, pooled.clone(), pooled.clone())
+            getattr(found, kind)[0, 0] = torch.nan
             return found
 
     with pytest.raises(DARError, match="no finite numbers for 2 of 4 images"):

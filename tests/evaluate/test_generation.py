@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ from torch import Tensor
 from dar.errors import DARError
 from dar.evaluate.generation import check_count, evaluate_samples
 from dar.evaluate.reference import Reference, load_reference
-from dar.evaluate.report import Estimate, Report
+from dar.evaluate.report import Report
 from dar.evaluate.sample_file import open_samples, write_samples
 from dar.features.extractor import Features
 from dar.features.inception import Inception
-from dar.metrics.frechet import frechet_distance
+from dar.metrics.bootstrap import mean_confidence
+from dar.metrics.frechet import frechet_confidence, frechet_distance
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
 from tests import tiny
@@ -97,13 +99,18 @@ def test_figures_are_those_of_the_metrics(found: tuple[Report, Reference, Refere
     assert report.figures["projection"]["class_accuracy"].value == pytest.approx(right)
 
 
-def test_figures_lie_within_their_intervals(found: tuple[Report, Reference, Reference]) -> None:
-    for figures in found[0].figures.values():
-        for estimate in figures.values():
-            assert isinstance(estimate, Estimate)
-            assert estimate.low is not None
-            assert estimate.high is not None
-            assert estimate.low <= estimate.value <= estimate.high
+def test_intervals_are_those_of_the_metrics(found: tuple[Report, Reference, Reference]) -> None:
+    report, inception, _ = found
+    figures = report.figures["inception-2015"]
+    rows, chance = InceptionLike()(levels()).pooled, torch.Generator().manual_seed(0)
+    low, high = frechet_confidence(rows, inception.mean, inception.covariance, chance)
+    assert (figures["fid"].low, figures["fid"].high) == (pytest.approx(low), pytest.approx(high))
+    covered = precision_and_recall(rows, inception.pooled).samples_covered
+    assert (figures["precision"].low, figures["precision"].high) == mean_confidence(covered)
+    score = figures["inception_score"]
+    assert score.low is not None
+    assert score.high is not None
+    assert 0 < score.high - score.low < score.value
 
 
 def test_the_protocol_tells_what_must_be_equal(found: tuple[Report, Reference, Reference]) -> None:
@@ -152,6 +159,21 @@ def test_too_few_samples_are_refused_with_the_number_that_is_needed(tmp_path: Pa
     with pytest.raises(DARError, match=r"39 samples are too few .* at least 40 are needed"):
         check_count(39, real)
     check_count(40, real)
+    wide = replace(real, mean=torch.zeros(70), spatial_mean=torch.zeros(90))
+    with pytest.raises(DARError, match=r"in the 90 dimensions of projection: at least 91 are needed"):
+        check_count(90, wide)
+    check_count(91, wide)
+
+
+def test_too_few_samples_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match="30 samples are too few"):
+        measured(tmp_path, images=levels(30))
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_report_names_the_reference(found: tuple[Report, Reference, Reference]) -> None:
+    report, inception, projection = found
+    assert report.subject["references"] == {"inception-2015": inception.source, "projection": projection.source}
 
 
 def test_samples_that_all_look_the_same_are_refused(tmp_path: Path) -> None:

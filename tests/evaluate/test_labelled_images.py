@@ -24,17 +24,17 @@ def read(images: LabelledImages, batch_size: int = 4) -> list[LabelledBatch]:
 
 
 def test_images_are_drawn_from_everywhere_and_always_the_same(data: ImageDataset) -> None:
-    few, many = (LabelledImages(data, 16, count, 0) for count in (10, 20))
+    few, many = (LabelledImages(data, 16, count) for count in (10, 20))
     assert set(few.indices) < set(many.indices)
-    assert few.indices == LabelledImages(data, 16, 10, 0).indices
+    assert few.indices == LabelledImages(data, 16, 10).indices
     assert len(Counter(index // 10 for index in few.indices)) == 3  # sorted by class
     assert len(Counter(index % 3 for index in few.indices)) == 3  # classes in turns
     assert few.few(4) == many.few(4)
-    assert LabelledImages(data, 16, None, 0).indices == list(range(30))
+    assert LabelledImages(data, 16, None).indices == list(range(30))
 
 
 def test_batches_hold_central_squares_and_labels(data: ImageDataset) -> None:
-    images = LabelledImages(data, 16, 10, 0)
+    images = LabelledImages(data, 16, 10)
     batches = read(images)
     assert [len(batch.levels) for batch in batches] == [4, 4, 2]
     assert [index for batch in batches for index in batch.indices] == images.indices
@@ -45,7 +45,7 @@ def test_batches_hold_central_squares_and_labels(data: ImageDataset) -> None:
 
 
 def test_reading_waits_for_what_is_used(data: ImageDataset) -> None:
-    images = LabelledImages(data, 16, None, 0)
+    images = LabelledImages(data, 16, None)
     with tqdm(disable=True) as bar:
         next(images.batches(4, 0, bar))
     assert images.broken.seen == 4
@@ -53,7 +53,7 @@ def test_reading_waits_for_what_is_used(data: ImageDataset) -> None:
 
 def test_the_protocol_follows_the_pixels(data: ImageDataset, tmp_path: Path) -> None:
     def protocol(data: ImageDataset, size: int = 16, batch_size: int = 4) -> dict[str, object]:
-        images = LabelledImages(data, size, 10, 0)
+        images = LabelledImages(data, size, 10)
         read(images, batch_size)
         return images.protocol()
 
@@ -66,15 +66,16 @@ def test_the_protocol_follows_the_pixels(data: ImageDataset, tmp_path: Path) -> 
     assert protocol(data) != protocol(ImageDataset(folder))
 
 
-def test_too_many_broken_images_stop_the_run(tmp_path: Path) -> None:
+def test_too_many_broken_images_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photo_folder(tmp_path / "animals", 10)
     for path in list(folder.rglob("*.png"))[:11]:
         path.write_bytes(b"no image")
     with pytest.raises(
         DARError, match=r"11 of the first .* cannot be read, more than a max_broken_share of 0.01 allows"
     ):
-        read(LabelledImages(ImageDataset(folder), 16, None, 0.01), batch_size=30)
-    images = LabelledImages(ImageDataset(folder), 16, None, 0.5)
+        read(LabelledImages(ImageDataset(folder), 16, None), batch_size=30)
+    monkeypatch.setattr("dar.evaluate.labelled_images.MAX_BROKEN_SHARE", 0.5)
+    images = LabelledImages(ImageDataset(folder), 16, None)
     assert sum(len(batch.levels) for batch in read(images)) == images.protocol()["count"] == 19
     assert len(images.subject()["broken"]) == 11
 

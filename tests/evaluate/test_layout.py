@@ -63,7 +63,7 @@ def classes(found: tuple[Report, dict[str, Image.Image]]) -> list[str]:
 @pytest.fixture(scope="module")
 def shown(data: ImageDataset) -> list[int]:
     """Places of these references."""
-    return sorted(LabelledImages(data, 16, COUNT, 0).few(8))
+    return sorted(LabelledImages(data, 16, COUNT).few(8))
 
 
 def references() -> list[Image.Image]:

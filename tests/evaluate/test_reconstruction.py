@@ -114,7 +114,7 @@ def test_an_image_is_measured_alike_among_fewer(
 ) -> None:
     report, pictures = evaluate_reconstruction(tokenizer, data, count=3, seed=7, batch_size=2)
     originals, decoded = pairs
-    drawn = LabelledImages(data, 16, 3, 0).indices
+    drawn = LabelledImages(data, 16, 3).indices
     expected = psnr(decoded[-1][drawn], originals[drawn]).mean().item()
     assert report.figures["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
     assert report.protocol["images"]["count"] == 3
@@ -131,7 +131,7 @@ def test_sheets_show_the_extremes(
     chosen = {
         "Worst": order[:8],
         "Best": order[:-9:-1],
-        "A spread of": sorted(LabelledImages(data, 16, COUNT, 0).few(8)),
+        "A spread of": sorted(LabelledImages(data, 16, COUNT).few(8)),
     }
     for title, indices in chosen.items():
         sheet = np.asarray(found[1][f"{title} reconstructions"])
@@ -150,7 +150,7 @@ def test_lpips_is_measured_where_there_are_weights(
     distance = PerceptualDistance(vgg | linear)
     report, _ = evaluate_reconstruction(tokenizer, data, perceptual=distance, count=3, seed=7)
     originals, decoded = pairs
-    drawn = LabelledImages(data, 16, 3, 0).indices
+    drawn = LabelledImages(data, 16, 3).indices
     expected = [distance(pixels[drawn], originals[drawn]).mean().item() for pixels in decoded]
     assert curve(report, "LPIPS") == pytest.approx(expected, rel=1e-2)
     assert report.figures["lpips"]["lpips"].value == curve(report, "LPIPS")[-1]

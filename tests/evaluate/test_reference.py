@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from dar.errors import DARError
 from dar.evaluate import reference as reference_module
-from dar.evaluate.reference import Reference, load_reference
+from dar.evaluate.reference import load_reference
 from dar.evaluate.sample_file import write_samples
 from dar.features.extractor import Features
 from dar.features.inception import Inception
@@ -83,6 +85,9 @@ def test_under_inception_the_files_own_statistics_are_used(tmp_path: Path) -> No
     assert found.spatial_covariance is not None
     assert torch.equal(found.spatial_covariance, 2 * torch.eye(3, dtype=torch.float64))
     torch.testing.assert_close(found.pooled, InceptionLike()(levels()).pooled)
+    assert found.images is None, "the file doesn't tell"
+    found.save(tmp_path / "saved.safetensors")
+    assert load_reference(str(tmp_path / "saved.safetensors"), InceptionLike(), SIZE).images is None
     other = load_reference(path, Projection(), SIZE)
     torch.testing.assert_close(other.mean, Projection()(levels()).pooled.double().mean(0))
 
@@ -143,10 +148,21 @@ def test_a_reference_is_of_squares(tmp_path: Path) -> None:
         load_reference(npz(tmp_path / "wide.npz", levels()[:, :, :8]), Projection(), SIZE)
 
 
-def test_saved_and_read_facts_have_their_types(folder: Path) -> None:
-    found = load_reference(str(folder), Projection(), SIZE)
-    assert isinstance(found, Reference)
-    assert isinstance(found.images, int)
+@pytest.mark.parametrize("change", [{"images": "many"}, {"image_size": "-1"}, {"more": "x"}, {"source": None}])
+def test_saved_statistics_whose_facts_were_changed_are_refused(
+    folder: Path, tmp_path: Path, change: dict[str, str | None]
+) -> None:
+    path = tmp_path / "real.safetensors"
+    load_reference(str(folder), Projection(), SIZE).save(path)
+    with safe_open(path, framework="pt") as file:
+        facts, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    changed = {name: value for name, value in (facts | change).items() if value is not None}
+    save_file(tensors, path, changed)
+    with pytest.raises(DARError, match="dar evaluate statistics"):
+        load_reference(str(path), Projection(), SIZE)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "mean"}, path, facts)
+    with pytest.raises(DARError, match="holds no statistics"):
+        load_reference(str(path), Projection(), SIZE)
 
 
 def test_samples_written_by_us_can_be_a_reference(tmp_path: Path) -> None:

@@ -305,3 +305,12 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_written(
     with pytest.raises(DARError, match=said):
         sample(pipeline, changed(SEVEN, **change), tmp_path / "samples.npz")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_gives_no_numbers_makes_no_samples(tmp_path: Path) -> None:
+    pipe = DARPipeline(tiny.tokenizer(), tiny.prior())
+    with torch.no_grad():
+        next(pipe.tokenizer.diffusion_decoder.parameters()).fill_(torch.nan)
+    with pytest.raises(DARError, match="images of NaN"):
+        sample(pipe, SEVEN, tmp_path / "samples.npz")
+    assert not (tmp_path / "samples.npz").exists()

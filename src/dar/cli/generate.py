@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import options
-from dar.errors import DARError
+from dar.cli.sampling import parse_guidance
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -109,22 +109,6 @@ def _write_previews(stages: list[list["Image.Image"]], out: Path) -> None:
     save_image(grid(list(zip(*stages, strict=True)), scale=scale), out / STRIP)
     save_animation([grid([stage], scale=scale) for stage in stages], out / ANIMATION)
     typer.echo(f"coarse to fine: {out / STRIP} and {out / ANIMATION}")
-
-
-def parse_guidance(text: str) -> tuple[float, float]:
-    """Start and end scale from "3" or "1:3".
-
-    Raises:
-        DARError: if it is neither.
-    """
-    parts = text.split(":")
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise DARError(f"a guidance scale is a number like 3, or START:END like 1:3, not {text!r}")
-    return numbers[0], numbers[-1]
 
 
 def _file_name(class_name: str) -> str:

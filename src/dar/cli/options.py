@@ -1,7 +1,8 @@
 """What several commands share."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,16 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures t
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, so that a script does not go on without a model or samples."""
+
+
+@contextmanager
+def interruptible(after: str) -> Iterator[None]:
+    """Let Ctrl-C end a long job with a word on what then holds, and with a code of its own."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; {after}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None:

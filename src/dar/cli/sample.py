@@ -1,16 +1,12 @@
 """``dar sample``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dar.cli import options
-from dar.cli.generate import parse_guidance
-
-if TYPE_CHECKING:
-    from dar.evaluate.sampling import SampleSettings
-    from dar.pipeline import DARPipeline
+from dar.cli.sampling import describe, parse_guidance, sample_settings
 
 
 def sample(
@@ -52,7 +48,7 @@ def sample(
     settings = sample_settings(
         pipe,
         class_,
-        guidance,
+        parse_guidance(guidance),
         num=num,
         labels=labels,
         seed=seed,
@@ -65,49 +61,11 @@ def sample(
         top_p=top_p,
     )
     described = {**describe(model), "class_names": list(pipe.prior.config.class_names)}
-    try:
+    with options.interruptible("the same command goes on"):
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
         if complete and png is not None and process == 0:
             write_pngs(open_samples(out), png)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on")
-        raise typer.Exit(options.INTERRUPTED) from None
     if complete:
         typer.echo(f"complete: {out} holds {num} images, {out.with_suffix('.json')} tells how they were made")
     else:
         typer.echo("this process has done its part; process 0 joins all parts")
-
-
-def sample_settings(
-    pipe: "DARPipeline", only: list[str] | None, guidance: str, *, steps: int | None, **settings: Any
-) -> "SampleSettings":
-    """What to sample, from the command line's words.
-
-    Args:
-        pipe: the model.
-        only: names or indices of the classes to sample; None for all.
-        guidance: one number, or START:END.
-        steps: denoising steps; None for the model's own number.
-        **settings: other fields of ``SampleSettings``.
-
-    Raises:
-        DARError: if there is no such class, or a setting cannot be.
-    """
-    from dar.evaluate.sampling import SampleSettings
-
-    config = pipe.prior.config
-    classes = {config.class_index(wanted) for wanted in only} if only else range(config.num_classes)
-    return SampleSettings(
-        classes=tuple(sorted(classes)),
-        guidance_scale=parse_guidance(guidance),
-        steps=steps or pipe.tokenizer.config.num_steps,
-        **settings,
-    )
-
-
-def describe(model: str | None) -> dict[str, Any]:
-    """What records and reports tell of a model beside its hash."""
-    from dar.pipeline import RECIPE, model_folder
-
-    recipe = model_folder(model) / RECIPE
-    return {"model": model or "bundled", "recipe": recipe.read_text("utf-8") if recipe.is_file() else None}

@@ -8,15 +8,14 @@ from typing import Any, Literal
 from dar.errors import DARError, quoted
 from dar.evaluate.report import Estimate, Metric, Report, flattened, metric_named, shown
 
+_SAMPLED = {"num": "--num", "reference": "--reference", "extractor": "--extractor"}
 OPTIONS = {
-    "reference": "--reference",
-    "extractor": "--extractor",
-    "extractors": "--extractor",
-    "images": "--data",
-    "count": "--num",
-    "num": "--num",
+    "generation": _SAMPLED,
+    "sweep": _SAMPLED,
+    "reconstruction": {"images": "--data", "count": "--num", "extractors": "--extractor", "lpips": "--lpips"},
+    "layout": {"images": "--data", "count": "--num", "extractors": "--classifier", "tokens_kept": "--tokens"},
 }
-"""Command-line options by the names of the protocol's entries that they set."""
+"""By kind of report: command-line options, by the names of the protocol's entries that they set."""
 
 MARKS = {"best": " *", "noise": " ~", "": ""}
 MARKS_EXPLAINED = "Marked * is the best of a row, and ~ what is within noise of it: their 95 % intervals overlap."
@@ -127,12 +126,18 @@ def check_comparable(a: Report, b: Report, names: tuple[str, str] = ("the first 
     }
     if different:
         told = "; ".join(f"{quoted(path)} is {x} and {y}" for path, (x, y) in different.items())
-        options = sorted({OPTIONS[word] for path in different for word in path.split(".") if word in OPTIONS})
+        options = sorted({option for path in different if (option := _option(a.kind, path))})
         by = f", by {' and '.join(options)}" if options else ""
         raise DARError(
             f"{one} and {other} were measured differently, so that they cannot be compared: {told}: "
             f"measure one of them again with the protocol of the other{by}"
         )
+
+
+def _option(kind: str, path: str) -> str | None:
+    """The option that sets an entry of the protocol: that of the last of its names which has one."""
+    options = OPTIONS.get(kind, {})
+    return next((options[name] for name in reversed(path.split(".")) if name in options), None)
 
 
 def compare_reports(reports: Sequence[Report], names: Sequence[str]) -> Comparison:

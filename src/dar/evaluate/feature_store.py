@@ -18,6 +18,9 @@ BLOCK = 1000
 
 SETTINGS = "settings.json"
 
+FEATURES = ".features"
+"""Folder, in that of an evaluation, for what it keeps until it has ended."""
+
 
 @dataclass(frozen=True)
 class FeatureStore:
@@ -101,14 +104,18 @@ def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "
         parts.append(extractor(images))
         if progress is not None:
             progress.update(len(images))
-    pooled = torch.cat([part.pooled.cpu() for part in parts])
-    broken = int((~pooled.isfinite()).any(1).sum())
-    if broken:
-        raise DARError(
-            f"{extractor.name} gives features that are no finite numbers for {broken} of {len(pooled)} images: "
-            "are its weights whole?"
-        )
-    return Features(pooled, _joined([part.spatial for part in parts]), _joined([part.logits for part in parts]))
+    found = Features(
+        torch.cat([part.pooled.cpu() for part in parts]),
+        _joined([part.spatial for part in parts]),
+        _joined([part.logits for part in parts]),
+    )
+    for rows in (found.pooled, found.spatial, found.logits):
+        if rows is not None and (broken := int((~rows.isfinite()).any(1).sum())):
+            raise DARError(
+                f"{extractor.name} gives features that are no finite numbers for {broken} of {len(rows)} images: "
+                "are its weights whole?"
+            )
+    return found
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:
@@ -123,5 +130,5 @@ def _begin(folder: Path, settings: dict[str, str | int]) -> None:
         write_json(path, settings)
     elif read_json(path) != settings:
         raise DARError(
-            f"{folder} holds features of other images or another extractor: remove it, or choose another --out"
+            f"{folder} holds features of other images or another extractor: remove it, or choose another place"
         )

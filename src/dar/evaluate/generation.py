@@ -12,7 +12,7 @@ from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
 from dar.evaluate.reference import Reference
-from dar.evaluate.report import Estimate, Report
+from dar.evaluate.report import Estimate, Findings, Report
 from dar.evaluate.sample_file import Samples, check_square
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
@@ -24,6 +24,9 @@ from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
 
 NEIGHBOURS = 3
+INTERVAL_SEED = 0
+"""Of the random groups of images behind confidence intervals."""
+
 SPLIT_SIZE = 5000
 SHOWN_ROWS, SHOWN_COLUMNS = 8, 10
 
@@ -36,8 +39,7 @@ def evaluate_samples(
     subject: dict[str, Any],
     class_names: Sequence[str] = (),
     batch_size: int = 64,
-    seed: int = 0,
-) -> tuple[Report, dict[str, Image.Image]]:
+) -> Findings:
     """Compare samples with a reference in each feature space.
 
     Args:
@@ -47,7 +49,6 @@ def evaluate_samples(
         subject: what is to be told of the samples.
         class_names: names of the classes that the samples' labels count; empty where they are not known.
         batch_size: images to look at together.
-        seed: of the random groups behind the confidence intervals.
 
     Returns:
         The report, its environment left empty, and pictures by caption.
@@ -56,26 +57,31 @@ def evaluate_samples(
         DARError: if there are too few samples, their sizes do not fit, or features are not finite.
     """
     check_square(samples)
-    for extractor, _ in spaces:  # before hours are spent
-        labels_in_space(samples, class_names, extractor)
+    for extractor, reference in spaces:  # before hours are spent
+        check_count(len(samples), reference)
+        _labels_in_space(samples, class_names, extractor)
     figures, constants = {}, {}
     for extractor, reference in spaces:
         store = extract(
             samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size
         )
-        labels = labels_in_space(samples, class_names, extractor)
-        figures[extractor.name] = figures_in_space(store, extractor, reference, labels, seed)
+        labels = _labels_in_space(samples, class_names, extractor)
+        figures[extractor.name] = _figures_in_space(store, extractor, reference, labels)
         constants[extractor.name] = _space_protocol(extractor, reference)
     protocol = {"num": len(samples), "image_size": samples.width, "spaces": constants}
-    told = {"samples": str(samples.path), "samples_sha256": samples.hash, **subject}
-    return Report("generation", told, protocol, figures), {"Samples": sample_grid(samples)}
+    told = {
+        **subject,
+        "samples": {"path": str(samples.path), "sha256": samples.hash},
+        "references": {extractor.name: reference.source for extractor, reference in spaces},
+    }
+    return Report("generation", told, protocol, figures), {"Samples": _sample_grid(samples)}
 
 
-def figures_in_space(
-    store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None, seed: int
+def _figures_in_space(
+    store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None
 ) -> dict[str, Estimate]:
     """All metrics of one feature space; those that it has no features for are left out."""
-    chance = torch.Generator().manual_seed(seed)
+    chance = torch.Generator().manual_seed(INTERVAL_SEED)
     pooled = store.pooled()
     is_inception = extractor.name == Inception.name
     found = {
@@ -98,7 +104,7 @@ def figures_in_space(
     return found
 
 
-def labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Extractor) -> Tensor | None:
+def _labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Extractor) -> Tensor | None:
     """Labels of the samples as the extractor counts its classes: N, int64; None where either doesn't tell classes.
 
     Raises:
@@ -127,15 +133,16 @@ def check_count(count: int, reference: Reference) -> None:
     Raises:
         DARError: if there are too few samples; it says how many are needed.
     """
-    needed = max(full_rank_count(len(reference.mean)), 2 * GROUPS)
+    dimensions = max(len(mean) for mean in (reference.mean, reference.spatial_mean) if mean is not None)
+    needed = max(full_rank_count(dimensions), 2 * GROUPS)
     if count < needed:
         raise DARError(
-            f"{count} samples are too few for a Fréchet distance in the {len(reference.mean)} dimensions of "
+            f"{count} samples are too few for a Fréchet distance in the {dimensions} dimensions of "
             f"{reference.extractor}: at least {needed} are needed"
         )
 
 
-def sample_grid(samples: Samples) -> Image.Image:
+def _sample_grid(samples: Samples) -> Image.Image:
     """The first samples, in rows."""
     first = next(samples.batches(SHOWN_ROWS * SHOWN_COLUMNS)).permute(0, 2, 3, 1).numpy()
     images = [Image.fromarray(levels) for levels in first]
@@ -153,6 +160,7 @@ def _space_protocol(extractor: Extractor, reference: Reference) -> dict[str, Any
         },
         "neighbours": NEIGHBOURS,
         "split_size": SPLIT_SIZE,
+        "interval_seed": INTERVAL_SEED,
     }
 
 

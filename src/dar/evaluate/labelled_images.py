@@ -12,10 +12,14 @@ from tqdm import tqdm
 
 from dar.data import BrokenImage, BrokenImages, ImageDataset, in_workers
 from dar.errors import DARError
-from dar.images import centre_crop, to_levels
+from dar.images import centre_crop, check_finite, to_levels
 
 LARGEST_DECIBELS = 100.0
 """What an image that equals its reference counts as, so that means stay finite."""
+
+
+MAX_BROKEN_SHARE = 0.01
+"""Share of unreadable images to put up with; they are left out, and told in the report."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,6 @@ class LabelledImages:
         data: where they are from.
         size: H, side of the central squares that images are scaled and cropped to.
         count: how many, drawn without replacement; all of them unless told.
-        max_broken_share: share of unreadable images to put up with; they are left out.
 
     Attributes:
         indices: their places in the data, increasing.
@@ -53,7 +56,7 @@ class LabelledImages:
         DARError: if there are not so many, or fewer than two are asked for.
     """
 
-    def __init__(self, data: ImageDataset, size: int, count: int | None, max_broken_share: float) -> None:
+    def __init__(self, data: ImageDataset, size: int, count: int | None) -> None:
         available = len(data)
         count = available if count is None else count
         if count < 2:
@@ -63,7 +66,7 @@ class LabelledImages:
         self.data, self.size = data, size
         self._drawn: list[int] = torch.randperm(available, generator=torch.Generator().manual_seed(0))[:count].tolist()
         self.indices = sorted(self._drawn)
-        self.broken = BrokenImages(data.source, max_broken_share)
+        self.broken = BrokenImages(data.source, MAX_BROKEN_SHARE)
         self._hash = hashlib.sha256()
 
     def few(self, count: int) -> set[int]:
@@ -112,8 +115,7 @@ def saved_levels(pixels: Tensor) -> Tensor:
     Raises:
         DARError: if a number is not finite.
     """
-    if not pixels.isfinite().all():
-        raise DARError("the model gives images of NaN: its weights are damaged, or its number format is too coarse")
+    check_finite(pixels)
     return to_levels(pixels)
 
 

@@ -14,7 +14,7 @@ from dar.data import ImageDataset
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
-from dar.evaluate.report import Curve, Estimate, Point, Report
+from dar.evaluate.report import Curve, Estimate, Findings, Point, Report
 from dar.features.extractor import Extractor
 from dar.images import display_scale, from_levels, grid, to_images
 from dar.metrics.accuracy import class_accuracy
@@ -38,13 +38,12 @@ def evaluate_layout(
     *,
     prefixes: Sequence[int],
     settings: Settings,
+    subject: dict[str, Any] | None = None,
     count: int | None = None,
     seed: int = 0,
     batch_size: int = 32,
     workers: int = 0,
-    max_broken_share: float = 0.01,
-    show_progress: bool = False,
-) -> tuple[Report, dict[str, Image.Image]]:
+) -> Findings:
     """Give images another class while keeping 0, some and all N of their first tokens, and see what becomes of them.
 
     Each reference image gets a class drawn from the model's others, and the noise and random numbers of its own seed,
@@ -59,12 +58,11 @@ def evaluate_layout(
         classifier: finds logits; its class names must contain the model's.
         prefixes: numbers of tokens to keep, 1 to N; 0 and N are added.
         settings: how to sample, but for the seed and the layout.
+        subject: what is to be told of the model beside its hash.
         count: reference images, drawn from all over the data; all of them unless told.
         seed: image i of the data has its class drawn from this and i, and uses seed + i.
         batch_size: images computed at a time; changes nothing but rounding.
         workers: processes that decode images ahead; 0 decodes in this one.
-        max_broken_share: share of unreadable images to put up with; they are left out, and told in the report.
-        show_progress: whether to draw a progress bar.
 
     Returns:
         The report, but for its environment, and a sheet with a row a reference, by title.
@@ -77,12 +75,10 @@ def evaluate_layout(
     config = pipeline.prior.config
     lengths = _lengths(prefixes, config.num_tokens)
     classes = _Classes(config, data, classifier, seed)
-    images = LabelledImages(data, pipeline.tokenizer.config.image_size, count, max_broken_share)
+    images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
     pipeline.stream([0], **settings)  # checks the settings at the call
     found = _Found(lengths, images.few(ROWS))
-    with tqdm(
-        total=len(images.indices), desc="laying out", unit="image", dynamic_ncols=True, disable=not show_progress
-    ) as bar:
+    with tqdm(total=len(images.indices), desc="laying out", unit="image", dynamic_ncols=True) as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
             variants = [_generated(pipeline, batch, labels, length, seed, settings) for length in lengths]
@@ -92,6 +88,7 @@ def evaluate_layout(
     report = Report(
         kind="layout",
         subject={
+            **(subject or {}),
             "tokenizer": weights_hash(pipeline.tokenizer),
             "prior": weights_hash(pipeline.prior),
             **_told(pipeline, settings),

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from dar.errors import DARError
 from dar.evaluate.report import Estimate
 from dar.features.extractor import Extractor
 from dar.metrics.bootstrap import GROUPS, jackknife_confidence, jackknife_groups
-from dar.metrics.frechet import Moments, frechet_distance
+from dar.metrics.frechet import Moments, frechet_distance, full_rank_count
 
 
 class PairedFeatures:
@@ -25,11 +26,17 @@ class PairedFeatures:
         """Look at originals, B x 3 x H x W levels, and what they are decoded to, K x B x 3 x H x W.
 
         Raises:
-            DARError: if the extractor finds something that is not a finite number.
+            DARError: if the extractor finds something that is not a finite number, or more features than there are
+                images.
         """
         pooled = [self.extractor(levels).pooled.cpu() for levels in (originals, *decoded)]
         if not self.moments:
             width = pooled[0].shape[1]
+            if self.count < (needed := full_rank_count(width)):
+                raise DARError(
+                    f"{self.count} images are too few for rFID in the {width} dimensions of {self.extractor.name}: "
+                    f"at least {needed} are needed"
+                )
             self.moments = [Moments(width) for _ in pooled]
             self.rows_2ND = torch.empty(2, self.count, width)  # at once, since joining parts would take twice as much
         start = self.moments[0].count

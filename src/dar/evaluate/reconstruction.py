@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,7 +14,7 @@ from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
 from dar.evaluate.paired_features import PairedFeatures
-from dar.evaluate.report import Curve, Estimate, Point, Report
+from dar.evaluate.report import Curve, Estimate, Findings, Point, Report
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
@@ -42,6 +43,7 @@ def evaluate_reconstruction(
     tokenizer: SequentialDiffusionTokenizer,
     data: ImageDataset,
     *,
+    subject: dict[str, Any] | None = None,
     extractor: Extractor | None = None,
     perceptual: PerceptualDistance | None = None,
     count: int | None = None,
@@ -50,9 +52,7 @@ def evaluate_reconstruction(
     solver: str = DEFAULT_SOLVER,
     batch_size: int = 32,
     workers: int = 0,
-    max_broken_share: float = 0.01,
-    show_progress: bool = False,
-) -> tuple[Report, dict[str, Image.Image]]:
+) -> Findings:
     """Measure reconstructions from the first 1, 2, ... and all K token groups of images.
 
     Every metric sees what a saved picture would hold: central squares, and reconstructions rounded to the nearest of
@@ -67,6 +67,7 @@ def evaluate_reconstruction(
     Args:
         tokenizer: the model.
         data: the images.
+        subject: what is to be told of the tokenizer beside its hash.
         extractor: for rFID; without it that is not measured.
         perceptual: LPIPS, on the tokenizer's device; without it that is not measured.
         count: images, drawn from all over the data; all of them unless told.
@@ -75,8 +76,6 @@ def evaluate_reconstruction(
         solver: "adams-bashforth-2" or "euler".
         batch_size: images computed at a time; changes nothing but rounding.
         workers: processes that decode images ahead; 0 decodes in this one.
-        max_broken_share: share of unreadable images to put up with; they are left out, and told in the report.
-        show_progress: whether to draw a progress bar.
 
     Returns:
         The report, but for its environment, and sheets of the worst and the best reconstructions (by PSNR) and of a
@@ -92,11 +91,9 @@ def evaluate_reconstruction(
             f"LPIPS needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, and this tokenizer's have "
             f"{config.image_size}: leave it out"
         )
-    images = LabelledImages(data, config.image_size, count, max_broken_share)
+    images = LabelledImages(data, config.image_size, count)
     found = _Found(tokenizer, extractor, perceptual, images)
-    with tqdm(
-        total=len(images.indices), desc="reconstructing", unit="image", dynamic_ncols=True, disable=not show_progress
-    ) as bar:
+    with tqdm(total=len(images.indices), desc="reconstructing", unit="image", dynamic_ncols=True) as bar:
         for batch in images.batches(batch_size, workers, bar):
             originals = batch.levels.to(tokenizer.device)
             tokens = tokenizer.encode(from_levels(originals))
@@ -106,6 +103,7 @@ def evaluate_reconstruction(
     report = Report(
         kind="reconstruction",
         subject={
+            **(subject or {}),
             "tokenizer": weights_hash(tokenizer),
             "groups": config.num_groups,
             "steps": config.num_steps if steps is None else steps,

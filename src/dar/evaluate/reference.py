@@ -35,9 +35,6 @@ REFERENCE = "reference.safetensors"
 LOOKED_AT = 16
 """A data set of which so many images, from all over, are all smaller than the samples is of a lower resolution."""
 
-MAX_BROKEN_SHARE = 0.01
-"""Share of a data set's images that may be unreadable; they are left out."""
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -48,7 +45,7 @@ class Reference:
         hash: SHA-256 of the file, or of the pixels of a data set.
         extractor: name of the feature space.
         extractor_hash: of its weights.
-        images: how many the mean and covariance are of; 0 where a file brings them along and doesn't tell.
+        images: how many the mean and covariance are of; None where a file brings them along and doesn't tell.
         image_size: pixels a side.
         pooled: M x D, features of up to 10 000 images, for precision and recall.
         mean: D, float64.
@@ -61,7 +58,7 @@ class Reference:
     hash: str
     extractor: str
     extractor_hash: str
-    images: int
+    images: int | None
     image_size: int
     pooled: Tensor
     mean: Tensor
@@ -86,7 +83,10 @@ class Reference:
 
 
 _FACTS = ("source", "hash", "extractor", "extractor_hash", "images", "image_size")
-_TENSORS = ("pooled", "mean", "covariance", "spatial_mean", "spatial_covariance")
+_NEEDED = {"pooled", "mean", "covariance"}
+_OF_PLACES = {"spatial_mean", "spatial_covariance"}
+UNKNOWN = "None"
+"""In a file, in place of the number of images."""
 
 
 def load_reference(
@@ -186,7 +186,7 @@ def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: i
             f"the images of {source} are smaller than the samples' {image_size} x {image_size} pixels: "
             "use data of that resolution"
         )
-    images = LabelledImages(data, image_size, None, MAX_BROKEN_SHARE)
+    images = LabelledImages(data, image_size, None)
     collector = _Collector(extractor, len(images.indices), batch_size)
     with _progress(len(images.indices), extractor) as progress:
         for batch in images.batches(batch_size, workers, progress):
@@ -195,7 +195,7 @@ def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: i
 
 
 def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
-    """An npz's own means and covariances are used where it has them, and only as many images as are wanted else."""
+    """Under Inception, an npz's own means and covariances are used where it has them."""
     samples = open_samples(path)
     check_square(samples)
     own = _own_statistics(path) if extractor.name == Inception.name else {}
@@ -211,7 +211,7 @@ def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
                 f"{path} has a {name.replace('_', ' ')} of shape {tuple(statistic.shape)}, not "
                 f"{tuple(getattr(found, name).shape)}: it was made with another network"
             )
-    return replace(found, **own, images=0) if own else found
+    return replace(found, **own, images=None) if own else found
 
 
 def _own_statistics(path: Path) -> dict[str, Any]:
@@ -227,11 +227,15 @@ def _own_statistics(path: Path) -> dict[str, Any]:
 def _load_saved(path: Path) -> Reference:
     with open_tensors(path) as file:
         facts, names = file.metadata() or {}, set(file.keys())
-        if not set(_FACTS) <= facts.keys() or not names <= set(_TENSORS):
+        if set(facts) != set(_FACTS) or not _NEEDED <= names <= _NEEDED | _OF_PLACES:
             raise DARError(f"{path} holds no statistics of images: make them with `dar evaluate statistics`")
         tensors = {name: file.get_tensor(name) for name in names}
-        tensors["pooled"] = tensors["pooled"].float()
-    return Reference(**tensors | facts | {"images": int(facts["images"]), "image_size": int(facts["image_size"])})
+    images, image_size = facts.pop("images"), facts.pop("image_size")
+    if not (image_size.isdecimal() and (images.isdecimal() or images == UNKNOWN)):
+        raise DARError(f"{path} is damaged: make it again with `dar evaluate statistics`")
+    tensors["pooled"] = tensors["pooled"].float()
+    counted = None if images == UNKNOWN else int(images)
+    return Reference(**tensors, **facts, images=counted, image_size=int(image_size))
 
 
 def _progress(count: int, extractor: Extractor) -> "tqdm[Any]":

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from dar.environment import git_revision, hardware, versions
 from dar.errors import DARError, quoted
 from dar.evaluate.sample_file import open_samples, write_header, write_samples
+from dar.images import check_finite
 from dar.pipeline import DARPipeline, Settings
 from dar.randomness import image_seeds
 from dar.storage import read_json, weights_hash, write_json, writing
@@ -177,6 +178,7 @@ def sample_chunk(pipe: DARPipeline, settings: SampleSettings, indices: range) ->
     labels = [settings.label(index) for index in indices]
     for preview in pipe.stream(labels, **settings.of_stream(indices.start)):
         pixels = preview.pixels
+    check_finite(pixels)
     return rounded(pixels, settings.rounding).numpy()
 
 

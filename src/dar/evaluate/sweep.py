@@ -7,9 +7,10 @@ from typing import Any
 
 from PIL import Image
 
+from dar.evaluate.feature_store import FEATURES
 from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import Reference
-from dar.evaluate.report import Curve, Estimate, Point, Report, metric_named
+from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, metric_named
 from dar.evaluate.sample_file import open_samples
 from dar.evaluate.sampling import SampleSettings, identity, sample
 from dar.features.extractor import Extractor
@@ -32,7 +33,7 @@ def evaluate_sweep(
     *,
     subject: dict[str, Any],
     batch_size: int = 64,
-) -> tuple[Report, dict[str, Image.Image]]:
+) -> Findings:
     """Sample with each guidance and compare all with the same reference; image i has the same seed in each.
 
     Args:
@@ -55,13 +56,12 @@ def evaluate_sweep(
     protocol: dict[str, Any] = {}
     for scale in scales:
         name = guidance_name(scale)
-        folder = work / name.replace(":", "-").replace(" ", "-")
-        path = folder / "samples.npz"
+        path = samples_of(work, scale)
         sample(pipe, replace(settings, guidance_scale=scale), path)
         report, shown = evaluate_samples(
             open_samples(path),
             spaces,
-            folder / "features",
+            work / FEATURES / path.parent.name,
             subject={},
             class_names=pipe.prior.config.class_names,
             batch_size=batch_size,
@@ -69,13 +69,19 @@ def evaluate_sweep(
         figures |= {f"{space}, {name}": found for space, found in report.figures.items()}
         pictures |= {f"{title}, {name}": picture for title, picture in shown.items()}
         protocol = report.protocol
-    curves = tuple(curve for extractor, _ in spaces for curve in trade_offs(extractor.name, scales, figures))
+    curves = tuple(curve for extractor, _ in spaces for curve in _trade_offs(extractor.name, scales, figures))
     sampled = {name: value for name, value in identity(pipe, settings).items() if name != "guidance_scale"}
-    told = {**subject, "guidance": [guidance_name(scale) for scale in scales], "settings": sampled}
+    references = {extractor.name: reference.source for extractor, reference in spaces}
+    told = {
+        **subject,
+        "references": references,
+        "guidance": [guidance_name(scale) for scale in scales],
+        "settings": sampled,
+    }
     return Report("sweep", told, protocol, figures, curves), pictures
 
 
-def trade_offs(
+def _trade_offs(
     space: str, scales: Sequence[tuple[float, float]], figures: dict[str, dict[str, Estimate]]
 ) -> list[Curve]:
     """One metric against another, for each pair that the space has: over constant scales, and over schedules."""
@@ -99,6 +105,11 @@ def trade_offs(
         for kind, alike in kinds.items()
         if alike and x in found[alike[0]] and y in found[alike[0]]
     ]
+
+
+def samples_of(work: Path, scale: tuple[float, float]) -> Path:
+    """The file of samples of one guidance."""
+    return work / guidance_name(scale).replace(":", "-").replace(" ", "-") / "samples.npz"
 
 
 def guidance_name(scale: tuple[float, float]) -> str:

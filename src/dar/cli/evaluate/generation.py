@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from dar.cli import options
 from dar.cli.evaluate import shared
+from dar.cli.sampling import describe, parse_guidance, sample_settings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -36,9 +37,10 @@ def generation(
 
     Example: dar evaluate generation --reference cifar10 --extractor cifar10 --num 5000 --out report/
     """
+    scale = parse_guidance(guidance)
 
     def evaluation() -> "Findings":
-        from dar.cli.sample import describe, sample_settings
+        from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
         from dar.evaluate.sample_file import open_samples
         from dar.evaluate.sampling import sample
@@ -49,7 +51,7 @@ def generation(
         settings = sample_settings(
             pipe,
             None,
-            guidance,
+            scale,
             num=num,
             labels=labels,
             seed=seed,
@@ -62,13 +64,13 @@ def generation(
             top_p=top_p,
         )
         size = pipe.tokenizer.config.image_size
-        spaces = shared.open_spaces(extractor or shared.FIELD, reference, size, num, batch_size, workers, device)
+        spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device)
         file, class_names = out / "samples.npz", pipe.prior.config.class_names
         sample(pipe, settings, file, described={**describe(model), "class_names": list(class_names)})
         return evaluate_samples(
             open_samples(file),
             spaces,
-            out / shared.FEATURES,
+            out / FEATURES,
             subject={**describe(model), "settings": read_json(file.with_suffix(".json"))["settings"]},
             class_names=class_names,
             batch_size=batch_size,

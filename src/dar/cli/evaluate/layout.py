@@ -6,7 +6,7 @@ import typer
 
 from dar.cli import options
 from dar.cli.evaluate import shared
-from dar.cli.generate import parse_guidance
+from dar.cli.sampling import describe, parse_guidance
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -62,11 +62,11 @@ def layout(
                 "top_k": top_k,
                 "top_p": top_p,
             },
+            subject=describe(model),
             count=num,
             seed=seed,
             batch_size=batch_size,
             workers=workers,
-            show_progress=True,
         )
 
-    shared.report_in(out, evaluation)
+    shared.report_in(out, evaluation, after_interrupt=shared.STARTS_ANEW)

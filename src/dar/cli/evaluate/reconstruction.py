@@ -6,6 +6,7 @@ import typer
 
 from dar.cli import options
 from dar.cli.evaluate import shared
+from dar.cli.sampling import describe
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -48,6 +49,7 @@ def reconstruction(
         return evaluate_reconstruction(
             load_tokenizer(model, device=device),
             ImageDataset(data),
+            subject=describe(model),
             extractor=None if extractor is None else load_extractor(extractor, device),
             perceptual=None if weights is None else load_perceptual_distance(weights).to(device),
             count=num,
@@ -56,7 +58,6 @@ def reconstruction(
             solver=solver,
             batch_size=batch_size,
             workers=workers,
-            show_progress=True,
         )
 
-    shared.report_in(out, evaluation)
+    shared.report_in(out, evaluation, after_interrupt=shared.STARTS_ANEW)

@@ -29,6 +29,7 @@ def samples(
     """
 
     def evaluation() -> "Findings":
+        from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
         from dar.evaluate.sample_file import check_square, open_samples
 
@@ -37,10 +38,8 @@ def samples(
         record = shared.recorded(samples)
         return evaluate_samples(
             opened,
-            shared.open_spaces(
-                extractor or shared.FIELD, reference, opened.width, len(opened), batch_size, workers, device
-            ),
-            out / shared.FEATURES,
+            shared.open_spaces(extractor, reference, opened.width, len(opened), batch_size, workers, device),
+            out / FEATURES,
             subject={name: record[name] for name in ("model", "recipe", "settings") if name in record},
             class_names=record.get("class_names", ()),
             batch_size=batch_size,

@@ -2,8 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from dar.cli import options
 from dar.errors import DARError
+from dar.extras import require_extra
 
 if TYPE_CHECKING:
     from dar.evaluate.reference import Reference
@@ -41,12 +42,12 @@ Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images 
 FIELD = ("inception",)
 """The extractor behind the figures that papers report."""
 
-FEATURES = "features"
-"""Folder of what an unfinished evaluation keeps."""
+RESUMES, STARTS_ANEW = "the same command goes on", "nothing was written; the same command starts anew"
+"""What holds after Ctrl-C."""
 
 
 def open_spaces(
-    extractors: Sequence[str],
+    extractors: Sequence[str] | None,
     references: Sequence[str],
     image_size: int,
     samples: int,
@@ -54,7 +55,7 @@ def open_spaces(
     workers: int,
     device: str,
 ) -> "list[tuple[Extractor, Reference]]":
-    """Each extractor with its reference.
+    """Each extractor with its reference; Inception alone if none is given.
 
     Raises:
         DARError: if they do not pair up, one cannot be had, or there are too few samples for it.
@@ -63,55 +64,46 @@ def open_spaces(
     from dar.evaluate.reference import load_reference
     from dar.features.loading import load_extractor
 
-    if len(references) not in (1, len(extractors)):
+    sources = extractors or FIELD
+    if len(references) not in (1, len(sources)):
         raise DARError(
-            f"{len(references)} references were given for {len(extractors)} extractors: give one for all, "
-            "or one for each"
+            f"{len(references)} references were given for {len(sources)} extractors: give one for all, or one for each"
         )
-    if len(set(extractors)) < len(extractors):
-        raise DARError("an extractor was given twice: give each once")
+    opened = [load_extractor(source, device) for source in sources]
+    if len({extractor.name for extractor in opened}) < len(opened):
+        raise DARError("two of the extractors have one name, so that a report could not tell them apart: give one")
     spaces = []
-    for i, source in enumerate(extractors):
-        extractor = load_extractor(source, device)
+    for i, extractor in enumerate(opened):
         reference = load_reference(references[i % len(references)], extractor, image_size, batch_size, workers)
         check_count(samples, reference)
         spaces.append((extractor, reference))
     return spaces
 
 
-def report_in(out: Path, evaluation: "Callable[[], Findings]") -> None:
+def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrupt: str = RESUMES) -> None:
     """Run an evaluation, write its report and tell its figures; features kept on the way are then removed.
+
+    Args:
+        out: folder of the report.
+        evaluation: what finds it.
+        after_interrupt: what to say after Ctrl-C.
 
     Raises:
         DARError: if there is a report already, or the evaluation fails.
     """
-    from dataclasses import replace
-
-    from dar.extras import require_extra
-
     require_extra("evaluate")
+    from dar.evaluate.feature_store import FEATURES
     from dar.evaluate.report import environment_record
     from dar.evaluate.report_files import PAGE, refuse_report, write_report
 
     refuse_report(out)
     started = time.monotonic()
-    with _resumable():
+    with options.interruptible(after_interrupt):
         report, pictures = evaluation()
     write_report(replace(report, environment=environment_record(time.monotonic() - started)), pictures, out)
-    for folder in out.rglob(FEATURES):
-        shutil.rmtree(folder)
+    shutil.rmtree(out / FEATURES, ignore_errors=True)
     _print_figures(report)
     typer.echo(f"report: {out / PAGE}")
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Let Ctrl-C end with a word on how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on")
-        raise typer.Exit(options.INTERRUPTED) from None
 
 
 def _print_figures(report: "Report") -> None:

@@ -33,6 +33,7 @@ def statistics(
     if out.suffix != ".safetensors":
         raise DARError(f"statistics are written as a .safetensors file, not {out.name!r}: choose another name")
     refuse_existing(out)
-    reference = load_reference(data, load_extractor(extractor, device), image_size, batch_size, workers)
+    with options.interruptible(shared.STARTS_ANEW):
+        reference = load_reference(data, load_extractor(extractor, device), image_size, batch_size, workers)
     reference.save(out)
-    typer.echo(f"{out}: statistics of {reference.images} images as {reference.extractor} sees them")
+    typer.echo(f"{out}: statistics of {data} as {reference.extractor} sees it")

@@ -6,7 +6,7 @@ import typer
 
 from dar.cli import options
 from dar.cli.evaluate import shared
-from dar.cli.generate import parse_guidance
+from dar.cli.sampling import describe, parse_guidance, sample_settings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -43,7 +43,6 @@ def sweep(
     scales = [parse_guidance(text) for text in guidance]
 
     def evaluation() -> "Findings":
-        from dar.cli.sample import describe, sample_settings
         from dar.evaluate.sweep import evaluate_sweep
         from dar.pipeline import DARPipeline
 
@@ -51,7 +50,7 @@ def sweep(
         settings = sample_settings(
             pipe,
             None,
-            guidance[0],
+            scales[0],
             num=num,
             labels=labels,
             seed=seed,
@@ -64,7 +63,7 @@ def sweep(
             top_p=top_p,
         )
         size = pipe.tokenizer.config.image_size
-        spaces = shared.open_spaces(extractor or shared.FIELD, reference, size, num, batch_size, workers, device)
+        spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device)
         return evaluate_sweep(pipe, settings, scales, spaces, out, subject=describe(model), batch_size=batch_size)
 
     shared.report_in(out, evaluation)
