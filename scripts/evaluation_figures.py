@@ -25,7 +25,7 @@ from dar.data import ImageDataset
 from dar.evaluate.figures import draw_curves
 from dar.evaluate.report import Report, metric_named
 from dar.evaluate.report_files import REPORT, read_report
-from dar.evaluate.sample_file import write_samples
+from dar.evaluate.sample_file import open_samples, write_samples
 from dar.images import save_image
 from dar.pipeline import load_prior
 from dar.storage import write_json, writing
@@ -99,7 +99,8 @@ def write_labelled(path: Path, images: NDArray[np.uint8], labels: list[int]) -> 
 
     n, height, width, _ = images.shape
     write_samples(path, pieces(), (n, height, width, 3), np.array(labels, dtype=np.int64))
-    write_json(path.with_suffix(".json"), {"class_names": list(load_prior().config.class_names)})
+    made = {"sha256": open_samples(path).hash}
+    write_json(path.with_suffix(".json"), {"class_names": list(load_prior().config.class_names), "file": made})
 
 
 def table(rows: dict[str, Report], space: str) -> str:

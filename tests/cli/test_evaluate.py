@@ -174,3 +174,36 @@ def test_reports_are_strict_json(dar, folder: Path, tmp_path: Path, space: tuple
     assert dar("evaluate", "generation", folder / "model", *space, *COMMON, "--out", tmp_path / "report") == 0
     text = (tmp_path / "report" / "report.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@pytest.mark.parametrize(
+    "content", ['{"class_names": 5}', "[1]", "{", '{"file": {"sha256": "0"}, "class_names": ["a"]}']
+)
+def test_a_record_of_something_else_is_left_alone(
+    dar, folder: Path, tmp_path: Path, space: tuple[Any, ...], capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    assert dar("sample", "--model", folder / "model", *COMMON, "--out", tmp_path / "s.npz") == 0
+    (tmp_path / "s.json").write_text(content)
+    assert dar("evaluate", "samples", tmp_path / "s.npz", *space, "--out", tmp_path / "report") == 0
+    assert "does not tell of this very file" in capsys.readouterr().out
+    assert "class_accuracy" not in figures(tmp_path / "report")["classifier:animals"]
+
+
+def test_two_extractors_of_one_name_are_refused(
+    dar, folder: Path, tmp_path: Path, space: tuple[Any, ...], capsys
+) -> None:
+    torch.manual_seed(1)
+    config = ClassifierConfig(name="animals", class_names=tiny.PRIOR.class_names, image_size=16, widths=(8, 8, 8))
+    ImageClassifier(config).save_pretrained(tmp_path / "other")
+    command = ("evaluate", "generation", folder / "model", *space, "--extractor", tmp_path / "other", *COMMON)
+    assert dar(*command, "--out", tmp_path / "report") == 2
+    assert "two of the extractors have one name" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_at_once(dar, folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("no folder")
+    command = ("evaluate", "reconstruction", folder / "model", "--data", folder / "photos")
+    assert dar(*command, "--out", tmp_path / "file" / "report") == 2
+    assert "cannot write to" in capsys.readouterr().err
+    assert dar(*command, "--num", 1000, "--out", tmp_path / "a" / "b") == 2
+    assert not (tmp_path / "a").exists()

@@ -71,3 +71,9 @@ def test_many_curves_can_be_told_apart() -> None:
     ]
     [image] = draw_curves(curves).values()
     assert all(pixels_of(image, colour) > 300 for colour in COLOURS)
+
+
+@pytest.mark.parametrize("value", [1e308, float("inf")])
+def test_points_too_far_to_be_drawn_are_left_out(value: float) -> None:
+    far = dataclasses.replace(CURVE, points=(*CURVE.points, Point(value, -value)))
+    assert draw_curves([far]) == draw_curves([CURVE])

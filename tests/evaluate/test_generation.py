@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +153,18 @@ def test_labels_without_names_are_refused(tmp_path: Path) -> None:
         measured(tmp_path, class_names=CLASSES[:2])
 
 
-def test_too_few_samples_are_refused_with_the_number_that_is_needed(tmp_path: Path) -> None:
-    real = reference(tmp_path / "real.npz", Projection())
+def test_too_few_samples_are_refused_with_the_number_that_is_needed() -> None:
     with pytest.raises(DARError, match=r"39 samples are too few .* at least 40 are needed"):
-        check_count(39, real)
-    check_count(40, real)
-    wide = replace(real, mean=torch.zeros(70), spatial_mean=torch.zeros(90))
+        check_count(39, Projection(), SIZE)
+    check_count(40, Projection(), SIZE)
+
+    class Wide(Projection):
+        def __call__(self, images_B3HW: Tensor) -> Features:
+            return Features(torch.zeros(len(images_B3HW), 70), spatial=torch.zeros(len(images_B3HW), 90))
+
     with pytest.raises(DARError, match=r"in the 90 dimensions of projection: at least 91 are needed"):
-        check_count(90, wide)
-    check_count(91, wide)
+        check_count(90, Wide(), SIZE)
+    check_count(91, Wide(), SIZE)
 
 
 def test_too_few_samples_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:

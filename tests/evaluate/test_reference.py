@@ -130,6 +130,45 @@ def test_statistics_of_another_extractor_are_refused(folder: Path, tmp_path: Pat
         load_reference(str(tmp_path / "real.safetensors"), InceptionLike(), SIZE)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mean": torch.zeros(())}, "do not belong together"),
+        ({"covariance": torch.zeros(0, 0)}, "do not belong together"),
+        ({"mean": torch.full((4,), torch.nan)}, "no finite numbers"),
+        ({"pooled": torch.zeros(12, 5)}, "features that are damaged"),
+        ({"pooled": torch.full((12, 4), torch.inf)}, "features that are damaged"),
+    ],
+)
+def test_saved_statistics_that_cannot_be_are_refused(
+    folder: Path, tmp_path: Path, change: dict[str, torch.Tensor], said: str
+) -> None:
+    replace(load_reference(str(folder), Projection(), SIZE), **change).save(tmp_path / "real.safetensors")
+    with pytest.raises(DARError, match=said):
+        load_reference(str(tmp_path / "real.safetensors"), Projection(), SIZE)
+
+
+def test_a_reference_of_too_few_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DARError, match=r"holds 4 images, too few .* at least 5 are needed"):
+        load_reference(npz(tmp_path / "few.npz", levels(4)), Projection(), SIZE)
+
+
+@pytest.mark.parametrize("mu", [np.array([None]), np.array(["text"]), np.full(4, np.nan)])
+def test_statistics_in_an_npz_that_are_no_numbers_are_refused(tmp_path: Path, mu: np.ndarray) -> None:  # type: ignore[type-arg]
+    own = {"mu": mu, "sigma": np.eye(4), "mu_s": np.ones(3), "sigma_s": np.eye(3)}
+    with pytest.raises(DARError, match=r"VIRTUAL.npz has statistics that"):
+        load_reference(npz(tmp_path / "VIRTUAL.npz", levels(), **own), InceptionLike(), SIZE)
+
+
+def test_a_reference_of_another_resolution_is_refused_before_it_is_looked_at(tmp_path: Path) -> None:
+    class Blind(Projection):
+        def __call__(self, images_B3HW: torch.Tensor) -> Features:
+            raise AssertionError("nothing needs to be looked at")
+
+    with pytest.raises(DARError, match=r"16 x 16 pixels, the samples are of 32 x 32"):
+        load_reference(npz(tmp_path / "real.npz", levels()), Blind(), 32)
+
+
 def test_another_resolution_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DARError, match=r"smaller than the samples' 64 x 64 pixels"):
         load_reference(str(folder), Projection(), 64)

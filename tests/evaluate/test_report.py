@@ -88,7 +88,7 @@ def test_where_there_is_no_report(tmp_path: Path) -> None:
 def test_an_interval_has_two_ends_in_order() -> None:
     with pytest.raises(ValueError, match="a lower and an upper end, or neither"):
         Estimate(1.0, low=0.5)
-    with pytest.raises(ValueError, match=r"cannot go from 2.0 up to 1.0"):
+    with pytest.raises(ValueError, match=r"the value 1.5 does not lie in the interval from 2.0 up to 1.0"):
         Estimate(1.5, 2.0, 1.0)
 
 

@@ -224,3 +224,10 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     with pytest.raises(DARError, match=r"b\.png (cannot be read|is not an image)"):
         list(open_samples(tmp_path).batches(8))
+
+
+def test_labels_beyond_what_counts_are_refused(tmp_path: Path) -> None:
+    labels = np.array([0, 2**64 - 1], np.uint64)
+    np.savez(tmp_path / "far.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8), arr_1=labels)
+    with pytest.raises(DARError, match="18446744073709551615"):
+        open_samples(tmp_path / "far.npz")

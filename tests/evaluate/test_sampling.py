@@ -314,3 +314,13 @@ def test_a_model_that_gives_no_numbers_makes_no_samples(tmp_path: Path) -> None:
     with pytest.raises(DARError, match="images of NaN"):
         sample(pipe, SEVEN, tmp_path / "samples.npz")
     assert not (tmp_path / "samples.npz").exists()
+
+
+def test_a_file_that_the_record_does_not_tell_of_is_not_taken_for_it(pipeline: DARPipeline, tmp_path: Path) -> None:
+    out = tmp_path / "samples.npz"
+    sample(pipeline, SEVEN, out)
+    others = np.zeros((7, 16, 16, 3), np.uint8)
+    np.savez(out, arr_0=others, arr_1=np.zeros(7, np.int64))
+    with pytest.raises(DARError, match=r"not the file that samples.json tells of"):
+        sample(pipeline, SEVEN, out)
+    assert (np.load(out)["arr_0"] == others).all()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dar.errors import DARError
 from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import load_reference
 from dar.evaluate.report import Report
@@ -86,3 +87,8 @@ def test_images_have_the_same_seeds_at_every_point(found: tuple[Report, dict[str
     assert first.labels is not None
     assert second.labels is not None
     assert torch.equal(first.labels, second.labels)
+
+
+def test_points_that_cannot_be_told_apart_are_refused(pipeline: DARPipeline, tmp_path: Path) -> None:
+    with pytest.raises(DARError, match="a guidance was given twice"):
+        evaluate_sweep(pipeline, SETTINGS, [(1.0, 1.0), (1.0000001, 1.0000001)], [], tmp_path, subject={})

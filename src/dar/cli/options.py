@@ -61,6 +61,18 @@ def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None
         raise DARError(f"{out / there[0]} exists already: choose another --out folder, or pass --overwrite")
 
 
+def probe_output(out: Path) -> None:
+    """Make sure, before hours are spent, that a folder can be written to; leaves nothing behind.
+
+    Raises:
+        DARError: if it can't.
+    """
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    prepare_outputs(out, [], overwrite=True)
+    for folder in new:
+        folder.rmdir()
+
+
 def place_among_processes() -> tuple[int, int]:
     """This process's number and how many there are, as launchers tell it: RANK and WORLD_SIZE.
 

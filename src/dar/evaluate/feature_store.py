@@ -42,15 +42,30 @@ class FeatureStore:
 
     def pooled(self) -> Tensor:
         """N x D, float32."""
-        return torch.cat([block.pooled for block in self.blocks()])
+        return self._filled(block.pooled for block in self.blocks())
 
     def spatial(self) -> Tensor | None:
         """N x S, float32, or None where the extractor has no spatial features."""
-        return _joined([block.spatial for block in self.blocks()])
+        return self._whole("spatial")
 
     def logits(self) -> Tensor | None:
         """N x C, float32, or None where the extractor knows no classes."""
-        return _joined([block.logits for block in self.blocks()])
+        return self._whole("logits")
+
+    def _whole(self, kind: str) -> Tensor | None:
+        if not self.count or getattr(next(self.blocks()), kind) is None:
+            return None
+        return self._filled(getattr(block, kind) for block in self.blocks())
+
+    def _filled(self, parts: Iterator[Tensor]) -> Tensor:
+        """All rows; at once, since joining the parts would take twice the memory."""
+        rows, start = torch.empty(0), 0
+        for part in parts:
+            if not start:
+                rows = torch.empty(self.count, part.shape[1])
+            rows[start : start + len(part)] = part
+            start += len(part)
+        return rows
 
     def _block(self, index: int) -> Path:
         return self.folder / f"{index:06d}.safetensors"

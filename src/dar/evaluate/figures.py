@@ -1,7 +1,6 @@
 """Curves as pictures."""
 
 import io
-import math
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,12 +24,14 @@ DENSITY = 200
 """Pixels an inch: twice what screens show, for those that show more."""
 
 _MOST_MARKED = 40
+_LARGEST = 1e300
+"""Beyond it, the drawing's own arithmetic would overflow."""
 
 
 def draw_curves(curves: Sequence[Curve]) -> dict[str, Image.Image]:
     """Draw a panel for each title, in the order in which titles first come.
 
-    Points are labelled, and marked where a curve has few; those at infinity are left out.
+    Points are labelled, and marked where a curve has few; those at infinity, or nearly, are left out.
 
     Args:
         curves: those of one title go into one panel, told apart by colour, marker and, in a legend, their names.
@@ -78,7 +79,7 @@ def _panel(title: str, curves: Sequence[Curve]) -> Image.Image:
 
 def _draw(axes: "Axes", curve: Curve, place: int) -> None:
     """One curve, the ``place``-th of its panel."""
-    points = [point for point in curve.points if math.isfinite(point.x) and math.isfinite(point.y)]
+    points = [point for point in curve.points if abs(point.x) < _LARGEST and abs(point.y) < _LARGEST]
     colour = COLOURS[place % len(COLOURS)]
     axes.plot(
         [point.x for point in points],
@@ -105,7 +106,7 @@ def _set_whole_ticks(axes: "Axes", curves: Sequence[Curve]) -> None:
     """Put no ticks between whole numbers where all points lie on such."""
     from matplotlib.ticker import MaxNLocator
 
-    if all(float(point.x).is_integer() for curve in curves for point in curve.points if math.isfinite(point.x)):
+    if all(float(point.x).is_integer() for curve in curves for point in curve.points if abs(point.x) < _LARGEST):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

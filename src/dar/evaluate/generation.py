@@ -12,7 +12,7 @@ from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
 from dar.evaluate.reference import Reference
-from dar.evaluate.report import Estimate, Findings, Report
+from dar.evaluate.report import METRICS, Estimate, Findings, Report, mean_estimate
 from dar.evaluate.sample_file import Samples, check_square
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
@@ -24,6 +24,9 @@ from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
 
 NEIGHBOURS = 3
+DRAWS = 20
+"""Of the bootstrap of Inception Scores."""
+
 INTERVAL_SEED = 0
 """Of the random groups of images behind confidence intervals."""
 
@@ -57,8 +60,8 @@ def evaluate_samples(
         DARError: if there are too few samples, their sizes do not fit, or features are not finite.
     """
     check_square(samples)
-    for extractor, reference in spaces:  # before hours are spent
-        check_count(len(samples), reference)
+    for extractor, _ in spaces:  # before hours are spent
+        check_count(len(samples), extractor, samples.width)
         _labels_in_space(samples, class_names, extractor)
     figures, constants = {}, {}
     for extractor, reference in spaces:
@@ -81,27 +84,25 @@ def _figures_in_space(
     store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None
 ) -> dict[str, Estimate]:
     """All metrics of one feature space; those that it has no features for are left out."""
-    chance = torch.Generator().manual_seed(INTERVAL_SEED)
-    pooled = store.pooled()
     is_inception = extractor.name == Inception.name
-    found = {
-        "fid" if is_inception else "frechet_distance": _frechet(
-            pooled, reference.mean, reference.covariance, extractor.name, chance
-        )
-    }
+    found: dict[str, Estimate] = {}
     spatial = store.spatial()
     if spatial is not None and reference.spatial_mean is not None and reference.spatial_covariance is not None:
-        found["sfid"] = _frechet(spatial, reference.spatial_mean, reference.spatial_covariance, extractor.name, chance)
+        found["sfid"] = _frechet(spatial, reference.spatial_mean, reference.spatial_covariance, extractor.name)
+    del spatial  # of many images each kind takes hundreds of megabytes
     logits = store.logits()
     if logits is not None and is_inception:
-        found["inception_score"] = _inception_score(logits, chance)
-    covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
-    found["precision"] = Estimate(covered.precision, *mean_confidence(covered.samples_covered))
-    found["recall"] = Estimate(covered.recall, *mean_confidence(covered.references_covered))
+        found["inception_score"] = _inception_score(logits)
     if logits is not None and labels_N is not None:
-        agrees = class_accuracy(logits, labels_N)
-        found["class_accuracy"] = Estimate(agrees.double().mean().item(), *mean_confidence(agrees))
-    return found
+        found["class_accuracy"] = mean_estimate(class_accuracy(logits, labels_N))
+    del logits
+    pooled = store.pooled()
+    name = "fid" if is_inception else "frechet_distance"
+    found[name] = _frechet(pooled, reference.mean, reference.covariance, extractor.name)
+    covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
+    found["precision"] = mean_estimate(covered.samples_covered)
+    found["recall"] = Estimate(covered.recall, *mean_confidence(covered.references_covered))
+    return {name: found[name] for name in METRICS if name in found}
 
 
 def _labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Extractor) -> Tensor | None:
@@ -127,18 +128,24 @@ def _labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Ex
     return torch.tensor([-1 if place is None else place for place in places])[samples.labels]
 
 
-def check_count(count: int, reference: Reference) -> None:
+def check_count(count: int, extractor: Extractor, image_size: int) -> None:
     """Make sure, before anything is sampled or looked at, that a covariance of the samples has full rank.
+
+    Args:
+        count: of the samples.
+        extractor: looks at a blank image, to tell its dimensions.
+        image_size: pixels a side of the samples.
 
     Raises:
         DARError: if there are too few samples; it says how many are needed.
     """
-    dimensions = max(len(mean) for mean in (reference.mean, reference.spatial_mean) if mean is not None)
+    found = extractor(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
+    dimensions = max(rows.shape[1] for rows in (found.pooled, found.spatial) if rows is not None)
     needed = max(full_rank_count(dimensions), 2 * GROUPS)
     if count < needed:
         raise DARError(
-            f"{count} samples are too few for a Fréchet distance in the {dimensions} dimensions of "
-            f"{reference.extractor}: at least {needed} are needed"
+            f"{count} samples are too few for a Fréchet distance in the {dimensions} dimensions of {extractor.name}: "
+            f"at least {needed} are needed"
         )
 
 
@@ -164,18 +171,26 @@ def _space_protocol(extractor: Extractor, reference: Reference) -> dict[str, Any
     }
 
 
-def _frechet(rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str, chance: torch.Generator) -> Estimate:
+def _frechet(rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str) -> Estimate:
     moments = Moments(rows_ND.shape[1])
     for rows in rows_ND.split(BLOCK):  # in float64 only a few at a time
         moments.update(rows)
     if not moments.covariance.any():
         raise DARError(f"all samples look the same to {space}: a distance between distributions says nothing of them")
     distance = frechet_distance(moments.mean, moments.covariance, mean_D, covariance_DD)
-    return Estimate(distance, *frechet_confidence(rows_ND, mean_D, covariance_DD, chance))
+    return _around(distance, *frechet_confidence(rows_ND, mean_D, covariance_DD, _chance()))
 
 
-def _inception_score(logits_NC: Tensor, chance: torch.Generator) -> Estimate:
+def _inception_score(logits_NC: Tensor) -> Estimate:
     score = inception_score(logits_NC, SPLIT_SIZE)
-    return Estimate(
-        score, *confidence(lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), chance, 20)
-    )
+    interval = confidence(lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), _chance(), DRAWS)
+    return _around(score, *interval)
+
+
+def _chance() -> torch.Generator:
+    return torch.Generator().manual_seed(INTERVAL_SEED)
+
+
+def _around(value: float, low: float, high: float) -> Estimate:
+    """An estimate whose interval was found by adding up in another order, so that rounding may leave the value out."""
+    return Estimate(value, min(low, value), max(high, value))

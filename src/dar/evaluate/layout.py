@@ -14,11 +14,10 @@ from dar.data import ImageDataset
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
-from dar.evaluate.report import Curve, Estimate, Findings, Point, Report
+from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
 from dar.images import display_scale, from_levels, grid, to_images
 from dar.metrics.accuracy import class_accuracy
-from dar.metrics.bootstrap import mean_confidence
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
 from dar.prior import PriorConfig
@@ -231,14 +230,12 @@ class _Found:
     def figures(self) -> dict[int, dict[str, Estimate]]:
         """Both metrics by number of tokens."""
         values = {name: torch.cat(parts, dim=1).double() for name, parts in self.values.items()}
-        return {length: {name: _mean(of[i]) for name, of in values.items()} for i, length in enumerate(self.lengths)}
+        return {
+            length: {name: mean_estimate(of[i]) for name, of in values.items()} for i, length in enumerate(self.lengths)
+        }
 
     def sheet(self) -> dict[str, Image.Image]:
         """The images shown, with a column a number of tokens, by title."""
         kept = ", ".join(map(str, self.lengths[:-1])) + f" and {self.lengths[-1]}"
         title = f"References, then samples that keep {kept} of their tokens; rows become {', '.join(self.classes)}"
         return {title: grid(self.rows, scale=display_scale(self.rows[0][0].width))} if self.rows else {}
-
-
-def _mean(values_N: Tensor) -> Estimate:
-    return Estimate(values_N.mean().item(), *mean_confidence(values_N))

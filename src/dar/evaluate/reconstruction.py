@@ -14,11 +14,10 @@ from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
 from dar.evaluate.paired_features import PairedFeatures
-from dar.evaluate.report import Curve, Estimate, Findings, Point, Report
+from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
-from dar.metrics.bootstrap import mean_confidence
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.reconstruction import decoded_groups, reconstruction_sheet
@@ -201,7 +200,9 @@ class _Found:
 
     def spaces(self, generator: torch.Generator) -> Spaces:
         """All metrics for each number of groups."""
-        means = {name: [_mean(one_N) for one_N in of_KN[:, : self.count]] for name, of_KN in self.values.items()}
+        means = {
+            name: [mean_estimate(one_N) for one_N in of_KN[:, : self.count]] for name, of_KN in self.values.items()
+        }
         counts_KV = self.codes_KV.cumsum(0)
         spaces: Spaces = {"pixels": {name: means[name] for name in ("psnr", "ssim")}}
         if "lpips" in means:
@@ -238,10 +239,6 @@ def _owned(rows: list[_Row]) -> list[_Row]:
 
 def _finite_psnr(images: Tensor, references: Tensor) -> Tensor:
     return psnr(images, references).clamp(max=LARGEST_DECIBELS)
-
-
-def _mean(values_N: Tensor) -> Estimate:
-    return Estimate(values_N.mean().item(), *mean_confidence(values_N))
 
 
 def _sheet(rows: list[_Row]) -> Image.Image:

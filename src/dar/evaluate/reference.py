@@ -11,13 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dar.data import ImageDataset
-from dar.errors import DARError
+from dar.errors import DARError, quoted
 from dar.evaluate.feature_store import look
 from dar.evaluate.labelled_images import LabelledImages
-from dar.evaluate.sample_file import check_square, open_samples
+from dar.evaluate.sample_file import UNREADABLE, check_square, open_samples
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
-from dar.metrics.frechet import Moments
+from dar.metrics.frechet import Moments, full_rank_count
 from dar.storage import open_tensors, refuse_existing, save_tensors
 
 NEIGHBOURHOOD_IMAGES = 10_000
@@ -69,7 +69,7 @@ class Reference:
     def save(self, path: Path) -> None:
         """Write it as a safetensors file, for ``load_reference``.
 
-        Features are kept as float16 if that can hold them: distances between them are computed in it anyway.
+        Features are kept as float16 if that can hold their squared distances: these are computed in it anyway.
 
         Raises:
             DARError: if there is such a file already, or it cannot be written.
@@ -77,7 +77,7 @@ class Reference:
         refuse_existing(path)
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if self.pooled.abs().max() < torch.finfo(torch.float16).max:
+        if self.pooled.double().square().sum(1).max() < torch.finfo(torch.float16).max / 4:
             tensors["pooled"] = self.pooled.half()
         save_tensors(path, tensors, {name: str(content[name]) for name in _FACTS})
 
@@ -112,23 +112,51 @@ def load_reference(
     elif source.endswith(".safetensors"):
         reference = _load_saved(Path(source))
     elif source.endswith(".npz"):
-        reference = _from_npz(Path(source), extractor, batch_size)
+        reference = _from_npz(Path(source), extractor, image_size, batch_size)
     else:
         reference = _from_data(source, extractor, image_size, batch_size, workers)
-    _check(reference, source, extractor, image_size)
+    _check_statistics(reference)
+    _check_use(reference, source, extractor, image_size)
     return reference
 
 
-def _check(reference: Reference, source: str, extractor: Extractor, image_size: int) -> None:
+def _check_statistics(reference: Reference) -> None:
+    """Make sure that a mean is D finite numbers, its covariance D x D, and that there are enough images."""
+    kinds = {"": (reference.mean, reference.covariance)}
+    if reference.spatial_mean is not None and reference.spatial_covariance is not None:
+        kinds["spatial "] = (reference.spatial_mean, reference.spatial_covariance)
+    for kind, (mean, covariance) in kinds.items():
+        if mean.dim() != 1 or covariance.shape != (len(mean), len(mean)):
+            raise DARError(
+                f"{reference.source} has a {kind}mean of shape {tuple(mean.shape)} and a covariance of shape "
+                f"{tuple(covariance.shape)}, which do not belong together: make or get it again"
+            )
+        if not (mean.isfinite().all() and covariance.isfinite().all()):
+            raise DARError(f"{reference.source} has statistics that are no finite numbers: make or get it again")
+        if reference.images is not None and reference.images < (needed := full_rank_count(len(mean))):
+            raise DARError(
+                f"{reference.source} holds {reference.images} images, too few for a Fréchet distance in the "
+                f"{len(mean)} dimensions of {reference.extractor}: at least {needed} are needed"
+            )
+    pooled = reference.pooled
+    if pooled.dim() != 2 or pooled.shape[1:] != reference.mean.shape or not pooled.isfinite().all():
+        raise DARError(f"{reference.source} has features that are damaged: make or get it again")
+
+
+def _check_use(reference: Reference, source: str, extractor: Extractor, image_size: int) -> None:
     if (reference.extractor, reference.extractor_hash) != (extractor.name, extractor.hash):
         raise DARError(
             f"{source} holds statistics of {reference.extractor} ({reference.extractor_hash[:12]}), not of "
             f"{extractor.name} ({extractor.hash[:12]}): make them again with this extractor"
         )
-    if reference.image_size != image_size:
+    _check_size(source, reference.image_size, image_size)
+
+
+def _check_size(source: str, found: int, wanted: int) -> None:
+    if found != wanted:
         raise DARError(
-            f"{source} is of {reference.image_size} x {reference.image_size} pixels, the samples are of "
-            f"{image_size} x {image_size}: use a reference of the same resolution"
+            f"{source} is of {found} x {found} pixels, the samples are of {wanted} x {wanted}: "
+            "use a reference of the same resolution"
         )
 
 
@@ -194,10 +222,11 @@ def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: i
     return collector.reference(source, images.protocol()["sha256"], image_size)
 
 
-def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
+def _from_npz(path: Path, extractor: Extractor, image_size: int, batch_size: int) -> Reference:
     """Under Inception, an npz's own means and covariances are used where it has them."""
     samples = open_samples(path)
     check_square(samples)
+    _check_size(str(path), samples.width, image_size)
     own = _own_statistics(path) if extractor.name == Inception.name else {}
     collector = _Collector(extractor, len(samples), batch_size)
     with _progress(len(samples), extractor) as progress:
@@ -216,12 +245,17 @@ def _from_npz(path: Path, extractor: Extractor, batch_size: int) -> Reference:
 
 def _own_statistics(path: Path) -> dict[str, Any]:
     """A file's own means and covariances; none where it has no ``mu``, as in the ADM suite."""
-    with np.load(path, allow_pickle=False) as content:
-        if "mu" not in content.files:
-            return {}
-        if missing := [name for name in ADM_STATISTICS if name not in content.files]:
-            raise DARError(f"{path} has mu, but not {', '.join(missing)}: get the reference file again")
-        return {ours: torch.from_numpy(content[name].astype(np.float64)) for name, ours in ADM_STATISTICS.items()}
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if "mu" not in content.files:
+                return {}
+            if missing := [name for name in ADM_STATISTICS if name not in content.files]:
+                raise DARError(f"{path} has mu, but not {', '.join(missing)}: get the reference file again")
+            return {ours: torch.from_numpy(content[name].astype(np.float64)) for name, ours in ADM_STATISTICS.items()}
+    except DARError:
+        raise
+    except UNREADABLE as error:
+        raise DARError(f"{path} has statistics that cannot be read ({quoted(error)}): get it again") from error
 
 
 def _load_saved(path: Path) -> Reference:

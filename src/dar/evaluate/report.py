@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from PIL import Image
+from torch import Tensor
 
 from dar.environment import git_revision, hardware, versions
+from dar.metrics.bootstrap import mean_confidence
 
 LONGEST_SHOWN = 600
 """Letters of an entry that people get to see outside the JSON."""
@@ -26,7 +28,7 @@ class Estimate:
         high: upper end of it.
 
     Raises:
-        ValueError: if one end is there without the other, or they are in the wrong order.
+        ValueError: if one end is there without the other, or the value does not lie between them.
     """
 
     value: float
@@ -36,8 +38,17 @@ class Estimate:
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
             raise ValueError("an interval has a lower and an upper end, or neither")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"an interval cannot go from {self.low} up to {self.high}")
+        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
+            raise ValueError(f"the value {self.value} does not lie in the interval from {self.low} up to {self.high}")
+
+
+def mean_estimate(values_N: Tensor) -> Estimate:
+    """The mean of one value an image, with its interval; shares of images keep within 0 to 1."""
+    values_N = values_N.double()
+    low, high = mean_confidence(values_N)
+    if not ((values_N == 0) | (values_N == 1)).all():
+        return Estimate(values_N.mean().item(), low, high)
+    return Estimate(values_N.mean().item(), max(low, 0.0), min(high, 1.0))
 
 
 @dataclass(frozen=True)

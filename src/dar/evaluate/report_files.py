@@ -38,7 +38,8 @@ def write_report(report: Report, pictures: Mapping[str, Image.Image], folder: Pa
     """
     refuse_report(folder)
     text, page = to_json(report), report_page(report, pictures)
-    with writing(folder / REPORT) as json_aside, writing(folder / PAGE) as page_aside:
+    # The inner one is put in place first: if this is killed between the two, nothing that was measured is lost.
+    with writing(folder / PAGE) as page_aside, writing(folder / REPORT) as json_aside:
         json_aside.write_text(text, encoding="utf-8")
         page_aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
 

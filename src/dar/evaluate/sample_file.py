@@ -147,8 +147,9 @@ class ArchiveSamples:
                     "give one whole number an image, or leave them out"
                 )
             labels = np.frombuffer(_read(file, len(self) * dtype.itemsize), dtype)
-            if labels.min() < 0:
-                raise DARError(f"{self.path} holds the label {labels.min()}: classes count from 0")
+            if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
+                wrong = labels.min() if labels.min() < 0 else labels.max()
+                raise DARError(f"{self.path} holds the label {wrong}: classes count from 0, and not so far")
             return torch.from_numpy(labels.astype(np.int64))
 
     @contextmanager

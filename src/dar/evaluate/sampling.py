@@ -203,7 +203,10 @@ class _Job:
     def is_complete(self) -> bool:
         """Whether the samples are there; chunks that are left of them are then removed."""
         if self.record.exists():
-            self._compare(self.record, read_json(self.record).get("settings"))
+            record = read_json(self.record)
+            self._compare(self.record, record.get("settings"))
+            if self.out.exists() and not is_recorded(self.out, record):
+                raise DARError(f"{self.out} is not the file that {self.record.name} tells of: choose another name")
         elif self.out.exists():
             raise DARError(f"{self.out} exists already, and no {self.record.name} tells of what: choose another name")
         if self.out.exists():
@@ -333,6 +336,12 @@ class _Job:
             if images.shape != shape or images.dtype != np.uint8:
                 raise DARError(f"{path} does not hold these samples: remove it, and run the same command again")
             yield images
+
+
+def is_recorded(path: Path, record: dict[str, Any]) -> bool:
+    """Whether a record is of this very file of samples."""
+    made = record.get("file")
+    return isinstance(made, dict) and made.get("sha256") == open_samples(path).hash
 
 
 def identity(pipe: DARPipeline, settings: SampleSettings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from dar.errors import DARError
 from dar.evaluate.feature_store import FEATURES
 from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import Reference
@@ -51,9 +52,12 @@ def evaluate_sweep(
     Raises:
         DARError: as of ``sample`` and ``evaluate_samples``.
     """
+    if len({guidance_name(scale) for scale in scales}) < len(scales):
+        raise DARError("a guidance was given twice, or two differ beyond six digits: give each once")
     figures: dict[str, dict[str, Estimate]] = {}
     pictures: dict[str, Image.Image] = {}
     protocol: dict[str, Any] = {}
+    samples: dict[str, str] = {}
     for scale in scales:
         name = guidance_name(scale)
         path = samples_of(work, scale)
@@ -69,6 +73,7 @@ def evaluate_sweep(
         figures |= {f"{space}, {name}": found for space, found in report.figures.items()}
         pictures |= {f"{title}, {name}": picture for title, picture in shown.items()}
         protocol = report.protocol
+        samples[name] = report.subject["samples"]["sha256"]
     curves = tuple(curve for extractor, _ in spaces for curve in _trade_offs(extractor.name, scales, figures))
     sampled = {name: value for name, value in identity(pipe, settings).items() if name != "guidance_scale"}
     references = {extractor.name: reference.source for extractor, reference in spaces}
@@ -77,6 +82,7 @@ def evaluate_sweep(
         "references": references,
         "guidance": [guidance_name(scale) for scale in scales],
         "settings": sampled,
+        "samples_sha256": samples,
     }
     return Report("sweep", told, protocol, figures, curves), pictures
 

@@ -50,7 +50,8 @@ def names_of(reports: Sequence[Path]) -> list[str]:
     """
     from dar.evaluate.report_files import REPORT
 
-    if len(set(reports)) < len(reports):
+    files = {(path / REPORT if path.is_dir() else path).resolve() for path in reports}
+    if len(files) < len(reports):
         raise DARError("a report cannot be compared with itself: give each only once")
     names = [path.parent.name if path.name == REPORT else path.name.removesuffix(".json") for path in reports]
     return names if all(names) and len(set(names)) == len(names) else [str(path) for path in reports]

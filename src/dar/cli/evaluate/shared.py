@@ -74,8 +74,8 @@ def open_spaces(
         raise DARError("two of the extractors have one name, so that a report could not tell them apart: give one")
     spaces = []
     for i, extractor in enumerate(opened):
+        check_count(samples, extractor, image_size)
         reference = load_reference(references[i % len(references)], extractor, image_size, batch_size, workers)
-        check_count(samples, reference)
         spaces.append((extractor, reference))
     return spaces
 
@@ -97,6 +97,7 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
     from dar.evaluate.report_files import PAGE, refuse_report, write_report
 
     refuse_report(out)
+    options.probe_output(out)
     started = time.monotonic()
     with options.interruptible(after_interrupt):
         report, pictures = evaluation()
@@ -122,8 +123,21 @@ def _print_figures(report: "Report") -> None:
 
 
 def recorded(path: Path) -> dict[str, Any]:
-    """What a record beside samples tells of how they were made; nothing where there is none."""
+    """What a record beside samples tells of how they were made; nothing where there is none of just this file."""
+    from dar.evaluate.sampling import is_recorded
     from dar.storage import read_json
 
-    record = path.with_suffix(".json")
-    return read_json(record) if path.suffix == ".npz" and record.is_file() else {}
+    beside = path.with_suffix(".json")
+    if path.suffix != ".npz" or not beside.is_file():
+        return {}
+    try:
+        record = read_json(beside)
+    except DARError:
+        record = {}
+    if not is_recorded(path, record):
+        typer.echo(f"{beside} does not tell of this very file, and is left alone")
+        return {}
+    names = record.get("class_names", [])
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise DARError(f"{beside} names classes by something else than texts: remove it, or sample again")
+    return record

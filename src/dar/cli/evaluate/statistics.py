@@ -33,6 +33,7 @@ def statistics(
     if out.suffix != ".safetensors":
         raise DARError(f"statistics are written as a .safetensors file, not {out.name!r}: choose another name")
     refuse_existing(out)
+    options.probe_output(out.parent)
     with options.interruptible(shared.STARTS_ANEW):
         reference = load_reference(data, load_extractor(extractor, device), image_size, batch_size, workers)
     reference.save(out)
