@@ -23,10 +23,10 @@ from dar.train.classifier import (
     decode,
     train_classifier,
 )
-from dar.train.classifier_recipe import ClassifierRecipe, load_classifier_recipe
+from dar.train.classifier_recipe import ClassifierRecipe, classifier_recipe_names, load_classifier_recipe
 from dar.train.ema import AveragedModel
 from dar.train.loop import Outcome, step_generator
-from dar.train.recipe import recipe_names, save_recipe
+from dar.train.recipe import load_recipe, save_recipe
 
 SHRUNK = (
     "classifier.name=stripes",
@@ -214,13 +214,20 @@ def test_impossible_settings_are_named(override: str, named: str) -> None:
         small_recipe(override)
 
 
-@pytest.mark.parametrize("name", recipe_names(classifiers=True))
+@pytest.mark.parametrize("name", classifier_recipe_names())
 def test_shipped_recipes_are_valid_and_read_back(name: str, tmp_path: Path) -> None:
     recipe = load_classifier_recipe(name)
     assert f"classifier-{recipe.config(CLASSES).name}" == name
     save_recipe(recipe, tmp_path / "recipe.yaml")
     assert load_classifier_recipe(tmp_path / "recipe.yaml") == recipe
     assert dataclasses.asdict(recipe).keys() == {"classifier", "classifier_training"}
+
+
+def test_only_recipes_of_the_kind_that_is_wanted_are_offered() -> None:
+    with pytest.raises(DARError, match=r"no recipe 'debug': give a YAML file or one of classifier-cifar10$"):
+        load_classifier_recipe("debug")
+    with pytest.raises(DARError, match=r"no recipe 'classifier-cifar10': .* one of (?!.*classifier).*debug"):
+        load_recipe("classifier-cifar10")
 
 
 def test_the_command_trains(data: Path, others: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
