@@ -17,7 +17,7 @@ from dar.evaluate.sample_file import Samples, check_square
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.images import display_scale, grid
-from dar.metrics.accuracy import class_accuracy
+from dar.metrics.agreement import agreement
 from dar.metrics.bootstrap import GROUPS, confidence, mean_confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
@@ -99,7 +99,7 @@ def _figures_in_space(
     found["precision"] = Estimate(covered.precision, *mean_confidence(covered.samples_covered))
     found["recall"] = Estimate(covered.recall, *mean_confidence(covered.references_covered))
     if logits is not None and labels_N is not None:
-        agrees = class_accuracy(logits, labels_N)
+        agrees = agreement(logits, labels_N)
         found["class_accuracy"] = Estimate(agrees.double().mean().item(), *mean_confidence(agrees))
     return found
 

@@ -17,7 +17,7 @@ from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, Labell
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report
 from dar.features.extractor import Extractor
 from dar.images import display_scale, from_levels, grid, to_images
-from dar.metrics.accuracy import class_accuracy
+from dar.metrics.agreement import agreement
 from dar.metrics.bootstrap import mean_confidence
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
@@ -178,7 +178,7 @@ class _Classes:
         logits_BC = self.classifier(levels).logits
         if logits_BC is None:
             raise DARError(f"{self.classifier.name} tells no classes: choose an extractor with logits")
-        return class_accuracy(logits_BC.cpu(), self.of_classifier[labels])
+        return agreement(logits_BC.cpu(), self.of_classifier[labels])
 
     def _new_label(self, index: int, label: int) -> int:
         own = self.of_data[label] if self.of_data else None

@@ -16,6 +16,7 @@ from dar.environment import git_revision, hardware, versions
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
 from dar.images import centre_crop, display_scale, grid, save_image
+from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
@@ -34,7 +35,7 @@ BATCH = 250
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class DecodedImages:
     """Images in memory.
 
     Attributes:
@@ -49,7 +50,7 @@ class LabelledImages:
         return len(self.labels)
 
 
-def decode(data: ImageDataset, size: int, max_broken_share: float) -> LabelledImages:
+def decode(data: ImageDataset, size: int, max_broken_share: float) -> DecodedImages:
     """All readable images of a data set, their central squares scaled to ``size``.
 
     Raises:
@@ -67,7 +68,7 @@ def decode(data: ImageDataset, size: int, max_broken_share: float) -> LabelledIm
         labels.append(label)
     if not images:
         raise DARError(f"none of the images of {data.source} can be read: check the data")
-    return LabelledImages(torch.stack(images), torch.tensor(labels))
+    return DecodedImages(torch.stack(images), torch.tensor(labels))
 
 
 def augment(images_BCHW: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:
@@ -97,8 +98,8 @@ class ClassifierTask(Task):
         self,
         recipe: ClassifierRecipe,
         class_names: Sequence[str],
-        training: LabelledImages,
-        validation: LabelledImages | None,
+        training: DecodedImages,
+        validation: DecodedImages | None,
     ) -> None:
         self.recipe, self.settings = recipe, recipe.classifier_training
         self.training, self.validation = training, validation
@@ -149,7 +150,7 @@ class ClassifierTask(Task):
         shown = self.validation.images[most].permute(0, 1, 3, 4, 2).numpy()
         rows = [[Image.fromarray(array) for array in row] for row in shown]
         save_image(grid(rows, scale=display_scale(averaged.config.image_size)), picture)
-        return {"validation_accuracy": accuracy(logits, self.validation.labels)}
+        return {"validation_accuracy": agreement(logits, self.validation.labels).double().mean().item()}
 
     def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         """Write the averaged classifier."""
@@ -162,11 +163,6 @@ class ClassifierTask(Task):
 def classify(classifier: ImageClassifier, images_MCHW: Tensor) -> Tensor:
     """Logits of any number of uint8 images: M x C, on the CPU."""
     return torch.cat([classifier(batch).logits.cpu() for batch in images_MCHW.split(BATCH)])
-
-
-def accuracy(logits_MC: Tensor, labels_M: Tensor) -> float:
-    """Share of the images whose most likely class is the right one."""
-    return (logits_MC.argmax(1) == labels_M).double().mean().item()
 
 
 def train_classifier(
@@ -207,7 +203,7 @@ def train_classifier(
     check_trackers(trackers)
     begin(run, recipe, team, source.fingerprint, resume=resume)
 
-    def decoded(images: ImageDataset) -> LabelledImages:
+    def decoded(images: ImageDataset) -> DecodedImages:
         return decode(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
 
     training, others = decoded(source), None if held_out is None else decoded(held_out)
@@ -219,7 +215,7 @@ def train_classifier(
 
 
 def _facts(
-    run: RunFolder, source: ImageDataset, training: LabelledImages, others: LabelledImages | None
+    run: RunFolder, source: ImageDataset, training: DecodedImages, others: DecodedImages | None
 ) -> dict[str, object]:
     """What a finished training took and reached."""
     last: dict[str, object] = {}
