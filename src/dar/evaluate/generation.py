@@ -18,7 +18,7 @@ from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.images import display_scale, grid
 from dar.metrics.agreement import agreement
-from dar.metrics.bootstrap import GROUPS, confidence, mean_confidence
+from dar.metrics.confidence import GROUPS, confidence, mean_confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall

@@ -18,7 +18,7 @@ from dar.evaluate.report import Curve, Estimate, Findings, Point, Report
 from dar.features.extractor import Extractor
 from dar.images import display_scale, from_levels, grid, to_images
 from dar.metrics.agreement import agreement
-from dar.metrics.bootstrap import mean_confidence
+from dar.metrics.confidence import mean_confidence
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
 from dar.prior import PriorConfig

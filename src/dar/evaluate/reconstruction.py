@@ -18,8 +18,8 @@ from dar.evaluate.report import Curve, Estimate, Findings, Point, Report
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
-from dar.metrics.bootstrap import mean_confidence
 from dar.metrics.codebook import perplexity, usage
+from dar.metrics.confidence import mean_confidence
 from dar.metrics.similarity import psnr, ssim
 from dar.reconstruction import decoded_groups, reconstruction_sheet
 from dar.storage import weights_hash

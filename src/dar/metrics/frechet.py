@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dar.errors import DARError
-from dar.metrics.bootstrap import jackknife_confidence, jackknife_groups
+from dar.metrics.confidence import jackknife_confidence, jackknife_groups
 from dar.metrics.rows import check_rows
 
 _ROUNDING = 1e-5
