@@ -185,6 +185,13 @@ def test_broken_images_are_left_out_and_named(data: Path, tmp_path: Path, capsys
     assert (said.out + said.err).count("torn.png") == 1
 
 
+def test_data_without_a_readable_image_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "down").mkdir()
+    (tmp_path / "down" / "torn.png").write_bytes(b"\x89PNG torn")
+    with pytest.raises(DARError, match=r"none of the images of .* can be read"):
+        decode(ImageDataset(tmp_path), 16, 1)
+
+
 def test_data_that_do_not_fit_are_refused(data: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     (alone / "only").mkdir(parents=True)

@@ -4,20 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dar.data import BrokenImage, BrokenImages, EndlessOrder, ImageDataset, Share
+from dar.data import BrokenImages, EndlessOrder, ImageDataset, Share
 from dar.environment import git_revision, hardware, versions
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
-from dar.images import centre_crop, display_scale, grid, save_image
+from dar.images import display_scale, grid, save_image
 from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
+from dar.squares import SquareDecoder
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.log import check_trackers
@@ -56,19 +56,15 @@ def decode(data: ImageDataset, size: int, max_broken_share: float) -> DecodedIma
     Raises:
         DARError: if too many cannot be read, or one has no class.
     """
-    broken, images, labels = BrokenImages(data.source, max_broken_share), [], []
-    for index in tqdm(range(len(data)), desc="decoding", unit="image", dynamic_ncols=True, leave=False):
-        try:
-            image, label = data.example(index)
-        except BrokenImage as error:
-            broken.add(1, [str(error)])
-            continue
-        broken.add(1, ())
-        images.append(torch.from_numpy(np.array(centre_crop(image, size))).permute(2, 0, 1))
-        labels.append(label)
-    if not images:
+    broken, decoder, found = BrokenImages(data.source, max_broken_share), SquareDecoder(data, size), []
+    starts = range(0, len(data), BATCH)
+    for start in tqdm(starts, desc="decoding", unit="image", unit_scale=BATCH, dynamic_ncols=True, leave=False):
+        found.append(decoder(range(start, min(start + BATCH, len(data)))))
+        broken.add(found[-1].seen, found[-1].broken)
+    labels = [label for squares in found for label in squares.labels]
+    if not labels:
         raise DARError(f"none of the images of {data.source} can be read: check the data")
-    return DecodedImages(torch.stack(images), torch.tensor(labels))
+    return DecodedImages(torch.cat([squares.levels for squares in found]), torch.tensor(labels))
 
 
 def augment(images_BCHW: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:
