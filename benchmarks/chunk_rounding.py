@@ -12,7 +12,7 @@ import torch
 import typer
 from torch import Tensor
 
-from dar.evaluate.sampling import SampleSettings, to_levels
+from dar.evaluate.sampling import SampleSettings, rounded
 from dar.pipeline import DARPipeline
 
 
@@ -23,7 +23,7 @@ def sampled(pipe: DARPipeline, settings: SampleSettings) -> tuple[Tensor, Tensor
         indices = settings.indices(chunk)
         for preview in pipe.stream([settings.label(i) for i in indices], **settings.of_stream(indices.start)):
             last = preview
-        levels.append(to_levels(last.pixels, settings.rounding))
+        levels.append(rounded(last.pixels, settings.rounding))
         tokens.append(last.tokens.cpu())
     return torch.cat(levels), torch.cat(tokens)
 

@@ -17,9 +17,10 @@ import typer
 from dar.data import ImageDataset
 from dar.evaluate.reference import REFERENCE, load_reference
 from dar.features.classifier import ImageClassifier
+from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
 from dar.storage import CARD, WEIGHTS, read_json, write_json
-from dar.train.classifier import TRAINING, accuracy, classify, decode
+from dar.train.classifier import TRAINING, classify, decode
 from dar.train.classifier_recipe import load_classifier_recipe
 from dar.train.run_folder import RunFolder
 
@@ -107,13 +108,9 @@ def main(
 def _figures(classifier: ImageClassifier, data: ImageDataset) -> dict[str, Any]:
     """Accuracy on held-out images, of all and of each class."""
     test = decode(data, classifier.config.image_size, max_broken_share=0)
-    logits = classify(classifier, test.images)
-    of_class = {
-        name: accuracy(logits[test.labels == index], test.labels[test.labels == index])
-        for index, name in enumerate(classifier.class_names)
-    }
-    overall = accuracy(logits, test.labels)
-    return {"test_images": len(test), "test_accuracy": overall, "test_accuracy_by_class": of_class}
+    agrees = agreement(classify(classifier, test.images), test.labels).double()
+    of_class = {name: agrees[test.labels == index].mean().item() for index, name in enumerate(classifier.class_names)}
+    return {"test_images": len(test), "test_accuracy": agrees.mean().item(), "test_accuracy_by_class": of_class}
 
 
 def _card(classifier: ImageClassifier, facts: dict[str, Any], run: RunFolder) -> str:

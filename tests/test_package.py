@@ -16,6 +16,7 @@ LAYERS = [
     {"images", "tokenizer", "prior", "features"},
     {"sources"},
     {"data", "pipeline", "reconstruction"},
+    {"squares"},
     {"train", "convert", "evaluate"},
     {"cli"},
     {"__main__"},

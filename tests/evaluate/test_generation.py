@@ -13,7 +13,7 @@ from dar.evaluate.report import Report
 from dar.evaluate.sample_file import open_samples, write_samples
 from dar.features.extractor import Features
 from dar.features.inception import Inception
-from dar.metrics.bootstrap import mean_confidence
+from dar.metrics.confidence import mean_confidence
 from dar.metrics.frechet import frechet_confidence, frechet_distance
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall

@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from dar.data import ImageDataset
 from dar.errors import DARError
-from dar.evaluate.labelled_images import LabelledBatch, LabelledImages, saved_levels
+from dar.evaluate.labelled_images import LabelledImages, saved_levels
 from dar.images import centre_crop
+from dar.squares import Squares
 from tests.evaluate.animals import photo, photo_folder
 
 
@@ -18,7 +19,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
     return ImageDataset(photo_folder(tmp_path_factory.mktemp("animals"), 10))
 
 
-def read(images: LabelledImages, batch_size: int = 4) -> list[LabelledBatch]:
+def read(images: LabelledImages, batch_size: int = 4) -> list[Squares]:
     with tqdm(disable=True) as bar:
         return list(images.batches(batch_size, 0, bar))
 

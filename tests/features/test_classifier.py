@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar.errors import DARError
-from dar.features.classifier import ClassifierConfig, ImageClassifier, load_classifier
+from dar.features.classifier import ClassifierConfig, ImageClassifier, bundled_folder, load_classifier
 from dar.features.extractor import Extractor
 from dar.pipeline import load_prior
 from dar.storage import WEIGHTS, load_tensors, read_json, save_tensors
@@ -166,7 +166,7 @@ def test_folders_that_hold_none_are_refused(classifier: ImageClassifier, tmp_pat
 
 def test_the_bundled_one_is_what_its_card_tells() -> None:
     classifier = load_classifier("cifar10")
-    folder = Path(load_classifier.__code__.co_filename).parents[1] / "classifiers" / "cifar10"
+    folder = bundled_folder()
     facts, card = read_json(folder / "training.json"), (folder / "README.md").read_text()
     assert facts["hash"] == classifier.hash
     assert classifier.hash in card

@@ -303,23 +303,6 @@ def test_tensors_that_do_not_fit_are_named(state: State, tmp_path: Path) -> None
         load_inception(tmp_path / "wrong.safetensors")
 
 
-class Touching:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.path,)
-
-
-def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
-    torch.save({"fc.weight": Touching(tmp_path / "touched")}, tmp_path / WEIGHTS_2015.name)
-    with pytest.raises(DARError, match=r"holds more than tensors.*: give weights-inception-2015-12-05-6726825d\.pth"):
-        load_inception(tmp_path)
-    assert not (tmp_path / "touched").exists()
-
-
 @pytest.mark.parametrize("name", ["torn.pth", "torn.safetensors"])
 def test_a_truncated_file_is_told(folder: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes((folder / WEIGHTS_2015.name).read_bytes()[:10_000])

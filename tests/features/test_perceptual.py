@@ -46,7 +46,7 @@ def folder(vgg: State, linear: State, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def distance(folder: Path) -> PerceptualDistance:
-    return load_perceptual_distance(folder)
+    return load_perceptual_distance(folder, "the.setting")
 
 
 def other(folder: Path, into: Path, linear: object) -> Path:
@@ -141,13 +141,13 @@ def test_safetensors_copies_are_the_same(
 ) -> None:
     save_file(vgg, (tmp_path / VGG.name).with_suffix(".safetensors"))
     save_file(linear, (tmp_path / LINEAR.name).with_suffix(".safetensors"))
-    copy = load_perceptual_distance(tmp_path)
+    copy = load_perceptual_distance(tmp_path, "the.setting")
     assert torch.equal(copy(images(1), images(2)), distance(images(1), images(2)))
 
 
 def test_loading_draws_no_random_numbers(folder: Path) -> None:
     before = torch.get_rng_state()
-    load_perceptual_distance(folder)
+    load_perceptual_distance(folder, "the.setting")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -155,7 +155,7 @@ def test_tensors_that_do_not_fit_are_named(folder: Path, linear: State, tmp_path
     wrong = dict(linear, surplus=torch.zeros(1))
     wrong["lin1.model.1.weight"] = wrong.pop("lin0.model.1.weight")
     with pytest.raises(DARError, match=r"vgg\.pth .*missing: lin0\.model\.1\.weight; extra: surplus; mis-shaped: lin1"):
-        load_perceptual_distance(other(folder, tmp_path, wrong))
+        load_perceptual_distance(other(folder, tmp_path, wrong), "the.setting")
 
 
 @pytest.mark.parametrize("value", [-1e-3, float("nan")])
@@ -163,18 +163,19 @@ def test_weights_that_make_no_distance_are_refused(folder: Path, linear: State, 
     wrong = {name: tensor.clone() for name, tensor in linear.items()}
     wrong["lin3.model.1.weight"][0, 7] = value
     with pytest.raises(DARError, match=r"lin3\.model\.1\.weight that are negative or no numbers"):
-        load_perceptual_distance(other(folder, tmp_path, wrong))
+        load_perceptual_distance(other(folder, tmp_path, wrong), "the.setting")
 
 
 def test_damaged_file_is_told(folder: Path, tmp_path: Path) -> None:
     source = other(folder, tmp_path, {})
     (source / LINEAR.name).write_bytes(b"<html>not found</html>")
     with pytest.raises(DARError, match=r"vgg\.pth is damaged .* put vgg16-397923af\.pth and vgg\.pth into a folder"):
-        load_perceptual_distance(source)
+        load_perceptual_distance(source, "the.setting")
 
 
 def test_missing_files_are_told_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DARError, match=r"holds neither vgg16-397923af\.safetensors nor .*: get it from https://.* put"):
-        load_perceptual_distance(tmp_path)
+    told = r"holds neither vgg16-397923af\.safetensors nor .*: get it from https://.* put .* give it as the\.setting"
+    with pytest.raises(DARError, match=told):
+        load_perceptual_distance(tmp_path, "the.setting")
     with pytest.raises(DARError, match=r"vgg16-397923af\.pth could not be downloaded from https.*OFFLINE.*: put"):
-        load_perceptual_distance()
+        load_perceptual_distance("", "the.setting")

@@ -8,8 +8,7 @@ from torch import Tensor
 from transformers import BitImageProcessorPil, ConvNextImageProcessorPil, ViTImageProcessorPil
 
 from dar.errors import DARError
-from dar.features.dinov2 import MEAN, STD
-from dar.features.preprocessing import Preprocessing, read_preprocessing
+from dar.features.preprocessing import MEAN, STD, Preprocessing, read_preprocessing
 
 DINOV2 = {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True}
 DINOV2 |= {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 0.00392156862745098}

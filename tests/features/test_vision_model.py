@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from dar.errors import DARError
-from dar.features.dinov2 import MEAN, STD
+from dar.features.preprocessing import MEAN, STD
 from dar.features.vision_model import load_vision_model
 from dar.storage import WEIGHTS, load_tensors, save_tensors
 from tests import tiny

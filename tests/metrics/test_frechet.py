@@ -47,18 +47,13 @@ class TestMoments:
         torch.testing.assert_close(found.mean, whole.mean, rtol=0, atol=1e-12)
         torch.testing.assert_close(found.covariance, whole.covariance, rtol=0, atol=1e-12)
 
-    def test_merge_and_without(self) -> None:
+    def test_without(self) -> None:
         rows = normal(40, D) + torch.arange(40.0)[:, None]
         first, second, whole = moments(rows[:25]), moments(rows[25:]), moments(rows)
         rest = whole.without(second)
         assert rest.count == 25
         torch.testing.assert_close(rest.mean, first.mean, rtol=0, atol=1e-12)
         torch.testing.assert_close(rest.covariance, first.covariance, rtol=0, atol=1e-12)
-        for part in (second, Moments(D)):
-            first.merge(part)
-        assert first.count == 40
-        torch.testing.assert_close(first.mean, whole.mean, rtol=0, atol=1e-12)
-        torch.testing.assert_close(first.covariance, whole.covariance, rtol=0, atol=1e-12)
 
     def test_large_offsets_do_not_cancel(self) -> None:
         rows, found = normal(100, D), Moments(D)
@@ -84,8 +79,6 @@ class TestMoments:
     def test_of_another_extractor(self) -> None:
         with pytest.raises(DARError, match="rows of 5 features cannot join rows of 6"):
             moments(normal(4, D)).update(normal(4, 5))
-        with pytest.raises(DARError, match="rows of 5 features"):
-            moments(normal(4, D)).merge(moments(normal(4, 5)))
         with pytest.raises(DARError, match="one row each, not of shape"):
             Moments(D).update(normal(4, D, 2))
         with pytest.raises(ValueError, match="at least one column"):

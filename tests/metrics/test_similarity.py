@@ -36,6 +36,11 @@ class TestPSNR:
     def test_of_equal_images_is_infinite(self) -> None:
         assert psnr(pictures(), pictures()).tolist() == [math.inf, math.inf]
 
+    def test_of_other_shapes_is_refused(self) -> None:
+        for references in (pictures(1), pictures(width=16), pictures()[:, :1], pictures()[0]):
+            with pytest.raises(DARError, match="cannot be compared with references"):
+                psnr(pictures(), references)
+
 
 class TestSSIM:
     def test_window_by_window(self) -> None:

@@ -6,7 +6,7 @@ import torch
 from transformers import BertConfig, Dinov2Config, Dinov2Model
 
 from dar.errors import DARError
-from dar.features.dinov2 import MEAN
+from dar.features.preprocessing import MEAN
 from dar.storage import WEIGHTS, load_tensors, save_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.alignment import AlignmentHead, AlignmentTarget, alignment_loss, load_alignment_target

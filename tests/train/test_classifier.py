@@ -16,17 +16,16 @@ from dar.storage import load_tensors, read_json
 from dar.train.classifier import (
     TRAINING,
     ClassifierTask,
-    LabelledImages,
-    accuracy,
+    DecodedImages,
     augment,
     classify,
     decode,
     train_classifier,
 )
-from dar.train.classifier_recipe import ClassifierRecipe, load_classifier_recipe
+from dar.train.classifier_recipe import ClassifierRecipe, classifier_recipe_names, load_classifier_recipe
 from dar.train.ema import AveragedModel
 from dar.train.loop import Outcome, step_generator
-from dar.train.recipe import recipe_names, save_recipe
+from dar.train.recipe import load_recipe, save_recipe
 
 SHRUNK = (
     "classifier.name=stripes",
@@ -83,7 +82,8 @@ def test_it_learns_what_holds_for_other_images(run: Path, others: Path) -> None:
     classifier, held_out = load_classifier(run / "model"), decode(ImageDataset(others), 16, 0)
     assert classifier.class_names == CLASSES
     assert classifier.name == "classifier:stripes"
-    assert accuracy(classify(classifier, held_out.images), held_out.labels) == facts["validation_accuracy"]
+    seen = classify(classifier, held_out.images).argmax(1)
+    assert (seen == held_out.labels).double().mean().item() == facts["validation_accuracy"]
 
 
 def test_a_run_leaves_its_record(run: Path) -> None:
@@ -122,7 +122,7 @@ def test_resuming_with_other_sizes_or_seed_is_refused(run: Path, data: Path, cha
 
 def test_pieces_of_a_batch_are_those_of_the_whole() -> None:
     images = torch.randint(0, 256, (20, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
-    task = ClassifierTask(small_recipe(), CLASSES, LabelledImages(images, torch.arange(20) % 3), None)
+    task = ClassifierTask(small_recipe(), CLASSES, DecodedImages(images, torch.arange(20) % 3), None)
     whole = list(task.batches(3, 5, Share()))
     pieces = list(task.batches(3, 5, Share(1, 2, 2)))  # the second process's
     for step in range(2):
@@ -134,7 +134,7 @@ def test_pieces_of_a_batch_are_those_of_the_whole() -> None:
 
 def test_the_loss_is_the_cross_entropy_with_smoothed_labels() -> None:
     task = ClassifierTask(
-        small_recipe(), CLASSES, LabelledImages(torch.zeros(1, 3, 16, 16).byte(), torch.tensor([0])), None
+        small_recipe(), CLASSES, DecodedImages(torch.zeros(1, 3, 16, 16).byte(), torch.tensor([0])), None
     )
     images, labels = torch.randint(0, 256, (8, 3, 16, 16)).byte(), torch.arange(8) % 3
     found = task.losses(task.model.train(), (images, labels), 0, range(8), torch.Generator())["cross_entropy"]
@@ -185,6 +185,13 @@ def test_broken_images_are_left_out_and_named(data: Path, tmp_path: Path, capsys
     assert (said.out + said.err).count("torn.png") == 1
 
 
+def test_data_without_a_readable_image_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "down").mkdir()
+    (tmp_path / "down" / "torn.png").write_bytes(b"\x89PNG torn")
+    with pytest.raises(DARError, match=r"none of the images of .* can be read"):
+        decode(ImageDataset(tmp_path), 16, 1)
+
+
 def test_data_that_do_not_fit_are_refused(data: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     (alone / "only").mkdir(parents=True)
@@ -214,13 +221,20 @@ def test_impossible_settings_are_named(override: str, named: str) -> None:
         small_recipe(override)
 
 
-@pytest.mark.parametrize("name", recipe_names(classifiers=True))
+@pytest.mark.parametrize("name", classifier_recipe_names())
 def test_shipped_recipes_are_valid_and_read_back(name: str, tmp_path: Path) -> None:
     recipe = load_classifier_recipe(name)
     assert f"classifier-{recipe.config(CLASSES).name}" == name
     save_recipe(recipe, tmp_path / "recipe.yaml")
     assert load_classifier_recipe(tmp_path / "recipe.yaml") == recipe
     assert dataclasses.asdict(recipe).keys() == {"classifier", "classifier_training"}
+
+
+def test_only_recipes_of_the_kind_that_is_wanted_are_offered() -> None:
+    with pytest.raises(DARError, match=r"no recipe 'debug': give a YAML file or one of classifier-cifar10$"):
+        load_classifier_recipe("debug")
+    with pytest.raises(DARError, match=r"no recipe 'classifier-cifar10': .* one of (?!.*classifier).*debug"):
+        load_recipe("classifier-cifar10")
 
 
 def test_the_command_trains(data: Path, others: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

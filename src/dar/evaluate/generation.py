@@ -17,8 +17,8 @@ from dar.evaluate.sample_file import Samples, check_square
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.images import display_scale, grid
-from dar.metrics.accuracy import class_accuracy
-from dar.metrics.bootstrap import GROUPS, confidence, mean_confidence
+from dar.metrics.agreement import agreement
+from dar.metrics.confidence import GROUPS, confidence, mean_confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
@@ -94,7 +94,7 @@ def _figures_in_space(
     if logits is not None and is_inception:
         found["inception_score"] = _inception_score(logits)
     if logits is not None and labels_N is not None:
-        found["class_accuracy"] = mean_estimate(class_accuracy(logits, labels_N))
+        found["class_accuracy"] = mean_estimate(agreement(logits, labels_N))
     del logits
     pooled = store.pooled()
     name = "fid" if is_inception else "frechet_distance"

@@ -1,40 +1,23 @@
 """The images that an evaluation looks at: central squares from all over a data set, read once, in batches."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dar.data import BrokenImage, BrokenImages, ImageDataset, in_workers
+from dar.data import BrokenImages, ImageDataset, in_workers
 from dar.errors import DARError
-from dar.images import centre_crop, check_finite, to_levels
+from dar.images import check_finite, to_levels
+from dar.squares import SquareDecoder, Squares
 
 LARGEST_DECIBELS = 100.0
 """What an image that equals its reference counts as, so that means stay finite."""
 
-
 MAX_BROKEN_SHARE = 0.01
 """Share of unreadable images to put up with; they are left out, and told in the report."""
-
-
-@dataclass(frozen=True)
-class LabelledBatch:
-    """B images of size H.
-
-    Attributes:
-        levels: B x 3 x H x H, uint8.
-        indices: B places in the data.
-        labels: B class indices of the data, 0 where it has no classes.
-    """
-
-    levels: Tensor
-    indices: list[int]
-    labels: list[int]
 
 
 class LabelledImages:
@@ -73,7 +56,7 @@ class LabelledImages:
         """Places of up to ``count`` of them, to be shown."""
         return set(self._drawn[:count])
 
-    def batches(self, batch_size: int, workers: int, bar: "tqdm[Any]") -> Iterator[LabelledBatch]:
+    def batches(self, batch_size: int, workers: int, bar: "tqdm[Any]") -> Iterator[Squares]:
         """All of them in order, a few batches of which are in memory at a time.
 
         Args:
@@ -86,13 +69,12 @@ class LabelledImages:
         """
         starts = range(0, len(self.indices), batch_size)
         pieces = (self.indices[start : start + batch_size] for start in starts)
-        for batch, complaints in in_workers(_Reader(self.data, self.size), pieces, workers):
-            seen = len(batch.indices) + len(complaints)
-            self.broken.add(seen, complaints)
+        for batch in in_workers(SquareDecoder(self.data, self.size), pieces, workers):
+            self.broken.add(batch.seen, batch.broken)
             self._hash.update(batch.levels.numpy().tobytes())
             if batch.indices:
                 yield batch
-            bar.update(seen)
+            bar.update(batch.seen)
         if self.broken.seen - len(self.broken) < 2:
             first = next(iter(self.broken.messages))
             raise DARError(
@@ -117,27 +99,3 @@ def saved_levels(pixels: Tensor) -> Tensor:
     """
     check_finite(pixels)
     return to_levels(pixels)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Places -> images and complaints about those that cannot be read; runs in the workers."""
-
-    data: ImageDataset
-    size: int
-
-    def __call__(self, piece: Sequence[int]) -> tuple[LabelledBatch, list[str]]:
-        levels = torch.empty(len(piece), 3, self.size, self.size, dtype=torch.uint8)
-        batch = LabelledBatch(levels, [], [])
-        broken: list[str] = []
-        for index in piece:
-            try:
-                image, label = self.data.example(index)
-            except BrokenImage as error:
-                broken.append(str(error))
-            else:
-                square = torch.from_numpy(np.array(centre_crop(image, self.size)))
-                levels[len(batch.indices)] = square.permute(2, 0, 1)
-                batch.indices.append(index)
-                batch.labels.append(label)
-        return LabelledBatch(levels[: len(batch.indices)], batch.indices, batch.labels), broken

@@ -13,14 +13,15 @@ from tqdm import tqdm
 from dar.data import ImageDataset
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
-from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
+from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
 from dar.images import display_scale, from_levels, grid, to_images
-from dar.metrics.accuracy import class_accuracy
+from dar.metrics.agreement import agreement
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
 from dar.prior import PriorConfig
+from dar.squares import Squares
 from dar.storage import weights_hash
 
 ROWS = 8
@@ -121,7 +122,7 @@ def _tokens(count: int) -> str:
 
 
 def _generated(
-    pipeline: DARPipeline, batch: LabelledBatch, labels: list[int], length: int, seed: int, settings: Settings
+    pipeline: DARPipeline, batch: Squares, labels: list[int], length: int, seed: int, settings: Settings
 ) -> Tensor:
     """Images of B labels that keep ``length`` tokens of a batch's: B x 3 x H x W levels, on the CPU."""
     wanted: Settings = {**settings, "seed": [seed + i for i in batch.indices]}
@@ -168,7 +169,7 @@ class _Classes:
         self.of_data = _model_classes(data, config)
         self.of_classifier = torch.tensor(_logit_indices(config, classifier))
 
-    def new_labels(self, batch: LabelledBatch) -> list[int]:
+    def new_labels(self, batch: Squares) -> list[int]:
         """A model's class for each image, other than its own; drawn from the seed and the image's index alone."""
         return [self._new_label(index, label) for index, label in zip(batch.indices, batch.labels, strict=True)]
 
@@ -177,7 +178,7 @@ class _Classes:
         logits_BC = self.classifier(levels).logits
         if logits_BC is None:
             raise DARError(f"{self.classifier.name} tells no classes: choose an extractor with logits")
-        return class_accuracy(logits_BC.cpu(), self.of_classifier[labels])
+        return agreement(logits_BC.cpu(), self.of_classifier[labels])
 
     def _new_label(self, index: int, label: int) -> int:
         own = self.of_data[label] if self.of_data else None
@@ -216,7 +217,7 @@ class _Found:
         self.rows: list[list[Image.Image]] = []
         self.classes: list[str] = []
 
-    def add(self, batch: LabelledBatch, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
+    def add(self, batch: Squares, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
         """Take in L x B x 3 x H x W levels, L times B agreements, and the names of the B new classes."""
         references = from_levels(batch.levels)
         similarities = [layout_similarity(from_levels(levels), references) for levels in variants]

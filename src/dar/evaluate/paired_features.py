@@ -6,7 +6,7 @@ from torch import Tensor
 from dar.errors import DARError
 from dar.evaluate.report import Estimate
 from dar.features.extractor import Extractor
-from dar.metrics.bootstrap import GROUPS, jackknife_confidence, jackknife_groups
+from dar.metrics.confidence import GROUPS, jackknife_confidence, jackknife_groups
 from dar.metrics.frechet import Moments, frechet_distance, full_rank_count
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dar.data import ImageDataset
 from dar.errors import DARError
-from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledBatch, LabelledImages, saved_levels
+from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.paired_features import PairedFeatures
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
@@ -21,6 +21,7 @@ from dar.images import from_levels
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.reconstruction import decoded_groups, reconstruction_sheet
+from dar.squares import Squares
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import DEFAULT_SOLVER
@@ -181,7 +182,7 @@ class _Found:
         self.best: list[_Row] = []
         self.others: list[_Row] = []
 
-    def add(self, batch: LabelledBatch, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
+    def add(self, batch: Squares, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
         """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
         pixels = from_levels(originals)
         start, self.count = self.count, self.count + len(originals)

@@ -1,7 +1,6 @@
 """What samples are measured against: an npz file, a data set, or statistics saved from either."""
 
 from dataclasses import dataclass, fields, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from dar.errors import DARError, quoted
 from dar.evaluate.feature_store import look
 from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.sample_file import UNREADABLE, check_square, open_samples
+from dar.features.classifier import BUNDLED, bundled_folder
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.frechet import Moments, full_rank_count
@@ -26,11 +26,8 @@ NEIGHBOURHOOD_IMAGES = 10_000
 ADM_STATISTICS = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial_mean", "sigma_s": "spatial_covariance"}
 """Arrays of the ADM suite's reference files, of pooled and of spatial Inception features, and our names for them."""
 
-CIFAR10 = "cifar10"
-"""Name of the statistics that the package brings along."""
-
 REFERENCE = "reference.safetensors"
-"""The file that they are in, beside the classifier that sees the images so."""
+"""The file of statistics that lies beside the classifier that the package brings along, which sees images so."""
 
 LOOKED_AT = 16
 """A data set of which so many images, from all over, are all smaller than the samples is of a lower resolution."""
@@ -107,8 +104,8 @@ def load_reference(
     Raises:
         DARError: if it cannot be read, has images of another size, or was made with another extractor.
     """
-    if source == CIFAR10:
-        reference = _load_saved(Path(str(files("dar") / "classifiers" / CIFAR10 / REFERENCE)))
+    if source == BUNDLED:
+        reference = _load_saved(bundled_folder() / REFERENCE)
     elif source.endswith(".safetensors"):
         reference = _load_saved(Path(source))
     elif source.endswith(".npz"):

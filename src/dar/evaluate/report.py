@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dar.environment import git_revision, hardware, versions
-from dar.metrics.bootstrap import mean_confidence
+from dar.metrics.confidence import mean_confidence
 
 LONGEST_SHOWN = 600
 """Letters of an entry that people get to see outside the JSON."""

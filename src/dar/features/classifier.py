@@ -12,6 +12,9 @@ from dar.features.extractor import Features, check_images
 from dar.nn import LARGEST
 from dar.storage import HubModel, weights_hash
 
+BUNDLED = "cifar10"
+"""Name of the classifier that the package brings along, and of a reference as it sees it."""
+
 CARD_TEMPLATE = """---
 {{ card_data }}
 ---
@@ -123,15 +126,19 @@ def load_classifier(source: str | Path) -> ImageClassifier:
     """Load a trained classifier, frozen and in float32.
 
     Args:
-        source: the name of one that the package brings along ("cifar10"), or else a folder or a Hub id.
+        source: "cifar10" for the one that the package brings along, or else a folder or a Hub id.
 
     Raises:
         DARError: if there is none, or its files are damaged or do not fit each other.
     """
-    bundled = Path(str(files("dar") / "classifiers"))
-    is_bundled = str(source) in {folder.name for folder in bundled.glob("*")}
-    classifier: ImageClassifier = ImageClassifier.from_pretrained(bundled / source if is_bundled else source)
+    folder = bundled_folder() if str(source) == BUNDLED else source
+    classifier: ImageClassifier = ImageClassifier.from_pretrained(folder)
     return classifier.requires_grad_(False)
+
+
+def bundled_folder() -> Path:
+    """Where the classifier is that the package brings along, and what belongs to it."""
+    return Path(str(files("dar") / "classifiers" / BUNDLED))
 
 
 class _Convolution(nn.Sequential):

@@ -9,9 +9,6 @@ from dar.features.pretrained import load_config, load_network, told_loading_erro
 
 DINOV2_BASE = "facebook/dinov2-base"
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's colours, for images in [0, 1]."""
-
 
 def load_dinov2(source: str | Path, setting: str) -> Dinov2Model:
     """DINOv2, in float32 on the CPU. Frozen.

@@ -26,7 +26,6 @@ LINEAR = PublishedFile(
     "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth",
     "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
 )
-REMEDY = f"put {VGG.name} and {LINEAR.name} into a folder and give it as tokenizer_training.perceptual_weights"
 
 _UNUSED = "classifier.*"
 """VGG-16's tensors that turn features into classes."""
@@ -80,24 +79,26 @@ class PerceptualDistance(nn.Module):
         yield F.normalize(x.float(), dim=1, eps=NORM_EPS)
 
 
-def load_perceptual_distance(source: str | Path = "") -> PerceptualDistance:
+def load_perceptual_distance(source: str | Path, setting: str) -> PerceptualDistance:
     """LPIPS with its published weights, in float32 on the CPU.
 
     Args:
         source: a folder that holds ``vgg16-397923af`` and ``vgg``, each as ``.safetensors`` or ``.pth``, with the
             published tensor names; used as it is. Empty for the publishers' own files, which are downloaded once, into
             the user's cache folder of the Hugging Face libraries, and checked by hash.
+        setting: where users say what to load; errors name it.
 
     Raises:
         DARError: if a file is missing and cannot be downloaded, is not the published one, is damaged, or holds other
             tensors.
     """
-    vgg, linear = (locate(file, source, "perceptual", REMEDY) for file in (VGG, LINEAR))
-    tensors = read_tensors(vgg, _vgg_layout(), _UNUSED, REMEDY)
-    tensors |= read_tensors(linear, _linear_layout(), _UNUSED, REMEDY)
+    remedy = f"put {VGG.name} and {LINEAR.name} into a folder and give it as {setting}"
+    vgg, linear = (locate(file, source, "perceptual", remedy) for file in (VGG, LINEAR))
+    tensors = read_tensors(vgg, _vgg_layout(), _UNUSED, remedy)
+    tensors |= read_tensors(linear, _linear_layout(), _UNUSED, remedy)
     for name in _linear_layout():
         if not (tensors[name] >= 0).all():
-            raise DARError(f"{linear} has weights in {name} that are negative or no numbers: {REMEDY}")
+            raise DARError(f"{linear} has weights in {name} that are negative or no numbers: {remedy}")
     return PerceptualDistance(tensors)
 
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar.errors import DARError, quoted
-from dar.features.dinov2 import MEAN, STD
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's colours, for images in [0, 1]."""
 
 MODES = {2: "bilinear", 3: "bicubic"}
 """Ways to resize by Pillow's number of them."""

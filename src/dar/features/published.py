@@ -38,6 +38,16 @@ class PublishedFile:
         """Name of the file."""
         return self.url.rsplit("/", 1)[-1]
 
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """All names that it can be read under, the preferred one first."""
+        names = (self.name, *self.aliases)
+        return tuple(str(Path(name).with_suffix(suffix)) for name in names for suffix in SUFFIXES)
+
+    def find(self, folder: str | Path) -> Path | None:
+        """Path in a folder that holds it under one of its names; None where that holds none, or is no folder."""
+        return next((path for name in self.known_as if (path := Path(folder) / name).is_file()), None)
+
 
 def locate(file: PublishedFile, source: str | Path, cache: str, remedy: str) -> Path:
     """Path of a published file.
@@ -58,11 +68,9 @@ def locate(file: PublishedFile, source: str | Path, cache: str, remedy: str) -> 
         except (OSError, ValueError) as error:
             raise DARError(f"there is no cache folder to download {file.name} to ({error}): {remedy}") from error
         return download(file, folder, remedy)
-    names = [str(Path(name).with_suffix(suffix)) for name in (file.name, *file.aliases) for suffix in SUFFIXES]
-    for name in names:
-        if (path := Path(source) / name).is_file():
-            return path
-    raise DARError(f"{source} holds neither {' nor '.join(names)}: get it from {file.url}, and {remedy}")
+    if path := file.find(source):
+        return path
+    raise DARError(f"{source} holds neither {' nor '.join(file.known_as)}: get it from {file.url}, and {remedy}")
 
 
 def download(file: PublishedFile, folder: Path, remedy: str) -> Path:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dar.errors import DARError
-from dar.metrics.bootstrap import jackknife_confidence, jackknife_groups
+from dar.metrics.confidence import jackknife_confidence, jackknife_groups
 from dar.metrics.rows import check_rows
 
 _ROUNDING = 1e-5
@@ -53,27 +53,19 @@ class Moments:
             DARError: if they are not of D columns, or hold NaN or infinite numbers.
         """
         check_rows(rows_BD, "rows of features", least=0)
-        self._check_dimension(rows_BD.shape[1])
+        if rows_BD.shape[1] != len(self.mean):
+            raise DARError(
+                f"rows of {rows_BD.shape[1]} features cannot join rows of {len(self.mean)}: "
+                "take both from one extractor"
+            )
         if not len(rows_BD):
             return
         rows_BD = rows_BD.detach().to(self.mean)
         mean_D = rows_BD.mean(0)
         deviations = torch.cat([rows_BD - mean_D, self._between(len(rows_BD), mean_D)[None]])
         self._scatter.addmm_(deviations.T, deviations)
-        self._move(len(rows_BD), mean_D)
-
-    def merge(self, other: "Moments") -> None:
-        """Take in all rows of another.
-
-        Raises:
-            DARError: if they have another number of columns.
-        """
-        self._check_dimension(len(other.mean))
-        if not other.count:
-            return
-        between_D = self._between(other.count, other.mean)
-        self._scatter.add_(other._scatter).addr_(between_D, between_D)
-        self._move(other.count, other.mean)
+        self.count += len(rows_BD)
+        self.mean += (mean_D - self.mean) * (len(rows_BD) / self.count)
 
     def without(self, part: "Moments") -> "Moments":
         """The moments of all rows but those of ``part``, which must be among them and leave some over."""
@@ -87,16 +79,6 @@ class Moments:
     def _between(self, count: int, mean_D: Tensor) -> Tensor:
         """The vector whose outer product with itself is the scatter between the rows so far and ``count`` others."""
         return (mean_D - self.mean) * math.sqrt(self.count * count / (self.count + count))
-
-    def _move(self, count: int, mean_D: Tensor) -> None:
-        self.count += count
-        self.mean += (mean_D - self.mean) * (count / self.count)
-
-    def _check_dimension(self, dimension: int) -> None:
-        if dimension != len(self.mean):
-            raise DARError(
-                f"rows of {dimension} features cannot join rows of {len(self.mean)}: take both from one extractor"
-            )
 
 
 def full_rank_count(dimension: int) -> int:

@@ -12,12 +12,16 @@ _LUMINANCE = 0.01**2
 _CONTRAST = 0.03**2
 
 
-def psnr(images: Tensor, references: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, both B x 3 x H x W in [-1, 1]: B.
+def psnr(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image, both in [-1, 1]: B, in dB.
 
     The peak is 2, the whole range of values. An image that equals its reference has infinitely many dB.
+
+    Raises:
+        DARError: if the shapes differ.
     """
-    return 10 * (4 / (images - references).square().mean((1, 2, 3))).log10()
+    _check_shapes(images_B3HW, references_B3HW)
+    return 10 * (4 / (images_B3HW - references_B3HW).square().mean((1, 2, 3))).log10()
 
 
 def ssim(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:

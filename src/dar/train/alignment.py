@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Dinov2Model
 
-from dar.features.dinov2 import DINOV2_BASE, MEAN, STD, load_dinov2
+from dar.features.dinov2 import DINOV2_BASE, load_dinov2
+from dar.features.preprocessing import MEAN, STD
 from dar.nn import init_linear
 
 GRID = 16

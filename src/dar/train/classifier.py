@@ -4,19 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dar.data import BrokenImage, BrokenImages, EndlessOrder, ImageDataset, Share
+from dar.data import BrokenImages, EndlessOrder, ImageDataset, Share
 from dar.environment import git_revision, hardware, versions
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
-from dar.images import centre_crop, display_scale, grid, save_image
+from dar.images import display_scale, grid, save_image
+from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
+from dar.squares import SquareDecoder
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.log import check_trackers
@@ -34,7 +35,7 @@ BATCH = 250
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class DecodedImages:
     """Images in memory.
 
     Attributes:
@@ -49,25 +50,21 @@ class LabelledImages:
         return len(self.labels)
 
 
-def decode(data: ImageDataset, size: int, max_broken_share: float) -> LabelledImages:
+def decode(data: ImageDataset, size: int, max_broken_share: float) -> DecodedImages:
     """All readable images of a data set, their central squares scaled to ``size``.
 
     Raises:
         DARError: if too many cannot be read, or one has no class.
     """
-    broken, images, labels = BrokenImages(data.source, max_broken_share), [], []
-    for index in tqdm(range(len(data)), desc="decoding", unit="image", dynamic_ncols=True, leave=False):
-        try:
-            image, label = data.example(index)
-        except BrokenImage as error:
-            broken.add(1, [str(error)])
-            continue
-        broken.add(1, ())
-        images.append(torch.from_numpy(np.array(centre_crop(image, size))).permute(2, 0, 1))
-        labels.append(label)
-    if not images:
+    broken, decoder, found = BrokenImages(data.source, max_broken_share), SquareDecoder(data, size), []
+    starts = range(0, len(data), BATCH)
+    for start in tqdm(starts, desc="decoding", unit="image", unit_scale=BATCH, dynamic_ncols=True, leave=False):
+        found.append(decoder(range(start, min(start + BATCH, len(data)))))
+        broken.add(found[-1].seen, found[-1].broken)
+    labels = [label for squares in found for label in squares.labels]
+    if not labels:
         raise DARError(f"none of the images of {data.source} can be read: check the data")
-    return LabelledImages(torch.stack(images), torch.tensor(labels))
+    return DecodedImages(torch.cat([squares.levels for squares in found]), torch.tensor(labels))
 
 
 def augment(images_BCHW: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:
@@ -97,8 +94,8 @@ class ClassifierTask(Task):
         self,
         recipe: ClassifierRecipe,
         class_names: Sequence[str],
-        training: LabelledImages,
-        validation: LabelledImages | None,
+        training: DecodedImages,
+        validation: DecodedImages | None,
     ) -> None:
         self.recipe, self.settings = recipe, recipe.classifier_training
         self.training, self.validation = training, validation
@@ -149,7 +146,7 @@ class ClassifierTask(Task):
         shown = self.validation.images[most].permute(0, 1, 3, 4, 2).numpy()
         rows = [[Image.fromarray(array) for array in row] for row in shown]
         save_image(grid(rows, scale=display_scale(averaged.config.image_size)), picture)
-        return {"validation_accuracy": accuracy(logits, self.validation.labels)}
+        return {"validation_accuracy": agreement(logits, self.validation.labels).double().mean().item()}
 
     def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         """Write the averaged classifier."""
@@ -162,11 +159,6 @@ class ClassifierTask(Task):
 def classify(classifier: ImageClassifier, images_MCHW: Tensor) -> Tensor:
     """Logits of any number of uint8 images: M x C, on the CPU."""
     return torch.cat([classifier(batch).logits.cpu() for batch in images_MCHW.split(BATCH)])
-
-
-def accuracy(logits_MC: Tensor, labels_M: Tensor) -> float:
-    """Share of the images whose most likely class is the right one."""
-    return (logits_MC.argmax(1) == labels_M).double().mean().item()
 
 
 def train_classifier(
@@ -207,7 +199,7 @@ def train_classifier(
     check_trackers(trackers)
     begin(run, recipe, team, source.fingerprint, resume=resume)
 
-    def decoded(images: ImageDataset) -> LabelledImages:
+    def decoded(images: ImageDataset) -> DecodedImages:
         return decode(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
 
     training, others = decoded(source), None if held_out is None else decoded(held_out)
@@ -219,7 +211,7 @@ def train_classifier(
 
 
 def _facts(
-    run: RunFolder, source: ImageDataset, training: LabelledImages, others: LabelledImages | None
+    run: RunFolder, source: ImageDataset, training: DecodedImages, others: DecodedImages | None
 ) -> dict[str, object]:
     """What a finished training took and reached."""
     last: dict[str, object] = {}

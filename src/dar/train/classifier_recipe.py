@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dar.features.classifier import ClassifierConfig
-from dar.train.recipe import TrainingRecipe, build, read_recipe, require_at_least
+from dar.train.recipe import OF_CLASSIFIERS, TrainingRecipe, all_names, build, read_recipe, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,11 @@ class ClassifierRecipe:
         return build(cls, "the recipe", {**content, **sections})
 
 
+def classifier_recipe_names() -> list[str]:
+    """The recipes of classifiers that the package brings along."""
+    return [name for name in all_names() if name.startswith(OF_CLASSIFIERS)]
+
+
 def load_classifier_recipe(source: str | Path, overrides: Sequence[str] = ()) -> ClassifierRecipe:
     """Read a classifier's recipe; arguments and errors are those of ``dar.train.recipe.read_recipe``."""
-    return read_recipe(source, overrides, ClassifierRecipe.from_dict)
+    return read_recipe(source, overrides, classifier_recipe_names(), ClassifierRecipe.from_dict)

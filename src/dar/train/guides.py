@@ -47,7 +47,8 @@ class Guides:
     def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
         self.settings = settings
         wanted, aligned = settings.perceptual_weight > 0, settings.alignment_weight > 0
-        self.distance = load_perceptual_distance(settings.perceptual_weights).to(device) if wanted else None
+        weights, setting = settings.perceptual_weights, "tokenizer_training.perceptual_weights"
+        self.distance = load_perceptual_distance(weights, setting).to(device) if wanted else None
         self.target = load_alignment_target(settings.alignment_model).to(device) if aligned else None
 
     def losses(self, predicted: Tensor, pixels: Tensor, aligned: Tensor | None) -> dict[str, Tensor]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CLASSIFIER = "classifier-"
-"""Begins the names of the package's recipes of classifiers."""
+OF_CLASSIFIERS = "classifier-"
+"""Begins the names of the package's recipes of classifiers; all others are of models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,31 +256,40 @@ class Recipe:
         return build(cls, "the recipe", {**content, **sections})
 
 
-def recipe_names(*, classifiers: bool = False) -> list[str]:
-    """The recipes that the package brings along: of models, or of classifiers."""
-    return [name for name in _all_names() if name.startswith(CLASSIFIER) == classifiers]
+def all_names() -> list[str]:
+    """The recipes of all kinds that the package brings along."""
+    folder = files("dar") / "recipes"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipe_names() -> list[str]:
+    """The recipes of models that the package brings along."""
+    return [name for name in all_names() if not name.startswith(OF_CLASSIFIERS)]
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a model's recipe; arguments and errors are those of ``read_recipe``."""
-    return read_recipe(source, overrides, Recipe.from_dict)
+    return read_recipe(source, overrides, recipe_names(), Recipe.from_dict)
 
 
-def read_recipe(source: str | Path, overrides: Sequence[str], parse: Callable[[Mapping[str, Any]], T]) -> T:
+def read_recipe(
+    source: str | Path, overrides: Sequence[str], names: Sequence[str], parse: Callable[[Mapping[str, Any]], T]
+) -> T:
     """Read a recipe of any kind.
 
     Args:
         source: the name of a recipe of the package, or a YAML file.
         overrides: "section.field=value", value in YAML.
+        names: the package's recipes of this kind.
         parse: makes the recipe from plain dictionaries; raises ValueError for what cannot be.
 
     Raises:
         DARError: naming the recipe, and the field and value that cannot be.
     """
     name = str(source)
+    if not Path(name).is_file() and name not in names:
+        raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(names)}")
     path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
-    if not path.is_file():
-        raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(_all_names())}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -301,11 +310,6 @@ def save_recipe(recipe: "DataclassInstance", path: Path) -> None:
         section.update({key: list(value) for key, value in section.items() if isinstance(value, tuple)})
     with writing(path) as aside:
         aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-
-def _all_names() -> list[str]:
-    folder = files("dar") / "recipes"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def _apply_override(content: Any, override: str) -> None:

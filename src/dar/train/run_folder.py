@@ -149,7 +149,7 @@ def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, data: str, process
         if not run.recipe.is_file():
             raise DARError(f"{run.path} holds no run to resume: check the folder, or leave --resume out")
         parse: Callable[[Mapping[str, Any]], Recipe | ClassifierRecipe] = type(recipe).from_dict
-        before = read_recipe(run.recipe, (), parse).fixed_settings()
+        before = read_recipe(run.recipe, (), (), parse).fixed_settings()
         changed = [name for name, value in recipe.fixed_settings().items() if before[name] != value]
         if changed:
             raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dar.data import BrokenImage, BrokenImages, ImageDataset, in_workers
+from dar.data import BrokenImages, ImageDataset, in_workers
 from dar.errors import DARError
-from dar.images import centre_crop
+from dar.squares import SquareDecoder, Squares
 from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, weights_hash, write_json
 from dar.tokenizer import SequentialDiffusionTokenizer
 
@@ -200,7 +199,7 @@ def tokenize_images(
             broken.add(len(manifest.indices(shard)), _read_shard(folder, manifest, shard).broken)
         else:
             waiting.append(shard)
-    decoder = _Decoder(data, square_side(tokenizer.config.image_size, views))
+    decoder = SquareDecoder(data, square_side(tokenizer.config.image_size, views))
     pieces = [piece for shard in waiting for piece in _pieces(manifest.indices(shard), max(1, batch_size // views))]
     with tqdm(total=sum(map(len, pieces)), desc="tokenizing", unit="image", dynamic_ncols=True) as bar:
         decoded = in_workers(decoder, pieces, workers)
@@ -211,45 +210,6 @@ def tokenize_images(
     return _finish(folder, manifest)
 
 
-@dataclass(frozen=True)
-class _Squares:
-    """Decoded images: indices and labels of M readable ones, M x H x H x 3 levels, and complaints about the others."""
-
-    count: int
-    indices: list[int]
-    labels: list[int]
-    levels: Tensor
-    broken: list[str]
-
-
-@dataclass(frozen=True)
-class _Decoder:
-    """Indices -> central squares; runs in the workers."""
-
-    data: ImageDataset
-    side: int
-
-    def __call__(self, piece: range) -> _Squares:
-        indices: list[int] = []
-        labels: list[int] = []
-        broken: list[str] = []
-        levels = np.zeros((len(piece), self.side, self.side, 3), dtype=np.uint8)
-        for index in piece:
-            try:
-                image, label = self.data.example(index)
-            except BrokenImage as error:
-                broken.append(str(error))
-            else:
-                levels[len(indices)] = _levels(image, self.side)
-                indices.append(index)
-                labels.append(label)
-        return _Squares(len(piece), indices, labels, torch.from_numpy(levels[: len(indices)]), broken)
-
-
-def _levels(image: Image.Image, side: int) -> Any:
-    return np.asarray(centre_crop(image, side))
-
-
 def _pieces(indices: range, size: int) -> Iterator[range]:
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
@@ -257,7 +217,7 @@ def _pieces(indices: range, size: int) -> Iterator[range]:
 
 def _encoded(
     tokenizer: SequentialDiffusionTokenizer,
-    decoded: Iterator[_Squares],
+    decoded: Iterator[Squares],
     manifest: Manifest,
     shard: int,
     batch_size: int,
@@ -272,14 +232,14 @@ def _encoded(
     left = len(manifest.indices(shard))
     while left:
         squares = next(decoded)
-        left -= squares.count
-        broken.add(squares.count, squares.broken)
+        left -= squares.seen
+        broken.add(squares.seen, squares.broken)
         complaints += squares.broken
         indices += squares.indices
         labels += squares.labels
         if squares.indices:
             tokens.append(encode_views(tokenizer, squares.levels, manifest.views, batch_size).to(manifest.dtype))
-        bar.update(squares.count)
+        bar.update(squares.seen)
     numbers = torch.tensor(labels, dtype=torch.int32), torch.tensor(indices, dtype=torch.int64)
     return Shard(torch.cat(tokens), *numbers, complaints)
 
@@ -289,15 +249,14 @@ def encode_views(tokenizer: SequentialDiffusionTokenizer, levels: Tensor, views:
 
     Args:
         tokenizer: the frozen model.
-        levels: B x H x H x 3, uint8, H = ``square_side(image_size, views)``.
+        levels: B x 3 x H x H, uint8, H = ``square_side(image_size, views)``.
         views: 1, 2 or 10.
         batch_size: views that are encoded at a time.
 
     Returns:
         B x views x N, int64, on the CPU.
     """
-    squares = levels.to(tokenizer.device).permute(0, 3, 1, 2)
-    views_B = crops(squares, tokenizer.config.image_size, views).flatten(0, 1)
+    views_B = crops(levels.to(tokenizer.device), tokenizer.config.image_size, views).flatten(0, 1)
     tokens = [tokenizer.encode(part.float() / 127.5 - 1).cpu() for part in views_B.split(batch_size)]
     return torch.cat(tokens).unflatten(0, (len(levels), views))
 

@@ -51,7 +51,7 @@ def reconstruction(
             ImageDataset(data),
             subject=describe(model),
             extractor=None if extractor is None else load_extractor(extractor, device),
-            perceptual=None if weights is None else load_perceptual_distance(weights).to(device),
+            perceptual=None if weights is None else load_perceptual_distance(weights, "--lpips").to(device),
             count=num,
             seed=seed,
             steps=steps,

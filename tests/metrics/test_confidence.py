@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dar.errors import DARError
-from dar.metrics.bootstrap import confidence, jackknife_confidence, jackknife_groups, mean_confidence
+from dar.metrics.confidence import confidence, jackknife_confidence, jackknife_groups, mean_confidence
 
 
 def values(count: int, seed: int = 0) -> torch.Tensor:

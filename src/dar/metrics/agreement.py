@@ -6,7 +6,7 @@ from dar.errors import DARError
 from dar.metrics.rows import check_rows
 
 
-def class_accuracy(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
+def agreement(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
     """Which images have their label's logit as the largest: N, bool; its mean is the accuracy.
 
     Args:

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from dar.errors import DARError
-from dar.metrics.accuracy import class_accuracy
+from dar.metrics.agreement import agreement
 
 LOGITS = torch.tensor([[0.1, 3.0, -1.0], [-5.0, -6.0, -4.0], [2.0, 1.0, 0.0], [0.0, 0.0, 0.5]])
 
 
 def test_says_which_agree() -> None:
-    assert class_accuracy(LOGITS, torch.tensor([1, 2, 1, 2])).tolist() == [True, True, False, True]
+    assert agreement(LOGITS, torch.tensor([1, 2, 1, 2])).tolist() == [True, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def test_says_which_agree() -> None:
 )
 def test_labels_that_do_not_fit(labels: torch.Tensor, message: str) -> None:
     with pytest.raises(DARError, match=message):
-        class_accuracy(LOGITS, labels)
+        agreement(LOGITS, labels)
 
 
 def test_logits_that_are_none() -> None:
     with pytest.raises(DARError, match="4 of 4 rows of logits hold NaN"):
-        class_accuracy(LOGITS * math.nan, torch.tensor([1, 2, 1, 2]))
+        agreement(LOGITS * math.nan, torch.tensor([1, 2, 1, 2]))
     with pytest.raises(DARError, match="0 rows of logits are too few"):
-        class_accuracy(LOGITS[:0], torch.zeros(0, dtype=torch.long))
+        agreement(LOGITS[:0], torch.zeros(0, dtype=torch.long))

@@ -1,0 +1,65 @@
+"""Central squares of the images of a data set, decoded piece by piece."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dar.data import BrokenImage, ImageDataset
+from dar.images import centre_crop
+
+
+@dataclass(frozen=True)
+class Squares:
+    """A piece of a data set: M central squares, and complaints about the images that cannot be read.
+
+    Attributes:
+        levels: M x 3 x H x H, uint8.
+        indices: M places in the data.
+        labels: M class indices of the data, 0 where it has no classes.
+        broken: what is said of each of the others.
+    """
+
+    levels: Tensor
+    indices: list[int]
+    labels: list[int]
+    broken: list[str]
+
+    @property
+    def seen(self) -> int:
+        """How many images the piece has, broken ones among them."""
+        return len(self.indices) + len(self.broken)
+
+
+@dataclass(frozen=True)
+class SquareDecoder:
+    """Places in the data to central squares; can run in worker processes.
+
+    Attributes:
+        data: the images.
+        size: pixels a side, to which squares are scaled.
+    """
+
+    data: ImageDataset
+    size: int
+
+    def __call__(self, places: Sequence[int]) -> Squares:
+        """The squares of the images at some places.
+
+        Raises:
+            DARError: if an image lacks the class that others have.
+        """
+        found = Squares(torch.empty(len(places), 3, self.size, self.size, dtype=torch.uint8), [], [], [])
+        for index in places:
+            try:
+                image, label = self.data.example(index)
+            except BrokenImage as error:
+                found.broken.append(str(error))
+            else:
+                square = torch.from_numpy(np.array(centre_crop(image, self.size)))
+                found.levels[len(found.indices)] = square.permute(2, 0, 1)
+                found.indices.append(index)
+                found.labels.append(label)
+        return replace(found, levels=found.levels[: len(found.indices)])
