@@ -43,7 +43,7 @@ recall, its classes the accuracy of samples. Trained with this package's own cod
 {parameters:.2f} M parameters, stored as float16 and used as float32; stages of {widths} channels; features are the
 {features} channels of the last, averaged over the image. Images of another size are scaled to 32 x 32 first.
 
-SHA-256 of its weights: `{hash}`
+SHA-256 of its weights and configuration: `{hash}`
 
 ## Data and compute
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dar.errors import DARError
+
 HEAD_WIDTH = 64
 NORM_EPS = 1e-6
 
@@ -198,3 +200,15 @@ class Block(nn.Module):
         mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask_TS=mask_TS, cache=cache)
         x_BTD = x_BTD + self.attention_gate * mixed
         return x_BTD + self.mlp_gate * self.mlp(self.mlp_norm(x_BTD))
+
+
+def check_device(device: str | torch.device) -> None:
+    """Make sure that something can be computed on a device.
+
+    Raises:
+        DARError: if there is no such device.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, at length
+        raise DARError(f"cannot compute on {device} here: choose another device, such as cpu") from error

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
+from dar.nn import check_device
 from dar.prior import Prior, PriorConfig
 from dar.prior.sampling import Guidance, Sampling, generate_tokens, guidance_scales
 from dar.randomness import Seed, draw_noise_and_uniforms, image_seeds
@@ -263,10 +264,8 @@ def _previews(images: Iterator[Tensor], groups: Iterator[Tensor], known: list[Te
 
 
 def _move(model: torch.nn.Module, device: str | torch.device) -> None:
-    try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either, at length
-        raise DARError(f"cannot compute on {device} here: choose another device, such as cpu") from error
+    check_device(device)
+    model.to(device)
 
 
 def load_tokenizer(

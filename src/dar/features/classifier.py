@@ -1,6 +1,8 @@
 """A small image classifier, whose features and classes compare models of small images on one machine."""
 
-from dataclasses import dataclass, fields
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.features.extractor import Features, check_images
+from dar.features.extractor import Features, check_images, full_precision
 from dar.nn import LARGEST
 from dar.storage import HubModel, weights_hash
 
@@ -91,7 +93,8 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
         """Features (pooled: averages of the last stage's activations, which are at least 0) and logits of the classes.
 
         Images that are not image_size x image_size are scaled to that, whatever their shape: bicubic, antialiased.
-        In evaluation mode no gradient is computed, and images do not depend on what else is in their batch.
+        In evaluation mode it computes in float32 and without gradients, and images do not depend on what else is in
+        their batch.
 
         Args:
             images_B3HW: uint8.
@@ -100,11 +103,16 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
             DARError: if these are no such images.
         """
         check_images(images_B3HW)
-        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            weight = self.head.weight
-            pixels = _scaled(images_B3HW.to(weight.device), self.config.image_size).to(weight.dtype) / 127.5 - 1
-            pooled = self.stages(pixels.contiguous(memory_format=torch.channels_last)).mean((2, 3))
-            return Features(pooled=pooled.float(), logits=self.head(pooled).float())
+        if self.training:
+            return self._features(images_B3HW)
+        with torch.no_grad(), full_precision(self.head.weight.device):
+            return self._features(images_B3HW)
+
+    def _features(self, images_B3HW: Tensor) -> Features:
+        weight = self.head.weight
+        pixels = _scaled(images_B3HW.to(weight.device), self.config.image_size).to(weight.dtype) / 127.5 - 1
+        pooled = self.stages(pixels.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+        return Features(pooled=pooled.float(), logits=self.head(pooled).float())
 
     @property
     def name(self) -> str:
@@ -113,8 +121,9 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
 
     @property
     def hash(self) -> str:
-        """SHA-256 of its weights."""
-        return weights_hash(self)
+        """SHA-256 of its weights and configuration: the same weights see something else in images of another size."""
+        config = json.dumps(asdict(self.config), sort_keys=True)
+        return hashlib.sha256(f"{weights_hash(self)} {config}".encode()).hexdigest()
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -66,5 +66,10 @@ def check_images(images_B3HW: Tensor) -> None:
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Compute in float32 as it is, whatever autocast says, and without the shortened mantissas of GPUs' TF32."""
-    with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -10,6 +10,7 @@ from dar.features.extractor import Extractor
 from dar.features.inception import WEIGHTS_2015, load_inception
 from dar.features.published import SUFFIXES
 from dar.features.vision_model import load_vision_model
+from dar.nn import check_device
 from dar.storage import CONFIG, read_json
 
 
@@ -25,8 +26,9 @@ def load_extractor(source: str, device: str | torch.device = "cpu") -> Extractor
         device: where it computes.
 
     Raises:
-        DARError: if it is none of these, or its weights cannot be had.
+        DARError: if it is none of these, its weights cannot be had, or there is no such device.
     """
+    check_device(device)
     path = Path(source)
     if source == "inception":
         return load_inception(device=device)
