@@ -1,9 +1,9 @@
-"""Measure the bundled model and two comparators on CIFAR-10, and write what docs/evaluation.md shows of them.
+"""Measure the bundled model and two comparators on CIFAR-10, and write a page of docs with the figures.
 
     python scripts/evaluation_figures.py --data path/to/cifar10 --work out/evaluation
 
-The data is a folder with train.parquet and test.parquet. Every step is a command of ``dar``, told as it is run; those
-whose report is there already are left out, so that this can be stopped and started again. Writes
+The data is a folder with train.parquet and test.parquet. What is measured is measured by commands of ``dar``, told as
+they are run; those whose report is there already are left out, so that this can be stopped and started again. Writes
 docs/evaluation-figures.md and docs/images/evaluation-*.png.
 """
 
@@ -11,7 +11,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +20,13 @@ import typer
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dar.cli.sampling import parse_guidance
 from dar.data import ImageDataset
 from dar.evaluate.figures import draw_curves
-from dar.evaluate.report import Report, metric_named
+from dar.evaluate.report import Estimate, Report, metric_named
 from dar.evaluate.report_files import REPORT, read_report
 from dar.evaluate.sample_file import open_samples, write_samples
+from dar.evaluate.sweep import samples_of
 from dar.images import save_image
 from dar.pipeline import load_prior
 from dar.storage import write_json, writing
@@ -34,6 +35,9 @@ DOCS = Path("docs")
 NUM, SWEEP_NUM, LAYOUT_NUM = 10_000, 2_000, 500
 GUIDANCE = "3"
 SCALES = ("1", "1:3", "3", "5", "1:8")
+KEPT = (1, 2, 4, 8, 16, 32)
+"""Tokens of a reference to keep, of the model's 64."""
+
 NOISE = 32.0
 """Standard deviation of the noise on mean images, of 256 levels."""
 
@@ -93,46 +97,20 @@ def noisy_means(path: Path, data: ImageDataset, num: int) -> None:
 
 def write_labelled(path: Path, images: NDArray[np.uint8], labels: list[int]) -> None:
     """Images as a file of samples, with the record that names their classes."""
-
-    def pieces() -> Iterator[NDArray[np.uint8]]:
-        yield images
-
     n, height, width, _ = images.shape
-    write_samples(path, pieces(), (n, height, width, 3), np.array(labels, dtype=np.int64))
+    write_samples(path, [images], (n, height, width, 3), np.array(labels, dtype=np.int64))
     made = {"sha256": open_samples(path).hash}
     write_json(path.with_suffix(".json"), {"class_names": list(load_prior().config.class_names), "file": made})
 
 
-def table(rows: dict[str, Report], space: str) -> str:
-    """Figures of one space, a row a report, with their 95 % intervals."""
-    keys = list(next(iter(rows.values())).figures[space])
-    lines = [
-        "| samples | " + " | ".join(metric_named(key).title for key in keys) + " |",
-        "|---" * (len(keys) + 1) + "|",
-    ]
-    for name, found in rows.items():
-        cells = []
-        for key in keys:
-            estimate, metric = found.figures[space][key], metric_named(key)
-            cells.append(f"{metric.number(estimate.value)} ({metric.interval(estimate)})")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def flat_table(found: Report, first: str) -> str:
-    """Figures of a report whose spaces are its rows."""
-    keys = list(next(iter(found.figures.values())))
-    lines = [
-        f"| {first} | " + " | ".join(metric_named(key).title for key in keys) + " |",
-        "|---" * (len(keys) + 1) + "|",
-    ]
-    for name, figures in found.figures.items():
-        cells = [
-            f"{metric_named(key).number(figures[key].value)} ({metric_named(key).interval(figures[key])})"
-            for key in keys
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def table(first: str, rows: dict[str, dict[str, Estimate]]) -> str:
+    """Figures with their 95 % intervals, a row a name."""
+    metrics = {key: metric_named(key) for key in next(iter(rows.values()))}
+    lines = [[first, *(metric.title for metric in metrics.values())], ["---"] * (len(metrics) + 1)]
+    for name, figures in rows.items():
+        told = [(metric, figures[key]) for key, metric in metrics.items()]
+        lines.append([name, *(f"{metric.number(found.value)} ({metric.interval(found)})" for metric, found in told)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def curve_table(found: Report) -> str:
@@ -180,25 +158,15 @@ def main(
         "mean images with noise (ceiling)": report(work / "means", "samples", work / "means.npz", *SPACE),
     }
     for scale in SCALES:
-        path = work / "sweep" / f"guidance-{scale.replace(':', '-')}" / "samples.npz"
+        path = samples_of(work / "sweep", parse_guidance(scale))
         if not path.exists():
             sample(path, scale, SWEEP_NUM, processes)
     scales = [word for scale in SCALES for word in ("--guidance", scale)]
     sweep = report(work / "sweep", "sweep", *SPACE, *scales, "--num", SWEEP_NUM, "--labels", "balanced")
     test = data / "test.parquet"
     groups = report(work / "groups", "reconstruction", "--data", test, "--extractor", "cifar10")
-    layout = report(
-        work / "layout",
-        "layout",
-        "--data",
-        test,
-        "--num",
-        LAYOUT_NUM,
-        "--guidance",
-        GUIDANCE,
-        "--classifier",
-        "cifar10",
-    )
+    kept = [word for count in KEPT for word in ("--tokens", count)]
+    layout = report(work / "layout", "layout", "--data", test, "--num", LAYOUT_NUM, "--guidance", GUIDANCE, *kept)
 
     space = next(iter(rows["test images (floor)"].figures))
     first = rows["test images (floor)"]
@@ -215,19 +183,20 @@ reports of the same two hashes, not with FIDs that papers print.
 {NUM:,} images each. The floor is CIFAR-10's test images; their accuracy is the classifier's own. The ceiling is each
 class's mean training image with Gaussian noise of {NOISE:g} levels.
 
-{table(rows, space)}
+{table("samples", {name: found.figures[space] for name, found in rows.items()})}
 
 ## Guidance
 
 {SWEEP_NUM:,} images a point, the same seeds at each.
 
-{flat_table(sweep, "space, guidance")}
+{table("guidance", {name.split(", guidance ")[-1]: figures for name, figures in sweep.figures.items()})}
 
 {pictures(sweep, "guidance")}
 
 ## Reconstruction by groups decoded
 
-{groups.protocol["images"]["count"]:,} test images.
+{groups.protocol["images"]["count"]:,} test images. rFID is the Fréchet distance between originals and
+reconstructions in the space named above.
 
 {curve_table(groups)}
 
@@ -238,7 +207,7 @@ class's mean training image with Gaussian noise of {NOISE:g} levels.
 {LAYOUT_NUM} test images, guidance {GUIDANCE}, each under another class. 0 tokens is chance, all tokens the
 reconstruction.
 
-{flat_table(layout, "kept")}
+{table("kept", layout.figures)}
 
 {pictures(layout, "layout")}
 """
