@@ -180,6 +180,12 @@ class TestConfidence:
         assert found[0] == found[1]
         assert found[0] != found[2]
 
+    def test_does_not_reach_below_zero(self) -> None:
+        rows = normal(40, D)
+        found = moments(rows)
+        low, high = frechet_confidence(rows, found.mean, found.covariance, torch.Generator())
+        assert low == 0 < high
+
     def test_of_rows_fewer_than_dimensions(self) -> None:
         low, high = frechet_confidence(normal(40, 50), torch.zeros(50), torch.eye(50), torch.Generator())
         assert math.isfinite(low)

@@ -136,7 +136,7 @@ def frechet_confidence(
         generator: draws the groups; on the CPU.
 
     Returns:
-        Lower and upper end, around the distance of all rows.
+        Lower and upper end, around the distance of all rows; the lower one is at least 0, as distances are.
 
     Raises:
         DARError: as for ``frechet_distance``, and if there are fewer than two rows a group.
@@ -153,7 +153,9 @@ def frechet_confidence(
         group.update(rows_ND[rows])
         rest = everything.without(group)
         left_out.append(_distance(rest.mean, rest.covariance, mean_D, factor_DD))
-    return jackknife_confidence(_distance(everything.mean, everything.covariance, mean_D, factor_DD), left_out)
+    distance = _distance(everything.mean, everything.covariance, mean_D, factor_DD)
+    low, high = jackknife_confidence(distance, left_out)
+    return max(low, 0.0), high
 
 
 def _gaussian(mean_D: Tensor, covariance_DD: Tensor) -> tuple[Tensor, Tensor]:
