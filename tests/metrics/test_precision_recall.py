@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.metrics import precision_recall as module
-from dar.metrics.bootstrap import jackknife_groups
+from dar.metrics.confidence import jackknife_groups
 from dar.metrics.precision_recall import mutual_coverage, neighbour_radii, precision_and_recall, recall_confidence
 
 

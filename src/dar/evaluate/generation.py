@@ -18,10 +18,10 @@ from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.images import display_scale, grid
 from dar.metrics.agreement import agreement
-from dar.metrics.confidence import GROUPS, confidence, mean_confidence
+from dar.metrics.confidence import GROUPS, confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
-from dar.metrics.precision_recall import precision_and_recall
+from dar.metrics.precision_recall import precision_and_recall, recall_confidence
 
 NEIGHBOURS = 3
 DRAWS = 20
@@ -101,7 +101,7 @@ def _figures_in_space(
     found[name] = _frechet(pooled, reference.mean, reference.covariance, extractor.name)
     covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
     found["precision"] = mean_estimate(covered.samples_covered)
-    found["recall"] = Estimate(covered.recall, *mean_confidence(covered.references_covered))
+    found["recall"] = _around(covered.recall, *recall_confidence(pooled, reference.pooled, _chance(), NEIGHBOURS))
     return {name: found[name] for name in METRICS if name in found}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dar.errors import DARError
-from dar.metrics.bootstrap import GROUPS, jackknife_groups
+from dar.metrics.confidence import GROUPS, jackknife_groups
 from dar.metrics.rows import check_rows
 
 BLOCK = 10_000
