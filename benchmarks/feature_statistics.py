@@ -1,45 +1,78 @@
-"""Time and peak memory of the metrics of many images' features: ``python benchmarks/feature_statistics.py``.
+"""Time and peak memory of all figures of many images: ``python benchmarks/feature_statistics.py --images 50000``.
 
-Features and logits are random and of Inception's sizes; no network is run.
+Features are random, of Inception's sizes, and kept on the disk as an evaluation keeps them; no network is run.
 """
 
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from torch import Tensor
 
-from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance
-from dar.metrics.inception_score import inception_score
-from dar.metrics.precision_recall import precision_and_recall
+from dar.evaluate.feature_store import BLOCK, FeatureStore
+from dar.evaluate.generation import figures_in_space
+from dar.evaluate.reference import Reference
+from dar.features.extractor import Features
+from dar.features.inception import Inception
+from dar.metrics.frechet import Moments
 
-FEATURES = 2048
-CLASSES = 1008
+POOLED, SPATIAL, CLASSES = 2048, 2023, 1008
 REFERENCES = 10_000
-BATCH = 64
 
 
-def features(count: int, seed: int) -> Tensor:
-    """As pooled ones are: none negative, with squared norms of some hundreds."""
-    return torch.empty(count, FEATURES).normal_(0, 0.5, generator=torch.Generator().manual_seed(seed)).abs_()
+class Drawn:
+    """Goes by Inception's name; its features are drawn."""
+
+    name, hash, class_names = Inception.name, "0" * 64, ()
+
+    def __init__(self, seed: int) -> None:
+        self.chance = torch.Generator().manual_seed(seed)
+
+    def __call__(self, images_B3HW: Tensor) -> Features:
+        """As Inception's are: pooled ones not negative, with squared norms of some hundreds."""
+
+        def drawn(columns: int, scale: float) -> Tensor:
+            return torch.empty(len(images_B3HW), columns).normal_(0, scale, generator=self.chance)
+
+        return Features(drawn(POOLED, 0.5).abs_(), drawn(SPATIAL, 0.3).abs_(), drawn(CLASSES, 2.0))
 
 
-def moments(rows_ND: Tensor) -> Moments:
-    found = Moments(FEATURES)
-    for rows in rows_ND.split(BATCH):
-        found.update(rows)
-    return found
+def reference() -> Reference:
+    """Statistics of drawn features."""
+    extractor, pooled, spatial, rows = Drawn(1), Moments(POOLED), Moments(SPATIAL), []
+    for _ in range(REFERENCES // BLOCK):
+        found = extractor(torch.empty(BLOCK))
+        assert found.spatial is not None
+        pooled.update(found.pooled)
+        spatial.update(found.spatial)
+        rows.append(found.pooled)
+    return Reference(
+        source="drawn",
+        hash="",
+        extractor=extractor.name,
+        extractor_hash=extractor.hash,
+        images=REFERENCES,
+        image_size=256,
+        pooled=torch.cat(rows),
+        mean=pooled.mean,
+        covariance=pooled.covariance,
+        spatial_mean=spatial.mean,
+        spatial_covariance=spatial.covariance,
+    )
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
+    """Tell time and memory of what is done within."""
     start, processor_start = time.perf_counter(), time.process_time()
     yield
     seconds, processor_seconds = time.perf_counter() - start, time.process_time() - processor_start
@@ -50,34 +83,29 @@ def stage(name: str) -> Iterator[None]:
     )
 
 
-def measure(images: int) -> None:
+def measure(images: int, folder: Path) -> None:
     """In a process of its own, since the peak is a process's."""
-    with stage(f"{images} rows of features and logits"):
-        samples, references = features(images, 0), features(REFERENCES, 1)
-        logits = torch.empty(images, CLASSES).normal_(0, 2, generator=torch.Generator().manual_seed(2))
-    with stage(f"moments, batches of {BATCH}"):
-        found = moments(samples)
-    reference = moments(references)
-    with stage("Inception Score"):
-        inception_score(logits)
-    with stage("Fréchet distance"):
-        frechet_distance(found.mean, found.covariance, reference.mean, reference.covariance)
-    with stage(f"precision and recall, {REFERENCES} references"):
-        precision_and_recall(samples, references)
-    with stage("confidence interval of Fréchet distance"):
-        frechet_confidence(samples, reference.mean, reference.covariance, torch.Generator().manual_seed(3))
+    extractor, store = Drawn(0), FeatureStore(folder, images)
+    with stage(f"features of {images} images, written"):
+        for index, start in enumerate(range(0, images, BLOCK)):
+            store.write(index, extractor(torch.empty(min(BLOCK, images - start))))
+    with stage(f"statistics of {REFERENCES} references"):
+        real = reference()
+    with stage("all figures with their intervals"):
+        figures_in_space(store, extractor, real, None)
     typer.echo(f"on {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 
 def main(
-    images: Annotated[int, typer.Option(min=40, help="Rows of features.")] = 50_000,
-    child: Annotated[bool, typer.Option(hidden=True)] = False,
+    images: Annotated[int, typer.Option(min=2100, help="Images.")] = 50_000,
+    folder: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure in a fresh process."""
-    if child:
-        measure(images)
+    if folder is not None:
+        measure(images, folder)
         return
-    subprocess.run([sys.executable, __file__, "--child", "--images", str(images)], check=True)
+    with tempfile.TemporaryDirectory() as new:
+        subprocess.run([sys.executable, __file__, "--images", str(images), "--folder", new], check=True)
 
 
 if __name__ == "__main__":

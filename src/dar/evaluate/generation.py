@@ -69,7 +69,7 @@ def evaluate_samples(
             samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size
         )
         labels = _labels_in_space(samples, class_names, extractor)
-        figures[extractor.name] = _figures_in_space(store, extractor, reference, labels)
+        figures[extractor.name] = figures_in_space(store, extractor, reference, labels)
         constants[extractor.name] = _space_protocol(extractor, reference)
     protocol = {"num": len(samples), "image_size": samples.width, "spaces": constants}
     told = {
@@ -80,7 +80,7 @@ def evaluate_samples(
     return Report("generation", told, protocol, figures), {"Samples": _sample_grid(samples)}
 
 
-def _figures_in_space(
+def figures_in_space(
     store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None
 ) -> dict[str, Estimate]:
     """All metrics of one feature space; those that it has no features for are left out."""
