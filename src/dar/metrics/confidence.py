@@ -15,7 +15,7 @@ GROUPS = 20
 _NORMAL = 1.96
 """97.5 % quantile of the normal distribution."""
 
-_STUDENT = 2.093
+STUDENT = 2.093
 """97.5 % quantile of Student's distribution with GROUPS - 1 degrees of freedom."""
 
 
@@ -85,7 +85,7 @@ def jackknife_confidence(value: float, left_out: Sequence[float]) -> tuple[float
         Lower and upper end.
     """
     standard_error = math.sqrt((GROUPS - 1) * statistics.pvariance(left_out))
-    return _around(value, _STUDENT * standard_error)
+    return _around(value, STUDENT * standard_error)
 
 
 def _check_count(count: int, least: int) -> None:
