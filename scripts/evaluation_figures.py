@@ -23,7 +23,7 @@ from tqdm import tqdm
 from dar.cli.sampling import parse_guidance
 from dar.data import ImageDataset
 from dar.evaluate.figures import draw_curves
-from dar.evaluate.report import Estimate, Report, metric_named
+from dar.evaluate.report import METRICS, Estimate, Report, metric_named
 from dar.evaluate.report_files import REPORT, read_report
 from dar.evaluate.sample_file import open_samples, write_samples
 from dar.evaluate.sweep import samples_of
@@ -105,7 +105,7 @@ def write_labelled(path: Path, images: NDArray[np.uint8], labels: list[int]) -> 
 
 def table(first: str, rows: dict[str, dict[str, Estimate]]) -> str:
     """Figures with their 95 % intervals, a row a name."""
-    metrics = {key: metric_named(key) for key in next(iter(rows.values()))}
+    metrics = {key: metric for key, metric in METRICS.items() if key in next(iter(rows.values()))}
     lines = [[first, *(metric.title for metric in metrics.values())], ["---"] * (len(metrics) + 1)]
     for name, figures in rows.items():
         told = [(metric, figures[key]) for key, metric in metrics.items()]

@@ -144,10 +144,10 @@ class Metric:
 METRICS = {
     "fid": Metric("FID", "lower", 2),
     "sfid": Metric("sFID", "lower", 2),
+    "frechet_distance": Metric("Fréchet distance", "lower", 2),
     "inception_score": Metric("Inception Score", "higher", 2),
     "precision": Metric("precision", "higher", 3),
     "recall": Metric("recall", "higher", 3),
-    "frechet_distance": Metric("Fréchet distance", "lower", 2),
     "class_accuracy": Metric("class accuracy", "higher", 3),
     "rfid": Metric("rFID", "lower", 2),
     "psnr": Metric("PSNR", "higher", 2, "dB"),
@@ -158,7 +158,7 @@ METRICS = {
     "layout_similarity": Metric("layout similarity", "higher", 2, "dB"),
     "label_agreement": Metric("label agreement", "higher", 3),
 }
-"""By what they are called in figures."""
+"""By what they are called in figures, in the order in which to tell them."""
 
 
 def metric_named(key: str) -> Metric:
