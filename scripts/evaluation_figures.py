@@ -173,7 +173,7 @@ def main(
     text = f"""# What was measured
 
 Written by `python scripts/evaluation_figures.py --data cifar10/ --work out/evaluation`,
-{first.environment["date"][:10]}, {machine}. In brackets: 95 % intervals. Space: `{space}`, SHA-256
+{first.environment["time"][:10]}, {machine}. In brackets: 95 % intervals. Space: `{space}`, SHA-256
 `{first.protocol["spaces"][space]["extractor"]["sha256"]}`; reference: CIFAR-10's 50,000 training images, SHA-256
 `{first.protocol["spaces"][space]["reference"]["sha256"]}`. These figures can be compared with each other and with other
 reports of the same two hashes, not with FIDs that papers print.

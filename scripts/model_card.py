@@ -139,8 +139,9 @@ Trained for about an hour on two CPU cores, where models of this field train for
 groups bring a picture closest to its original in PSNR; the later denoising steps add detail that is sharp but partly
 invented, which costs PSNR. With guidance 5, airplanes, automobiles, ships and trucks can be recognised in many samples,
 horses in some; of birds, cats, deer, dogs and frogs mostly colours and surroundings. docs/evaluation-figures.md has
-Frechet distances and accuracies as a small classifier sees them, between those of real images and of noise; by these, each
-further group does bring reconstructions closer to real images. CIFAR-10's classes and their biases are all that it knows.
+Frechet distances and accuracies as a small classifier sees them, between those of real images and of noise; by these,
+each further group does bring reconstructions closer to real images. CIFAR-10's classes and their biases are all that
+it knows.
 """
 
 

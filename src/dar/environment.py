@@ -2,7 +2,10 @@
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,17 @@ import torch
 import dar
 
 PACKAGES = ("dar", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy")
+
+
+def run_record() -> dict[str, Any]:
+    """When, by what command and code, and on what this process runs."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "git_revision": git_revision(),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -28,7 +28,7 @@ REPORT = Report(
         "small": {"own metric": Estimate(-3.0)},
     },
     curves=(CURVE, dataclasses.replace(CURVE, title="other", name="linear")),
-    environment={"date": "2026-01-02T03:04:05+00:00", "seconds": 12.5},
+    environment={"time": "2026-01-02T03:04:05+00:00", "seconds": 12.5},
 )
 
 

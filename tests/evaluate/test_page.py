@@ -71,7 +71,7 @@ def hostile_report() -> Report:
         protocol={"reference": HOSTILE},
         figures={HOSTILE: {HOSTILE: Estimate(1.5, 1.0, 2.0)}},
         curves=(curve,),
-        environment={"date": HOSTILE},
+        environment={"time": HOSTILE},
     )
 
 

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dar.errors import DARError
-from dar.evaluate.report import Estimate, environment_record, flattened, metric_named, shown
+from dar.evaluate.report import Estimate, flattened, metric_named, shown
 from dar.evaluate.report_files import PAGE, REPORT, read_report, write_report
 from tests.evaluate import reports
 
@@ -123,12 +122,3 @@ def test_values_are_shown_as_people_read_them() -> None:
     values = ("plain", True, None, 1.5, ["cat", 2, True], {"a": "é"})
     assert [shown(value) for value in values] == ["plain", "true", "null", "1.5", "cat, 2, true", '{"a": "é"}']
     assert shown("x" * 5000).endswith("… (5000 characters)")
-
-
-def test_environment_can_be_written_and_tells_when_and_where() -> None:
-    record = environment_record(12.345)
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["seconds"] == 12.3
-    assert record["date"].endswith("+00:00")
-    assert record["versions"]["torch"]
-    assert record["hardware"]["cores"]

@@ -64,7 +64,7 @@ def test_numpy_reads_the_samples_and_a_record_tells_of_them(seven: Path, pipelin
     assert record["settings"] == identity(pipeline, SEVEN)
     assert record["file"] == {"sha256": open_samples(seven).hash, "bytes": seven.stat().st_size}
     assert record["images_per_second"] == pytest.approx(7 / record["seconds"])
-    assert {"hardware", "versions", "finished"} <= record.keys()
+    assert {"hardware", "versions", "time", "command"} <= record.keys()
     assert sorted(path.name for path in seven.parent.iterdir()) == ["samples.json", "samples.npz"]
 
 

@@ -38,7 +38,7 @@ def report_page(report: Report, pictures: Mapping[str, Image.Image]) -> str:
     Raises:
         DARError: if a figure is not a number, or curves of one title have different axes.
     """
-    date = report.environment.get("date")
+    date = report.environment.get("time")
     sections = [
         section("What was measured", settings_table(report.subject)),
         section("Figures", figures_tables(report.figures), ARROWS_EXPLAINED),

@@ -1,17 +1,13 @@
 """What an evaluation found, and all that is needed to judge and repeat it."""
 
 import json
-import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from PIL import Image
 from torch import Tensor
 
-from dar.environment import git_revision, hardware, versions
 from dar.metrics.confidence import mean_confidence
 
 LONGEST_SHOWN = 600
@@ -97,7 +93,7 @@ class Report:
             constants of the metrics; reports can be compared only if all of it is equal.
         figures: estimates by space, and within it by metric: {"inception-2015": {"fid": ...}}.
         curves: to draw.
-        environment: date, seconds, hardware, versions.
+        environment: seconds that it took, and ``dar.environment.run_record``.
     """
 
     kind: str
@@ -164,22 +160,6 @@ METRICS = {
 def metric_named(key: str) -> Metric:
     """How to show the metric that figures call ``key``; one that is not known is shown as it is."""
     return METRICS.get(key, Metric(key, None, 4))
-
-
-def environment_record(seconds: float) -> dict[str, Any]:
-    """Where, when and by what an evaluation was run.
-
-    Args:
-        seconds: that it took.
-    """
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
-        "seconds": round(seconds, 1),
-        "git_revision": git_revision(),
-        "hardware": hardware(),
-        "versions": versions(),
-    }
 
 
 def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:

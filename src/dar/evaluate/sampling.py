@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from dar.environment import git_revision, hardware, versions
+from dar.environment import run_record, versions
 from dar.errors import DARError, quoted
 from dar.evaluate.sample_file import open_samples, write_header, write_samples
 from dar.images import check_finite
@@ -314,11 +313,8 @@ class _Job:
         try:
             write_samples(joined, self._pieces(size), (self.settings.num, size, size, 3), labels)
             made = {"sha256": open_samples(joined).hash, "bytes": joined.stat().st_size}
-            environment = {"hardware": hardware(), "versions": versions(), "revision": git_revision()}
-            finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **timing}
             write_json(
-                self.record,
-                {"settings": self.identity, **self.described, "file": made, **finished, **environment},
+                self.record, {"settings": self.identity, **self.described, "file": made, **timing, **run_record()}
             )
             joined.replace(self.out)
         except FileNotFoundError:  # another process 0 was faster, and has removed the chunks

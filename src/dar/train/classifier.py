@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dar.data import BrokenImages, EndlessOrder, ImageDataset, Share
-from dar.environment import git_revision, hardware, versions
+from dar.environment import run_record
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
 from dar.images import display_scale, grid, save_image
@@ -223,7 +223,5 @@ def _facts(
         "training_images": len(training),
         "validation_images": 0 if others is None else len(others),
         "data": source.fingerprint,
-        "hardware": hardware(),
-        "versions": versions(),
-        "git_revision": git_revision(),
+        **run_record(),
     }

@@ -9,10 +9,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dar.environment import run_record
 from dar.errors import DARError
 from dar.storage import writing
 from dar.train.classifier_recipe import ClassifierRecipe
-from dar.train.launch import launch_record
 from dar.train.recipe import Recipe, read_recipe, save_recipe
 from dar.train.team import Team
 
@@ -163,4 +163,4 @@ def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, data: str, process
     else:
         run.create()
     save_recipe(recipe, run.recipe)
-    append_line(run.launches, launch_record(data, processes))
+    append_line(run.launches, {**run_record(), "data": data, "processes": processes})

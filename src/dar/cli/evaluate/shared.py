@@ -92,8 +92,8 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
         DARError: if there is a report already, or the evaluation fails.
     """
     require_extra("evaluate")
+    from dar.environment import run_record
     from dar.evaluate.feature_store import FEATURES
-    from dar.evaluate.report import environment_record
     from dar.evaluate.report_files import PAGE, refuse_report, write_report
 
     refuse_report(out)
@@ -101,7 +101,8 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
     started = time.monotonic()
     with options.interruptible(after_interrupt):
         report, pictures = evaluation()
-    write_report(replace(report, environment=environment_record(time.monotonic() - started)), pictures, out)
+    environment = {"seconds": round(time.monotonic() - started, 1), **run_record()}
+    write_report(replace(report, environment=environment), pictures, out)
     shutil.rmtree(out / FEATURES, ignore_errors=True)
     _print_figures(report)
     typer.echo(f"report: {out / PAGE}")
