@@ -83,7 +83,17 @@ def evaluate_samples(
 def figures_in_space(
     store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None
 ) -> dict[str, Estimate]:
-    """All metrics of one feature space; those that it has no features for are left out."""
+    """All metrics of one feature space; those that it has no features for are left out.
+
+    Args:
+        store: features of the samples.
+        extractor: that found them.
+        reference: real images as it sees them.
+        labels_N: of the samples, as it counts its classes; None leaves the accuracy out.
+
+    Raises:
+        DARError: if all samples look the same to it.
+    """
     is_inception = extractor.name == Inception.name
     found: dict[str, Estimate] = {}
     spatial = store.spatial()
