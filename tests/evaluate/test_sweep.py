@@ -10,7 +10,8 @@ from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import load_reference
 from dar.evaluate.report import Report
 from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sampling import SampleSettings, sample
+from dar.evaluate.sample_job import sample
+from dar.evaluate.sampling import SampleSettings
 from dar.evaluate.sweep import evaluate_sweep, guidance_name
 from dar.pipeline import DARPipeline
 from dar.storage import weights_hash

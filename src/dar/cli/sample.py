@@ -38,7 +38,7 @@ def sample(
     """
     process, processes = options.place_among_processes()
     from dar.evaluate.sample_file import open_samples, write_pngs
-    from dar.evaluate.sampling import sample as sample_images
+    from dar.evaluate.sample_job import sample as sample_images
     from dar.pipeline import DARPipeline
     from dar.storage import refuse_existing
 

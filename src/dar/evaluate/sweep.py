@@ -13,7 +13,8 @@ from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import Reference
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, metric_named
 from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sampling import SampleSettings, identity, sample
+from dar.evaluate.sample_job import sample
+from dar.evaluate.sampling import SampleSettings, identity
 from dar.features.extractor import Extractor
 from dar.pipeline import DARPipeline
 

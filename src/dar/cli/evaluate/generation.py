@@ -43,7 +43,7 @@ def generation(
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
         from dar.evaluate.sample_file import open_samples
-        from dar.evaluate.sampling import sample
+        from dar.evaluate.sample_job import sample
         from dar.pipeline import DARPipeline
         from dar.storage import read_json
 

@@ -125,7 +125,7 @@ def _print_figures(report: "Report") -> None:
 
 def recorded(path: Path) -> dict[str, Any]:
     """What a record beside samples tells of how they were made; nothing where there is none of just this file."""
-    from dar.evaluate.sampling import is_recorded
+    from dar.evaluate.sample_job import is_recorded
     from dar.storage import read_json
 
     beside = path.with_suffix(".json")
