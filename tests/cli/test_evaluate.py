@@ -207,3 +207,12 @@ def test_a_folder_that_cannot_be_written_to_is_refused_at_once(dar, folder: Path
     assert "cannot write to" in capsys.readouterr().err
     assert dar(*command, "--num", 1000, "--out", tmp_path / "a" / "b") == 2
     assert not (tmp_path / "a").exists()
+
+
+def test_several_processes_are_sent_to_sampling(
+    dar, folder: Path, tmp_path: Path, space: tuple[Any, ...], capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert dar("evaluate", "generation", folder / "model", *space, *COMMON, "--out", tmp_path / "report") == 2
+    assert "run dar sample under it first" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

@@ -89,8 +89,13 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
         after_interrupt: what to say after Ctrl-C.
 
     Raises:
-        DARError: if there is a report already, or the evaluation fails.
+        DARError: if there is a report already, several processes were launched, or the evaluation fails.
     """
+    _, processes = options.place_among_processes()
+    if processes > 1:
+        raise DARError(
+            "dar evaluate runs in one process: leave the launcher out; to sample by many, run dar sample under it first"
+        )
     require_extra("evaluate")
     from dar.environment import run_record
     from dar.evaluate.feature_store import FEATURES
