@@ -115,10 +115,6 @@ class ClassifierTask(Task):
             for rows in share.positions(size, 0):
                 yield images[rows.start : rows.stop], self.training.labels[chosen[rows.start : rows.stop]]
 
-    def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
-        """None: a classifier fits every GPU."""
-        return ()
-
     def losses(
         self, model: nn.Module, piece: tuple[Tensor, Tensor], step: int, rows: range, draws: torch.Generator
     ) -> dict[str, Tensor]:
@@ -126,15 +122,6 @@ class ClassifierTask(Task):
         images, labels = (tensor.to(draws.device) for tensor in piece)
         part, smoothing = len(rows) / self.settings.batch_size, self.settings.label_smoothing
         return {"cross_entropy": part * F.cross_entropy(model(images).logits, labels, label_smoothing=smoothing)}
-
-    def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
-    ) -> None:
-        """Nothing more is needed."""
-
-    def statistics(self, team: Team) -> dict[str, float]:
-        """Nothing beyond the loss."""
-        return {}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Draw, for each of the first classes, the held-out images that look most like it; held-out accuracy."""

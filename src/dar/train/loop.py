@@ -56,7 +56,8 @@ class Task(Protocol):
         """The share's pieces of steps ``first`` to ``last`` (excluded), in order."""
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
-        """Modules of a model like ``model`` to be sharded, the whole last; none if it is not to be."""
+        """Modules of a model like ``model`` to be sharded, the whole last; none, unless a task says otherwise."""
+        return ()
 
     def losses(self, model: nn.Module, piece: Any, step: int, rows: range, draws: torch.Generator) -> dict[str, Tensor]:
         """Weighted terms of the loss: parts that add up to the whole batch's, over all pieces and processes.
@@ -72,10 +73,12 @@ class Task(Protocol):
     def after_step(
         self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
     ) -> None:
-        """Whatever must happen after an optimiser step, in every process alike."""
+        """What must happen after an optimiser step, in every process alike; nothing, unless a task says otherwise."""
+        return
 
     def statistics(self, team: Team) -> dict[str, float]:
-        """Further figures for the log, since the last call."""
+        """Further figures for the log, since the last call; none, unless a task says otherwise."""
+        return {}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Write a picture that shows how the averaged model does; return figures for the log."""

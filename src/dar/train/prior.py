@@ -94,15 +94,6 @@ class PriorTask(Task):
         part = len(rows) / self.settings.batch_size
         return {"cross_entropy": part * cross_entropy(model(labels, tokens), tokens)}
 
-    def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
-    ) -> None:
-        """Nothing more is needed."""
-
-    def statistics(self, team: Team) -> dict[str, float]:
-        """Nothing beyond the loss."""
-        return {}
-
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Draw a row of samples for each of the first classes; held-out cross-entropy, where there is such data."""
         assert isinstance(averaged, Prior)
