@@ -60,16 +60,16 @@ def evaluate_samples(
         DARError: if there are too few samples, their sizes do not fit, or features are not finite.
     """
     check_square(samples)
+    labels = {}
     for extractor, _ in spaces:  # before hours are spent
         check_count(len(samples), extractor, samples.width)
-        _labels_in_space(samples, class_names, extractor)
+        labels[extractor.name] = _labels_in_space(samples, class_names, extractor)
     figures, constants = {}, {}
     for extractor, reference in spaces:
         store = extract(
             samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size
         )
-        labels = _labels_in_space(samples, class_names, extractor)
-        figures[extractor.name] = figures_in_space(store, extractor, reference, labels)
+        figures[extractor.name] = figures_in_space(store, extractor, reference, labels[extractor.name])
         constants[extractor.name] = _space_protocol(extractor, reference)
     protocol = {"num": len(samples), "image_size": samples.width, "spaces": constants}
     told = {

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dar.environment import run_record
 from dar.errors import DARError, quoted
-from dar.evaluate.sample_file import open_samples, write_header, write_samples
+from dar.evaluate.sample_file import Samples, open_samples, write_header, write_samples
 from dar.evaluate.sampling import SampleSettings, identity, sample_chunk
 from dar.pipeline import DARPipeline
 from dar.storage import read_json, write_json, writing
@@ -63,15 +63,16 @@ def sample(
         raise DARError(f"samples are written as an .npz file, not {out.name!r}: choose another name")
     pipe.stream([settings.label(0)], **settings.of_stream(0))  # checks all settings at the call
     job = _Job(pipe, settings, out, described or {}, process, processes)
+    job.check()
     if not job.is_complete():
         job.run(patience)
     return job.is_complete()
 
 
-def is_recorded(path: Path, record: dict[str, Any]) -> bool:
-    """Whether a record is of this very file of samples."""
+def is_recorded(samples: Samples, record: dict[str, Any]) -> bool:
+    """Whether a record is of just these samples."""
     made = record.get("file")
-    return isinstance(made, dict) and made.get("sha256") == open_samples(path).hash
+    return isinstance(made, dict) and made.get("sha256") == samples.hash
 
 
 class _Job:
@@ -92,15 +93,18 @@ class _Job:
         self.record = out.with_suffix(".json")
         self.parts = out.with_name(f"{out.name}.parts")
 
-    def is_complete(self) -> bool:
-        """Whether the samples are there; chunks that are left of them are then removed."""
+    def check(self) -> None:
+        """Make sure that what is there already is what is wanted."""
         if self.record.exists():
             record = read_json(self.record)
             self._compare(self.record, record.get("settings"))
-            if self.out.exists() and not is_recorded(self.out, record):
+            if self.out.exists() and not is_recorded(open_samples(self.out), record):
                 raise DARError(f"{self.out} is not the file that {self.record.name} tells of: choose another name")
         elif self.out.exists():
             raise DARError(f"{self.out} exists already, and no {self.record.name} tells of what: choose another name")
+
+    def is_complete(self) -> bool:
+        """Whether the samples are there; chunks that are left of them are then removed."""
         if self.out.exists():
             shutil.rmtree(self.parts, ignore_errors=True)
         return self.out.exists()

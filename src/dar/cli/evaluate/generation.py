@@ -65,13 +65,13 @@ def generation(
         )
         size = pipe.tokenizer.config.image_size
         spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device)
-        file, class_names = out / "samples.npz", pipe.prior.config.class_names
-        sample(pipe, settings, file, described={**describe(model), "class_names": list(class_names)})
+        file, described, class_names = out / "samples.npz", describe(model), pipe.prior.config.class_names
+        sample(pipe, settings, file, described={**described, "class_names": list(class_names)})
         return evaluate_samples(
             open_samples(file),
             spaces,
             out / FEATURES,
-            subject={**describe(model), "settings": read_json(file.with_suffix(".json"))["settings"]},
+            subject={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
             class_names=class_names,
             batch_size=batch_size,
         )

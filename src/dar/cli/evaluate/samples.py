@@ -35,7 +35,7 @@ def samples(
 
         opened = open_samples(samples)
         check_square(opened)
-        record = shared.recorded(samples)
+        record = shared.recorded(opened)
         return evaluate_samples(
             opened,
             shared.open_spaces(extractor, reference, opened.width, len(opened), batch_size, workers, device),

@@ -16,6 +16,7 @@ from dar.extras import require_extra
 if TYPE_CHECKING:
     from dar.evaluate.reference import Reference
     from dar.evaluate.report import Findings, Report
+    from dar.evaluate.sample_file import Samples
     from dar.features.extractor import Extractor
 
 EXTRACTORS = (
@@ -128,19 +129,19 @@ def _print_figures(report: "Report") -> None:
             )
 
 
-def recorded(path: Path) -> dict[str, Any]:
+def recorded(samples: "Samples") -> dict[str, Any]:
     """What a record beside samples tells of how they were made; nothing where there is none of just this file."""
     from dar.evaluate.sample_job import is_recorded
     from dar.storage import read_json
 
-    beside = path.with_suffix(".json")
-    if path.suffix != ".npz" or not beside.is_file():
+    beside = samples.path.with_suffix(".json")
+    if samples.path.suffix != ".npz" or not beside.is_file():
         return {}
     try:
         record = read_json(beside)
     except DARError:
         record = {}
-    if not is_recorded(path, record):
+    if not is_recorded(samples, record):
         typer.echo(f"{beside} does not tell of this very file, and is left alone")
         return {}
     names = record.get("class_names", [])
