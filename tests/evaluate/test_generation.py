@@ -16,7 +16,7 @@ from dar.features.inception import Inception
 from dar.metrics.confidence import mean_confidence
 from dar.metrics.frechet import frechet_confidence, frechet_distance
 from dar.metrics.inception_score import inception_score
-from dar.metrics.precision_recall import precision_and_recall
+from dar.metrics.precision_recall import precision_and_recall, recall_confidence
 from tests import tiny
 from tests.evaluate.animals import Projection
 
@@ -106,6 +106,8 @@ def test_intervals_are_those_of_the_metrics(found: tuple[Report, Reference, Refe
     assert (figures["fid"].low, figures["fid"].high) == (pytest.approx(low), pytest.approx(high))
     covered = precision_and_recall(rows, inception.pooled).samples_covered
     assert (figures["precision"].low, figures["precision"].high) == mean_confidence(covered)
+    low, high = recall_confidence(rows, inception.pooled, torch.Generator().manual_seed(0))
+    assert (figures["recall"].low, figures["recall"].high) == (pytest.approx(low), pytest.approx(high))
     score = figures["inception_score"]
     assert score.low is not None
     assert score.high is not None

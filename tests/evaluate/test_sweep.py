@@ -77,6 +77,10 @@ def test_the_report_tells_how_all_were_sampled(
     assert subject["settings"]["tokenizer"] == weights_hash(pipeline.tokenizer)
     assert subject["settings"]["num"] == 42
     assert "guidance_scale" not in subject["settings"]
+    assert subject["samples_sha256"] == {
+        name: open_samples(found[2] / name.replace(" ", "-").replace(":", "-") / "samples.npz").hash
+        for name in subject["guidance"]
+    }
 
 
 def test_each_point_shows_its_samples(found: tuple[Report, dict[str, Image.Image], Path]) -> None:

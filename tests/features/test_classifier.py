@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,9 @@ def test_the_hash_tells_weights_and_statistics_apart(classifier: ImageClassifier
         save_tensors(tmp_path / WEIGHTS, changed)
         hashes.add(load_classifier(tmp_path).hash)
     assert len(hashes) == 3
+    larger = ImageClassifier(replace(classifier.config, image_size=2 * classifier.config.image_size))
+    larger.load_state_dict(classifier.state_dict())
+    assert larger.hash not in hashes, "the same weights see something else"
 
 
 def test_folders_that_hold_none_are_refused(classifier: ImageClassifier, tmp_path: Path) -> None:

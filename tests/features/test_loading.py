@@ -63,3 +63,8 @@ def test_a_folder_of_something_else_is_told_what_an_extractor_may_be(tmp_path: P
 def test_a_name_of_nothing_here_is_a_vision_model_on_the_hub() -> None:
     with pytest.raises(DARError, match="no vision model can be loaded from someone/something"):
         load_extractor("someone/something")
+
+
+def test_a_device_that_is_not_there_is_refused_first() -> None:
+    with pytest.raises(DARError, match="cannot compute on nonsense here"):
+        load_extractor("cifar10", "nonsense")
