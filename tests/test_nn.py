@@ -90,7 +90,7 @@ def test_masked_context_is_not_seen(attention: Attention) -> None:
     changed = x.clone()
     changed[:, 3] += 1
     mask = torch.ones(4, 4, dtype=torch.bool).tril()
-    before, after = attention(x, x, mask_TS=mask), attention(changed, changed, mask_TS=mask)
+    before, after = attention(x, x, mask=mask), attention(changed, changed, mask_TS=mask)
     assert torch.equal(before[:, :3], after[:, :3])
     assert not torch.allclose(before[:, 3], after[:, 3])
 
@@ -111,10 +111,10 @@ def test_cached_attention_equals_all_at_once(attention: Attention) -> None:
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
     cache = KeyValueCache()
     pieces = [
-        attention(x[:, start:end], x[:, start:end], mask_TS=mask[start:end, :end], cache=cache)
+        attention(x[:, start:end], x[:, start:end], mask=mask[start:end, :end], cache=cache)
         for start, end in ((0, 2), (2, 3), (3, 5))
     ]
-    torch.testing.assert_close(torch.cat(pieces, dim=1), attention(x, x, mask_TS=mask))
+    torch.testing.assert_close(torch.cat(pieces, dim=1), attention(x, x, mask=mask))
 
 
 def test_attention_refuses_a_width_that_does_not_split_into_heads() -> None:

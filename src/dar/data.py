@@ -450,7 +450,7 @@ class AugmentedStream:
         self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
     ) -> Iterator[Batch]:
         """See ``ImageStream``."""
-        return in_workers(self._batch, _pieces(batch_size, first, last, share), workers)
+        return in_workers(self._batch, slices(batch_size, first, last, share), workers)
 
     def _batch(self, positions: range) -> Batch:
         return _batch([self[position] for position in positions])
@@ -476,7 +476,7 @@ class ShuffledStream:
         self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
     ) -> Iterator[Batch]:
         """See ``ImageStream``."""
-        return in_workers(self._batch, self._windows(_pieces(batch_size, first, last, share)), workers)
+        return in_workers(self._batch, self._windows(slices(batch_size, first, last, share)), workers)
 
     def _windows(self, pieces: Iterable[range]) -> Iterator[tuple[range, list[dict[str, Any]]]]:
         """Each piece with the rows at its positions, and SPARE_ROWS more."""
@@ -594,10 +594,15 @@ def _unchanged(result: B) -> B:
     return result
 
 
-def _pieces(batch_size: int, first: int, last: int, share: Share | None) -> Iterator[range]:
+def slices(batch_size: int, first: int, last: int, share: Share | None) -> Iterator[range]:
     """Positions of each piece of the batches, in order."""
     for i in range(first, last):
         yield from (share or Share()).positions(batch_size, i)
+
+
+def is_mirrored(seed: int, position: int) -> bool:
+    """Whether a centre-cropped image at a position of a stream is mirrored, where half of them are."""
+    return _chance(seed, position).random() < 0.5
 
 
 def _chance(seed: int, position: int) -> random.Random:

@@ -116,7 +116,7 @@ class Attention(nn.Module):
         *,
         query_rotary: Rotary | None = None,
         key_rotary: Rotary | None = None,
-        mask_TS: Tensor | None = None,
+        mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Let each of T tokens look at S context tokens.
@@ -126,7 +126,8 @@ class Attention(nn.Module):
             context_BSD: tokens that answer; pass ``x_BTD`` itself for self-attention.
             query_rotary: rotation of the queries, or None.
             key_rotary: rotation of the keys, or None.
-            mask_TS: boolean, True where token t may see context token s; None lets all see all.
+            mask: boolean, T x S or B x 1 x T or 1 x S, True where token t may see context token s; None lets all see
+                all.
             cache: earlier keys and values, seen before the context's own; extended in place.
 
         Returns:
@@ -141,11 +142,11 @@ class Attention(nn.Module):
             key = rotate(key, key_rotary)
         if cache is not None:
             key, value = cache.extend(key, value)
-        mixed = attend(query, key.type_as(query), value.type_as(query), mask_TS)
+        mixed = attend(query, key.type_as(query), value.type_as(query), mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask_TS: Tensor | None) -> Tensor:
+def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax attention: B x H x T x C.
 
     A CPU's fused kernel is slow going back through short sequences: plain products make a whole training step up to
@@ -154,10 +155,10 @@ def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask_TS: Te
     short = key_BHSC.shape[2] <= SHORT_CONTEXT
     if query_BHTC.device.type == "cpu" and short and query_BHTC.requires_grad:
         scores = (HEAD_WIDTH**-0.5 * query_BHTC) @ key_BHSC.transpose(2, 3)
-        if mask_TS is not None:
-            scores = scores.masked_fill(~mask_TS, -math.inf)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
         return scores.softmax(-1).type_as(value_BHSC) @ value_BHSC
-    return F.scaled_dot_product_attention(query_BHTC, key_BHSC, value_BHSC, attn_mask=mask_TS)
+    return F.scaled_dot_product_attention(query_BHTC, key_BHSC, value_BHSC, attn_mask=mask)
 
 
 def _split_heads(x_BTD: Tensor) -> Tensor:
@@ -197,7 +198,7 @@ class Block(nn.Module):
     ) -> Tensor:
         """Mix the tokens, then transform each: B x T x D -> B x T x D."""
         normed = self.attention_norm(x_BTD)
-        mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask_TS=mask_TS, cache=cache)
+        mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask=mask_TS, cache=cache)
         x_BTD = x_BTD + self.attention_gate * mixed
         return x_BTD + self.mlp_gate * self.mlp(self.mlp_norm(x_BTD))
 

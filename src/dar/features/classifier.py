@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -13,6 +14,10 @@ from torch.nn import functional as F
 from dar.features.extractor import Features, check_images, full_precision
 from dar.nn import LARGEST
 from dar.storage import HubModel, weights_hash
+
+ARCHITECTURES = ("strided", "pooled", "mixer")
+
+MIXER_KERNEL = 5
 
 BUNDLED = "cifar10"
 """Name of the classifier that the package brings along, and of a reference as it sees it."""
@@ -34,8 +39,11 @@ class ClassifierConfig:
         name: of the data that it was trained on, such as "cifar10".
         class_names: one name a class, in the order of the class indices.
         image_size: height and width, in pixels, that images are brought to.
+        architecture: how stages halve the image and what follows: "strided" (a convolution of stride 2, then residual
+            convolutions), "pooled" (a convolution and pooling, then the same), or "mixer" (patches of 2 x 2, then
+            depthwise and pointwise convolutions in turn, arXiv 2201.09792).
         widths: channels of the stages, each of which halves the image; the last is the width of the features.
-        depth: residual convolutions of a stage, after the one that halves.
+        depth: residual blocks of a stage, after it has halved the image.
 
     Raises:
         ValueError: at construction, naming the value that cannot be.
@@ -44,6 +52,7 @@ class ClassifierConfig:
     name: str
     class_names: tuple[str, ...]
     image_size: int = 32
+    architecture: str = "strided"
     widths: tuple[int, ...] = (64, 128, 256)
     depth: int = 1
 
@@ -57,6 +66,8 @@ class ClassifierConfig:
             raise ValueError(f"class_names must be a list of at least two names, not {self.class_names!r}")
         if not all(isinstance(name, str) and name for name in self.class_names):
             raise ValueError(f"class_names must be texts, and none may be empty, not {self.class_names!r}")
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
         if not isinstance(self.widths, tuple) or not self.widths:
             raise ValueError(f"widths must be a list of at least one width, not {self.widths!r}")
         for name, value in [
@@ -80,14 +91,11 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        stages: list[nn.Module] = []
-        channels, kernel = 3, 4  # at stride 2, a kernel of 3 would look at some pixels more often than at others
-        for width in config.widths:
-            stages += [_Convolution(channels, width, kernel, stride=2)]
-            stages += [_Residual(_Convolution(width, width, 3, stride=1)) for _ in range(config.depth)]
-            channels, kernel = width, 3
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(channels, len(config.class_names))
+        layers: list[nn.Module] = []
+        for channels, width in pairwise((3, *config.widths)):
+            layers += _STAGES[config.architecture](channels, width, config.depth)
+        self.stages = nn.Sequential(*layers)
+        self.head = nn.Linear(config.widths[-1], len(config.class_names))
 
     def forward(self, images_B3HW: Tensor) -> Features:
         """Features (pooled: averages of the last stage's activations, which are at least 0) and logits of the classes.
@@ -114,6 +122,23 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
         pooled = self.stages(pixels.contiguous(memory_format=torch.channels_last)).mean((2, 3))
         return Features(pooled=pooled.float(), logits=self.head(pooled).float())
 
+    def stage_features(self, pixels_B3HW: Tensor) -> list[Tensor]:
+        """Activations at the end of each stage, with gradients.
+
+        Args:
+            pixels_B3HW: in [-1, 1] or a little beyond, H = W = ``config.image_size``.
+
+        Returns:
+            One B x C x h x w for each of the ``config.widths``.
+        """
+        x, found = pixels_B3HW.contiguous(memory_format=torch.channels_last), []
+        length = len(self.stages) // len(self.config.widths)
+        for i, layer in enumerate(self.stages, start=1):
+            x = layer(x)
+            if i % length == 0:
+                found.append(x)
+        return found
+
     @property
     def name(self) -> str:
         """What reports call its space."""
@@ -122,7 +147,10 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
     @property
     def hash(self) -> str:
         """SHA-256 of its weights and configuration: the same weights see something else in images of another size."""
-        config = json.dumps(asdict(self.config), sort_keys=True)
+        content = asdict(self.config)
+        if content["architecture"] == ARCHITECTURES[0]:
+            del content["architecture"]  # references made before there were others name classifiers so
+        config = json.dumps(content, sort_keys=True)
         return hashlib.sha256(f"{weights_hash(self)} {config}".encode()).hexdigest()
 
     @property
@@ -150,10 +178,35 @@ def bundled_folder() -> Path:
     return Path(str(files("dar") / "classifiers" / BUNDLED))
 
 
+def _strided_stage(channels: int, width: int, depth: int) -> list[nn.Module]:
+    kernel = 4 if channels == 3 else 3  # at stride 2, a kernel of 3 would look at some pixels more often than at others
+    halving = _Convolution(channels, width, kernel, stride=2)
+    return [halving, *(_Residual(_Convolution(width, width, 3)) for _ in range(depth))]
+
+
+def _pooled_stage(channels: int, width: int, depth: int) -> list[nn.Module]:
+    halving = nn.Sequential(_Convolution(channels, width, 3), nn.MaxPool2d(2))
+    return [halving, *(_Residual(_Convolution(width, width, 3)) for _ in range(depth))]
+
+
+def _mixer_stage(channels: int, width: int, depth: int) -> list[nn.Module]:
+    def activated(convolution: nn.Module) -> nn.Sequential:
+        return nn.Sequential(convolution, nn.GELU(), nn.BatchNorm2d(width))
+
+    def block() -> nn.Sequential:
+        depthwise = activated(nn.Conv2d(width, width, MIXER_KERNEL, padding=MIXER_KERNEL // 2, groups=width))
+        return nn.Sequential(_Residual(depthwise), activated(nn.Conv2d(width, width, 1)))
+
+    return [activated(nn.Conv2d(channels, width, 2, stride=2)), *(block() for _ in range(depth))]
+
+
+_STAGES = {"strided": _strided_stage, "pooled": _pooled_stage, "mixer": _mixer_stage}
+
+
 class _Convolution(nn.Sequential):
     """Convolution, batch normalisation and ReLU."""
 
-    def __init__(self, channels: int, width: int, kernel: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, kernel: int, stride: int = 1) -> None:
         convolution = nn.Conv2d(channels, width, kernel, stride=stride, padding=1, bias=False)
         super().__init__(convolution, nn.BatchNorm2d(width), nn.ReLU())
 

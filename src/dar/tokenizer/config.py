@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from dar.nn import HEAD_WIDTH, LARGEST
 
+DECODER_CONTEXTS = ("group", "prefix")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
@@ -24,6 +26,8 @@ class TokenizerConfig:
         decoder_patch_size: side of the patches that the diffusion decoder denoises, in pixels.
         decoder_width: width of the diffusion decoder, a multiple of 64.
         decoder_depth: blocks of the diffusion decoder.
+        decoder_context: whose conditions patches look at in a denoising step: "group", the step's own group (as
+            published), or "prefix", all groups up to it.
         num_steps: S, the default number of denoising steps.
         data_std: factor that scales images in [-1, 1] for the flow.
         time_shift: beta of the flow's clock.
@@ -45,13 +49,19 @@ class TokenizerConfig:
     decoder_patch_size: int = 8
     decoder_width: int = 768
     decoder_depth: int = 12
+    decoder_context: str = "group"
     num_steps: int = 8
     data_std: float = 0.6
     time_shift: float = 2.0
     rope_theta: float = 10000.0
 
     def __post_init__(self) -> None:
+        if self.decoder_context not in DECODER_CONTEXTS:
+            choices = " or ".join(map(repr, DECODER_CONTEXTS))
+            raise ValueError(f"decoder_context must be {choices}, not {self.decoder_context!r}")
         for field in fields(self):
+            if field.type is str:
+                continue
             value = getattr(self, field.name)
             if field.type is int and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ValueError(f"{field.name} must be a whole number, not {value!r}")

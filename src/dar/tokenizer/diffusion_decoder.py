@@ -47,10 +47,13 @@ class DiffusionBlock(nn.Module):
         self.apply(init_linear)
         init_zero(last)  # the block starts as the identity
 
-    def forward(self, h_BTD: Tensor, t_B: Tensor, condition_BSD: Tensor, rotary: Rotary) -> Tensor:
+    def forward(
+        self, h_BTD: Tensor, t_B: Tensor, condition_BSD: Tensor, rotary: Rotary, visible_BS: Tensor | None = None
+    ) -> Tensor:
         """B x T x D patch tokens -> the same shape, given B times and B x S x D condition tokens."""
         condition = plain_norm(self.condition_mlp(condition_BSD))
-        guide = self.cross_attention(plain_norm(h_BTD), condition, query_rotary=rotary)
+        mask = None if visible_BS is None else visible_BS[:, None, None]
+        guide = self.cross_attention(plain_norm(h_BTD), condition, query_rotary=rotary, mask=mask)
         modulation = self.modulation(self.time(t_B)[:, None] + guide)  # B T 6D
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         normed = plain_norm(h_BTD) * (1 + scale1) + shift1
@@ -60,7 +63,7 @@ class DiffusionBlock(nn.Module):
 
 
 class DiffusionDecoder(nn.Module):
-    """Velocity of the flow at a noisy image, given the tokens of one group.
+    """Velocity of the flow at a noisy image, given the conditions of a step.
 
     Args:
         config: sizes.
@@ -85,27 +88,30 @@ class DiffusionDecoder(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, x_B3HW: Tensor, t_B: Tensor, condition_BqD: Tensor) -> Tensor:
-        """Velocity: B x 3 x H x W noisy image at B times, B x q x D conditions -> B x 3 x H x W."""
-        h, condition = self._begin(x_B3HW, condition_BqD)
+    def forward(self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor) -> Tensor:
+        """Velocity: B x 3 x H x W noisy image at B times, B x S x D conditions -> B x 3 x H x W."""
+        h, condition = self._begin(x_B3HW, condition_BSD)
         for block in self.blocks:
             h = block(h, t_B, condition, (self.cos, self.sin))
         return self._end(h)
 
     def forward_with_hidden(
-        self, x_B3HW: Tensor, t_B: Tensor, condition_BqD: Tensor
+        self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor, visible_BS: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """As ``forward``; also the patch tokens that each block was given, B x T x D each, row by row of the image."""
-        h, condition = self._begin(x_B3HW, condition_BqD)
+        """As ``forward``; also the patch tokens that each block was given, B x T x D each, row by row of the image.
+
+        ``visible_BS`` is False for the conditions that an image's patches may not look at; None lets them see all.
+        """
+        h, condition = self._begin(x_B3HW, condition_BSD)
         hidden = []
         for block in self.blocks:
             hidden.append(h)
-            h = block(h, t_B, condition, (self.cos, self.sin))
+            h = block(h, t_B, condition, (self.cos, self.sin), visible_BS)
         return self._end(h), tuple(hidden)
 
-    def _begin(self, x_B3HW: Tensor, condition_BqD: Tensor) -> tuple[Tensor, Tensor]:
+    def _begin(self, x_B3HW: Tensor, condition_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Patch tokens and conditions for the first block."""
-        return self.inward(self._to_patches(x_B3HW)), plain_norm(self.condition_in(condition_BqD))
+        return self.inward(self._to_patches(x_B3HW)), plain_norm(self.condition_in(condition_BSD))
 
     def _end(self, h_BTD: Tensor) -> Tensor:
         """Velocity that the last block's patch tokens stand for."""

@@ -31,6 +31,7 @@ class TokenizerOutput:
         features: B x N x codebook_dim, the encoder's output at unit length.
         entries: B x N x codebook_dim, the nearest codebook entries.
         group: B, the token group that each image's clock chose.
+        time: B, the time that it chose, in [0, 1).
         velocity: B x 3 x H x W, the prediction.
         target_velocity: B x 3 x H x W, scaled image minus noise.
         predicted_image: B x 3 x H x W, the image that the prediction leads to, not clamped.
@@ -41,6 +42,7 @@ class TokenizerOutput:
     features: Tensor
     entries: Tensor
     group: Tensor
+    time: Tensor
     velocity: Tensor
     target_velocity: Tensor
     predicted_image: Tensor
@@ -79,25 +81,33 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         codes = self.quantizer.nearest(features)
         entries = self.quantizer.lookup(codes)
         latents = features + (entries - features).detach() if quantised else features  # straight-through
-        conditions = self.latent_decoder(latents).unflatten(1, (config.num_groups, -1))  # B K q D
         group = group_at(u, config.num_groups)
-        condition = conditions[torch.arange(len(u), device=u.device), group]
+        condition, visible = self._training_context(self.latent_decoder(latents), group)
 
         image = config.data_std * pixels
         t = shifted_time(u, config.time_shift)
         x_t = interpolate(image, noise, t)
-        predicted, hidden = self.diffusion_decoder.forward_with_hidden(x_t, t.float(), condition)
+        predicted, hidden = self.diffusion_decoder.forward_with_hidden(x_t, t.float(), condition, visible)
         velocity = predicted.float()
         return TokenizerOutput(
             codes=codes,
             features=features,
             entries=entries,
             group=group,
+            time=t,
             velocity=velocity,
             target_velocity=image - noise,
             predicted_image=(x_t + (1 - t).view(-1, 1, 1, 1) * velocity) / config.data_std,
             hidden=hidden,
         )
+
+    def _training_context(self, conditions_BND: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Conditions for each image's own step, and which of them it may see: B x S x D and B x S, or None for all."""
+        config, images = self.config, torch.arange(len(group_B), device=group_B.device)
+        if config.decoder_context == "group":
+            return conditions_BND.unflatten(1, (config.num_groups, -1))[images, group_B], None
+        tokens = torch.arange(config.num_tokens, device=group_B.device)
+        return conditions_BND, tokens < (group_B[:, None] + 1) * config.tokens_per_group
 
     @property
     def device(self) -> torch.device:
@@ -218,34 +228,36 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
                     group, condition = next(conditions)
                 except StopIteration:
                     return
-            velocity = partial(self.velocity, t=step.start, condition_BqD=condition)
+            velocity = partial(self.velocity, t=step.start, condition_BSD=condition)
             state, preview = advance(state, velocity, solver, step.start, step.end)
             yield (preview / self.config.data_std).clamp(-1, 1)
 
-    def velocity(self, x_B3HW: Tensor, t: float | Tensor, condition_BqD: Tensor) -> Tensor:
+    def velocity(self, x_B3HW: Tensor, t: float | Tensor, condition_BSD: Tensor) -> Tensor:
         """Velocity of the flow at scaled, noisy images.
 
         Args:
             x_B3HW: points of the path; images are scaled by ``config.data_std``.
             t: one time in [0, 1) for all, or B times.
-            condition_BqD: conditions of one group.
+            condition_BSD: conditions of the step's group, or of all groups up to it: see ``decoder_context``.
 
         Returns:
             B x 3 x H x W.
         """
         t_B = torch.as_tensor(t, dtype=torch.float32, device=x_B3HW.device).expand(len(x_B3HW))
-        return self.diffusion_decoder(x_B3HW, t_B, condition_BqD)
+        return self.diffusion_decoder(x_B3HW, t_B, condition_BSD)
 
     def condition(self, tokens: Tensor) -> Tensor:
         """Conditions of all tokens at once: B x T int64 -> B x T x D; condition i depends on tokens <= i only."""
         return self.latent_decoder(self.quantizer.lookup(tokens.to(self.device)))
 
     def _conditions(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Condition of each group as it arrives."""
-        cache, start = self.latent_decoder.new_cache(), 0
+        """What a step on each group looks at, as the group arrives: B x S x D."""
+        cache, start, earlier = self.latent_decoder.new_cache(), 0, []
         for group in groups:
-            yield self.latent_decoder(self.quantizer.lookup(group.to(self.device)), start, cache)
+            own = self.latent_decoder(self.quantizer.lookup(group.to(self.device)), start, cache)
             start += group.shape[1]
+            earlier.append(own)
+            yield torch.cat(earlier, dim=1) if self.config.decoder_context == "prefix" else own
 
     def _check_tokens(self, tokens: Tensor, num_tokens: int) -> None:
         config = self.config

@@ -2,8 +2,11 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dar.errors import DARError
+from dar.features.classifier import load_classifier
+from dar.features.feature_distance import FeatureDistance
 from dar.features.perceptual import load_perceptual_distance
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import TokenizerOutput
@@ -46,25 +49,53 @@ class Guides:
 
     def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
         self.settings = settings
-        wanted, aligned = settings.perceptual_weight > 0, settings.alignment_weight > 0
-        weights, setting = settings.perceptual_weights, "tokenizer_training.perceptual_weights"
-        self.distance = load_perceptual_distance(weights, setting).to(device) if wanted else None
+        networks = settings.perceptual_network if settings.perceptual_weight > 0 else ()
+        aligned = settings.alignment_weight > 0
+        self.distances = [_load_distance(name, settings).to(device) for name in networks]
         self.target = load_alignment_target(settings.alignment_model).to(device) if aligned else None
 
-    def losses(self, predicted: Tensor, pixels: Tensor, aligned: Tensor | None) -> dict[str, Tensor]:
+    def losses(
+        self, output: TokenizerOutput, pixels: Tensor, offsets_B2: Tensor, aligned: Tensor | None
+    ) -> dict[str, Tensor]:
         """Weighted means over the images.
 
         Args:
-            predicted: B x 3 x H x W, the image that the velocity leads to.
-            pixels: B x 3 x H x W in [-1, 1], the image that it should be.
+            output: of the training pass.
+            pixels: B x 3 x H x W in [-1, 1], the images that it saw.
+            offsets_B2: whole numbers, 0 to twice ``perceptual_shift``: where perceptual networks look.
             aligned: what the alignment head predicts.
         """
         found: dict[str, Tensor] = {}
-        if self.distance is not None:
-            found["perceptual"] = self.settings.perceptual_weight * self.distance(predicted, pixels).mean()
+        if self.distances:
+            seen = [
+                moved(images, offsets_B2, self.settings.perceptual_shift) for images in (output.predicted_image, pixels)
+            ]
+            distances_B = torch.stack([distance(*seen) for distance in self.distances]).mean(0)
+            if self.settings.perceptual_timed:
+                distances_B = output.time * distances_B
+            found["perceptual"] = self.settings.perceptual_weight * distances_B.mean()
         if self.target is not None and aligned is not None:
             found["alignment"] = self.settings.alignment_weight * alignment_loss(aligned, self.target(pixels)).mean()
         return found
+
+
+def _load_distance(name: str, settings: TokenizerTraining) -> nn.Module:
+    """The network of a name in ``perceptual_network``."""
+    if name == "lpips":
+        return load_perceptual_distance(settings.perceptual_weights, "tokenizer_training.perceptual_weights")
+    return FeatureDistance(load_classifier(name.removeprefix("classifier:")))
+
+
+def moved(images_B3HW: Tensor, offsets_B2: Tensor, limit: int) -> Tensor:
+    """Each image moved along both axes by ``limit`` less its offset, pixels; what comes in is mirrored."""
+    if limit == 0:
+        return images_B3HW
+    count, _, height, width = images_B3HW.shape
+    padded = F.pad(images_B3HW, (limit, limit, limit, limit), mode="reflect").permute(0, 2, 3, 1)  # B H W 3
+    rows_BH = offsets_B2[:, :1] + torch.arange(height, device=images_B3HW.device)
+    columns_BW = offsets_B2[:, 1:] + torch.arange(width, device=images_B3HW.device)
+    images = torch.arange(count, device=images_B3HW.device)[:, None, None]
+    return padded[images, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
 
 
 class Opponent:

@@ -317,19 +317,6 @@ def step_generator(seed: int, step: int, device: torch.device, purpose: str = "l
     return torch.Generator(device).manual_seed(_number(seed, f"step {step} {purpose}"))
 
 
-def row_noise(seed: int, step: int, rows: range, shape: Sequence[int], device: torch.device) -> Tensor:
-    """Standard normal noise for some rows of a step's batch: each row has its own, whoever computes it.
-
-    Returns:
-        len(rows) x shape.
-    """
-    noise = torch.empty(len(rows), *shape, device=device)
-    generator = torch.Generator(device)
-    for row, one in zip(rows, noise, strict=True):
-        one.normal_(generator=generator.manual_seed(_number(seed, f"noise {step} {row}")))
-    return noise
-
-
 def _number(seed: int, purpose: str) -> int:
     return random.Random(f"{seed}/{purpose}").getrandbits(63)
 

@@ -22,7 +22,7 @@ from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit
-from dar.train.recipe import Recipe, load_recipe, save_recipe
+from dar.train.recipe import PriorTraining, Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
 from dar.train.team import Team, whole
 from dar.train.token_shards import TokenShards, tokenize_images
@@ -91,8 +91,9 @@ class PriorTask(Task):
         chances = torch.rand(self.settings.batch_size, generator=draws, device=draws.device)
         dropped = chances[rows.start : rows.stop] < self.settings.label_dropout
         labels = torch.where(dropped, self.prior.config.null_class, labels)
+        seen = corrupted(tokens, self.settings, self.prior.config.codebook_size, rows, draws)
         part = len(rows) / self.settings.batch_size
-        return {"cross_entropy": part * cross_entropy(model(labels, tokens), tokens)}
+        return {"cross_entropy": part * cross_entropy(model(labels, seen), tokens)}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Draw a row of samples for each of the first classes; held-out cross-entropy, where there is such data."""
@@ -119,6 +120,18 @@ class PriorTask(Task):
             prior.load_state_dict(weights)
             DARPipeline(self.tokenizer, prior).save_pretrained(folder)
             save_recipe(self.recipe, folder / RECIPE)
+
+
+def corrupted(
+    tokens_BN: Tensor, settings: PriorTraining, codebook_size: int, rows: range, draws: torch.Generator
+) -> Tensor:
+    """Tokens as the prior sees them in training: a share of them replaced by random ones, B x N."""
+    if not settings.token_noise:
+        return tokens_BN
+    shape = settings.batch_size, tokens_BN.shape[1]
+    chances = torch.rand(shape, generator=draws, device=draws.device)[rows.start : rows.stop]
+    others = torch.randint(codebook_size, shape, generator=draws, device=draws.device)[rows.start : rows.stop]
+    return torch.where(chances < settings.token_noise, others, tokens_BN)
 
 
 def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:

@@ -137,8 +137,13 @@ class TokenizerTraining(TrainingRecipe):
         continuous_steps: first steps, during which features pass unquantised; the codebook is then fitted to them.
         reseed_steps: steps between re-seedings of the codes that were not used since the last one; 0 for none.
         pixel_weight: weight of the predicted image's squared error; the published recipe has none.
-        perceptual_weight: weight of the predicted image's LPIPS distance.
+        perceptual_weight: weight of the predicted image's distance from the true one, as networks see them.
+        perceptual_network: which networks; the mean of their distances counts. "lpips", "classifier:cifar10" for the
+            classifier that the package brings along, or a folder or Hub id of a trained one.
         perceptual_weights: folder with LPIPS's weights, see ``dar.features.perceptual``; empty to download them.
+        perceptual_shift: by up to so many pixels both images are moved alike before the networks look: strided
+            convolutions else leave their grid in the images.
+        perceptual_timed: whether the distance counts in proportion to the time of the path, more near the image.
         alignment_weight: weight of the loss that aligns the decoder's patch tokens with DINOv2's.
         alignment_layer: which patch tokens: those before this block of the diffusion decoder, counted from 0.
         alignment_model: DINOv2, as a folder or an id on the Hub.
@@ -150,7 +155,10 @@ class TokenizerTraining(TrainingRecipe):
     reseed_steps: int = 50
     pixel_weight: float = 0.0
     perceptual_weight: float = 0.0
+    perceptual_network: tuple[str, ...] = ("lpips",)
     perceptual_weights: str = ""
+    perceptual_shift: int = 0
+    perceptual_timed: bool = False
     alignment_weight: float = 0.0
     alignment_layer: int = 8
     alignment_model: str = "facebook/dinov2-base"
@@ -160,6 +168,11 @@ class TokenizerTraining(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(self, 0, "continuous_steps", "reseed_steps", "alignment_layer", "adversarial_start")
+        require_at_least(self, 0, "perceptual_shift")
+        if isinstance(self.perceptual_network, str):
+            object.__setattr__(self, "perceptual_network", (self.perceptual_network,))
+        if not self.perceptual_network or not all(isinstance(name, str) for name in self.perceptual_network):
+            raise ValueError(f"perceptual_network must name a network or several, not {self.perceptual_network!r}")
         require_at_least(self, 0, "pixel_weight", "perceptual_weight", "alignment_weight", "adversarial_weight")
         if self.continuous_steps >= self.steps:
             raise ValueError(f"continuous_steps {self.continuous_steps} must be fewer than the {self.steps} steps")
@@ -172,16 +185,19 @@ class PriorTraining(TrainingRecipe):
     Attributes:
         label_dropout: share of labels replaced by the null class, for guidance.
         dropout: on token embeddings and on the outputs of attention and MLP.
+        token_noise: share of the tokens before each one that random ones replace, so that a wrong one does less harm
+            when sampling; what is to be predicted stays.
         sharded: whether to spread the model over the processes (FSDP2) instead of giving each a copy.
     """
 
     label_dropout: float = 0.1
     dropout: float = 0.0
+    token_noise: float = 0.0
     sharded: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("label_dropout", "dropout"):
+        for name in ("label_dropout", "dropout", "token_noise"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in 0 to 1, 1 excluded, not {getattr(self, name)!r}")
 

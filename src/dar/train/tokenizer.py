@@ -20,7 +20,7 @@ from dar.tokenizer.model import TokenizerOutput
 from dar.train.codebook import reseed, spherical_kmeans
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
 from dar.train.log import check_trackers
-from dar.train.loop import Outcome, Task, fit, row_noise
+from dar.train.loop import Outcome, Task, fit
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
@@ -58,11 +58,11 @@ class TokenizerTask(Task):
         self.shown = images_to_show(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
         codes = recipe.tokenizer.codebook_size
         self.counts = {
-            "counts_since_reseed": torch.zeros(codes, dtype=torch.int64),
-            "counts_since_log": torch.zeros(codes, dtype=torch.int64),
+            "counts_since_reseed": torch.zeros(codes, dtype=torch.int64, device=team.device),
+            "counts_since_log": torch.zeros(codes, dtype=torch.int64, device=team.device),
         }
         # Of each group since the last line of the log: sum of flow losses, and images.
-        self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64)
+        self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64, device=team.device)
         self.extra: Mapping[str, Tensor] = self.counts | {"flow_by_group": self.flow_by_group}
         self.opponent = Opponent(self.settings, team.device) if self.settings.adversarial_weight else None
         if self.opponent is not None:
@@ -88,8 +88,10 @@ class TokenizerTask(Task):
         config, settings, device = self.recipe.tokenizer, self.settings, draws.device
         pixels = piece.pixels.to(device)
         u_of_all = stratified_uniform(settings.batch_size, draws)
-        u = u_of_all[rows.start : rows.stop]
-        noise = row_noise(settings.seed, step, rows, pixels.shape[1:], device)
+        noise_of_all = torch.randn(settings.batch_size, *pixels.shape[1:], generator=draws, device=device)
+        size = 2 * settings.perceptual_shift + 1
+        offsets_of_all = torch.randint(size, (settings.batch_size, 2), generator=draws, device=device)
+        u, noise, offsets = (of_all[rows.start : rows.stop] for of_all in (u_of_all, noise_of_all, offsets_of_all))
         quantised = step >= settings.continuous_steps
         output, aligned = self._pass(model, pixels, u, noise, quantised)
         self._note(output)
@@ -97,7 +99,7 @@ class TokenizerTask(Task):
         used = (group_at(u, config.num_groups) + 1).sum() / (group_at(u_of_all, config.num_groups) + 1).sum()
         parts = {"codebook": used, "commitment": used} if quantised else {"codebook": 0.0, "commitment": 0.0}
         losses = tokenizer_losses(output, pixels, config, settings.pixel_weight)
-        losses |= self.guides.losses(output.predicted_image, pixels, aligned)
+        losses |= self.guides.losses(output, pixels, offsets, aligned)
         if self.opponent is not None and step >= settings.adversarial_start:
             losses |= self.opponent.losses(output.predicted_image, pixels, part)
         return {name: parts.get(name, part) * value for name, value in losses.items()}
@@ -115,20 +117,20 @@ class TokenizerTask(Task):
         self._codes.append(output.codes.flatten())
         self._features.append(output.features.detach().flatten(0, 1))
         errors = flow_loss_per_image(output, self.recipe.tokenizer.data_std)
-        groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)]).cpu()
-        self._errors.index_add_(1, output.group.cpu(), groups)
+        groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)])
+        self._errors.index_add_(1, output.group, groups)
 
     def after_step(
         self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
     ) -> None:
         """Fit the codebook to features when the continuous phase ends; re-seed unused codes from time to time."""
         own = torch.bincount(torch.cat(self._codes), minlength=self.recipe.tokenizer.codebook_size)
-        counts = team.total(own).cpu()
+        counts = team.total(own)
         for total in self.counts.values():
             total += counts
         if self.opponent is not None and step >= self.settings.adversarial_start:
             self.opponent.step(self.settings.learning_rate_at(step), team)
-        self.flow_by_group += team.total(self._errors.to(team.device)).cpu()
+        self.flow_by_group += team.total(self._errors)
         self._errors.zero_()
         features = torch.cat(self._features)
         self._codes, self._features = [], []
