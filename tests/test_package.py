@@ -13,7 +13,7 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors"},
     {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
-    {"images", "tokenizer", "prior", "features"},
+    {"images", "sheets", "tokenizer", "prior", "features"},
     {"sources"},
     {"data", "pipeline", "reconstruction"},
     {"squares"},
