@@ -205,7 +205,7 @@ class _Collector:
 
 def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: int, workers: int) -> Reference:
     data = ImageDataset(source)
-    shown = data.spread(LOOKED_AT)
+    shown = data.preview_images(LOOKED_AT)
     if shown and max(min(image.size) for image in shown) < image_size:
         raise DARError(
             f"the images of {source} are smaller than the samples' {image_size} x {image_size} pixels: "
@@ -215,7 +215,7 @@ def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: i
     collector = _Collector(extractor, len(images.indices), batch_size)
     with _progress(len(images.indices), extractor) as progress:
         for batch in images.batches(batch_size, workers, progress):
-            collector.add(batch.levels)
+            collector.add(batch.images)
     return collector.reference(source, images.protocol()["sha256"], image_size)
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dar.data import BrokenImages, EndlessOrder, ImageDataset, Share
+from dar.data.crops import CenterCropDecoder
 from dar.environment import run_record
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
@@ -18,7 +19,6 @@ from dar.images import save_image
 from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
 from dar.sheets import display_scale, grid
-from dar.squares import SquareDecoder
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.log import check_trackers
@@ -57,7 +57,7 @@ def decode(data: ImageDataset, size: int, max_broken_share: float) -> DecodedIma
     Raises:
         DARError: if too many cannot be read, or one has no class.
     """
-    broken, decoder, found = BrokenImages(data.source, max_broken_share), SquareDecoder(data, size), []
+    broken, decoder, found = BrokenImages(data.source, max_broken_share), CenterCropDecoder(data, size), []
     starts = range(0, len(data), BATCH)
     for start in tqdm(starts, desc="decoding", unit="image", unit_scale=BATCH, dynamic_ncols=True, leave=False):
         found.append(decoder(range(start, min(start + BATCH, len(data)))))
@@ -65,7 +65,7 @@ def decode(data: ImageDataset, size: int, max_broken_share: float) -> DecodedIma
     labels = [label for squares in found for label in squares.labels]
     if not labels:
         raise DARError(f"none of the images of {data.source} can be read: check the data")
-    return DecodedImages(torch.cat([squares.levels for squares in found]), torch.tensor(labels))
+    return DecodedImages(torch.cat([squares.images for squares in found]), torch.tensor(labels))
 
 
 def augment(images_BCHW: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:

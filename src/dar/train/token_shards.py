@@ -22,8 +22,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dar.data import BrokenImages, ImageDataset, in_workers
+from dar.data.crops import CenterCropDecoder, CroppedImages
 from dar.errors import DARError
-from dar.squares import SquareDecoder, Squares
 from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, weights_hash, write_json
 from dar.tokenizer import SequentialDiffusionTokenizer
 
@@ -199,7 +199,7 @@ def tokenize_images(
             broken.add(len(manifest.indices(shard)), _read_shard(folder, manifest, shard).broken)
         else:
             waiting.append(shard)
-    decoder = SquareDecoder(data, square_side(tokenizer.config.image_size, views))
+    decoder = CenterCropDecoder(data, square_side(tokenizer.config.image_size, views))
     pieces = [piece for shard in waiting for piece in _pieces(manifest.indices(shard), max(1, batch_size // views))]
     with tqdm(total=sum(map(len, pieces)), desc="tokenizing", unit="image", dynamic_ncols=True) as bar:
         decoded = in_workers(decoder, pieces, workers)
@@ -217,7 +217,7 @@ def _pieces(indices: range, size: int) -> Iterator[range]:
 
 def _encoded(
     tokenizer: SequentialDiffusionTokenizer,
-    decoded: Iterator[Squares],
+    decoded: Iterator[CroppedImages],
     manifest: Manifest,
     shard: int,
     batch_size: int,
@@ -238,7 +238,7 @@ def _encoded(
         indices += squares.indices
         labels += squares.labels
         if squares.indices:
-            tokens.append(encode_views(tokenizer, squares.levels, manifest.views, batch_size).to(manifest.dtype))
+            tokens.append(encode_views(tokenizer, squares.images, manifest.views, batch_size).to(manifest.dtype))
         bar.update(squares.seen)
     numbers = torch.tensor(labels, dtype=torch.int32), torch.tensor(indices, dtype=torch.int64)
     return Shard(torch.cat(tokens), *numbers, complaints)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.data import Augmentation, Batch, BrokenImages, Images, Share, images_to_show, open_images
+from dar.data import Augmentation, Batch, BrokenImages, Images, Share, open_images, preview_pixels, training_stream
 from dar.flow import group_at
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
@@ -53,9 +53,9 @@ class TokenizerTask(Task):
             self.model = AlignedTokenizer(self.tokenizer, self.settings.alignment_layer, self.guides.target.width)
         self.recomputed = (Block, DiffusionBlock)
         augmentation = Augmentation(recipe.tokenizer.image_size, recipe.data.crop, recipe.data.flip)
-        self.stream = data.stream(augmentation, self.settings.seed)
+        self.stream = training_stream(data, augmentation, self.settings.seed)
         self.broken = BrokenImages(data.source, recipe.data.max_broken_share)
-        self.shown = images_to_show(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
+        self.shown = preview_pixels(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
         codes = recipe.tokenizer.codebook_size
         self.counts = {
             "counts_since_reseed": torch.zeros(codes, dtype=torch.int64),

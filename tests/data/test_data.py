@@ -19,7 +19,6 @@ from pyarrow import parquet
 
 from dar.data import (
     Augmentation,
-    AugmentedStream,
     Batch,
     BrokenImage,
     BrokenImages,
@@ -27,11 +26,13 @@ from dar.data import (
     ImageDataset,
     Share,
     StreamedImages,
-    first_readable,
-    images_to_show,
     in_workers,
     open_images,
+    preview_pixels,
+    training_stream,
 )
+from dar.data.dataset import first_readable
+from dar.data.stream import AugmentedStream
 from dar.errors import DARError
 from dar.images import to_pixels
 
@@ -331,20 +332,20 @@ def test_batches_report_broken_images_and_stay_full(folder: Path, broken: Path) 
     assert str(broken) in batch.broken[0]
 
 
-def test_images_to_show_are_readable_ones_from_all_over(data: ImageDataset, broken: Path) -> None:
-    shown = images_to_show(data, SIZE, 3)
+def test_preview_images_are_readable_ones_from_all_over(data: ImageDataset, broken: Path) -> None:
+    shown = preview_pixels(data, SIZE, 3)
     readable = to_pixels([data.example(i)[0] for i in (0, 2, 3, 4, 5)])
     assert len(shown) == 3
     assert all((readable == image).flatten(1).all(1).any() for image in shown)
-    assert torch.equal(shown, images_to_show(data, SIZE, 3))
-    assert len(images_to_show(data, SIZE, 100)) == 6
+    assert torch.equal(shown, preview_pixels(data, SIZE, 3))
+    assert len(preview_pixels(data, SIZE, 100)) == 6
 
 
-def test_images_to_show_are_of_all_kinds_where_classes_take_turns(tmp_path: Path) -> None:
+def test_preview_images_are_of_all_kinds_where_classes_take_turns(tmp_path: Path) -> None:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list("abcd"))})
     rows = {"image": [picture(i) for i in range(40)], "label": [i % 4 for i in range(40)]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "turns.parquet"))
-    shown = images_to_show(ImageDataset(tmp_path / "turns.parquet"), SIZE, 10)
+    shown = preview_pixels(ImageDataset(tmp_path / "turns.parquet"), SIZE, 10)
     marked = ((shown[:, 0, 0, 0] + 1) * 127.5).round().int()  # each picture bears its number
     assert len({int(mark) % 4 for mark in marked}) > 1
 
@@ -491,7 +492,8 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def streamed_batches(
     source: Path, first: int, last: int, share: Share | None = None, workers: int = 0, seed: int = 3
 ) -> list[Batch]:
-    stream = open_images(source, streaming=True, shuffle_buffer=5).stream(Augmentation(4, "random"), seed)
+    images = open_images(source, streaming=True, shuffle_buffer=5)
+    stream = training_stream(images, Augmentation(4, "random"), seed)
     return list(stream.batches(12, first, last, workers, share))
 
 
@@ -569,10 +571,10 @@ def test_image_without_class_stops_a_stream_in_one_sentence(tmp_path: Path, work
 
 def test_images_of_a_stream_to_show(tars: Path) -> None:
     images = open_images(tars, streaming=True)
-    shown = images_to_show(images, SIZE, 4)
+    shown = preview_pixels(images, SIZE, 4)
     assert shown.shape == (4, 3, SIZE, SIZE)
-    assert torch.equal(images_to_show(images, SIZE, 4), shown)
-    assert len(images_to_show(images, SIZE, 100)) == 22
+    assert torch.equal(preview_pixels(images, SIZE, 4), shown)
+    assert len(preview_pixels(images, SIZE, 100)) == 22
 
 
 def test_broken_images_are_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
