@@ -48,7 +48,7 @@ class ContactSheet:
         class_names: names by label; empty where there are no classes.
         images: how many there are to choose from.
         size: pixels a side of the pictures shown; None means whole pictures, scaled to fit.
-        all_classes: whether to draw rows of more classes than fit a screen.
+        all_classes: whether each class has a row, however many there are.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ContactSheet:
     ) -> None:
         self.class_names = class_names
         rows = max(4, ROWS * VISIBLE_SIDE // max(VISIBLE_SIDE, size or 0))
-        self.by_class = bool(class_names) and images >= len(class_names) * COLUMNS // 2
+        self.by_class = bool(class_names) and (all_classes or images >= len(class_names) * COLUMNS // 2)
         classes = len(class_names) if all_classes else min(rows, len(class_names))
         self._rows_a_class = min(MOST_ROWS_A_CLASS, max(1, rows // 2 // max(1, classes)))
         self._labels = [*range(classes), None] if self.by_class else [None]

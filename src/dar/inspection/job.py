@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,10 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from dar.data import ImageDataset, Images, StreamedImages, in_workers
-from dar.data.decoding import StoredImage
+from dar.data.dataset import ImageDataset
+from dar.data.opening import Images
+from dar.data.streamed import StreamedImages
+from dar.data.workers import in_workers
 from dar.errors import DARError
 from dar.inspection.captions import Captions
 from dar.inspection.contact_sheet import ContactSheet, Shown
@@ -21,6 +22,7 @@ from dar.inspection.duplicates import Fingerprints
 from dar.inspection.looking import PictureFacts, look, thumbnail
 from dar.inspection.report import DataReport, Duplicate
 from dar.inspection.sizes import Sizes
+from dar.inspection.stored import StoredImage, all_labels, stored_image
 
 FIRST_OF_STREAM = 1000
 """Images of a stream that are looked at unless a number is given."""
@@ -93,10 +95,7 @@ class Looker:
         return replace(looked, facts=facts, thumbnail=thumbnail(image, self.size) if request.shown else None)
 
     def _stored(self, request: Request) -> StoredImage:
-        if isinstance(self.data, StreamedImages):
-            assert request.row is not None
-            return self.data.stored(request.row, request.place)
-        return self.data.stored(request.place)
+        return stored_image(self.data, request.place, request.row)
 
 
 def inspect_data(
@@ -124,20 +123,20 @@ def inspect_data(
         DARError: if the data can't be read, or a worker dies.
     """
     started = time.monotonic()
-    places = None if isinstance(data, StreamedImages) else _places(len(data), count)
-    total = (count or FIRST_OF_STREAM) if places is None else len(places)
-    sheet = ContactSheet(data.class_names, total, size, all_classes=all_classes)
-    found = _Found()
-    requests = _streamed(data, total, sheet) if places is None else _indexed(data, places, sheet)
-    with tqdm(total=total, desc="looking", unit="image", dynamic_ncols=True) as bar:
+    is_stream = isinstance(data, StreamedImages)
+    places = range(count or FIRST_OF_STREAM) if is_stream else _places(len(data), count)
+    sheet = ContactSheet(data.class_names, len(places), size, all_classes=all_classes)
+    requests = _streamed(data, len(places), sheet) if is_stream else _indexed(data, places, sheet)
+    found = _Found(keeps_names=is_stream)
+    with tqdm(total=len(places), desc="looking", unit="image", dynamic_ncols=True) as bar:
         for piece in in_workers(Looker(data, size), _pieces(requests), workers):
             for looked in piece:
                 found.add(looked)
                 if looked.thumbnail is not None:
                     sheet.add(Shown(looked.thumbnail, looked.label, looked.caption or ""))
             bar.update(len(piece))
-    report = found.report(data, size, round(time.monotonic() - started, 1))
-    return report, sheet.draw(found.labels)
+    seconds = round(time.monotonic() - started, 1)
+    return _report(data, found, size, seconds), sheet.draw(_counts(data, found))
 
 
 def _places(available: int, count: int | None) -> list[int] | range:
@@ -149,7 +148,7 @@ def _places(available: int, count: int | None) -> list[int] | range:
 
 def _indexed(data: ImageDataset, places: Sequence[int], sheet: ContactSheet) -> Iterator[Request]:
     """Requests in the order of the data, shown ones drawn from all over it."""
-    labels = data.labels
+    labels = all_labels(data)
     order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0)).tolist()
     shown = {places[i] for i in order if sheet.chooses(labels[places[i]])}
     return (Request(place, None, place in shown) for place in places)
@@ -157,8 +156,8 @@ def _indexed(data: ImageDataset, places: Sequence[int], sheet: ContactSheet) -> 
 
 def _streamed(data: StreamedImages, count: int, sheet: ContactSheet) -> Iterator[Request]:
     """Requests for the first images of a stream's first epoch."""
-    rows = itertools.islice(data.epoch(seed=0, epoch=0), count)
-    return (Request(place, row, sheet.chooses(data.label(row))) for place, row in enumerate(rows))
+    rows = itertools.islice(data._epoch(0, 0), count)
+    return (Request(place, row, sheet.chooses(stored_image(data, place, row).label)) for place, row in enumerate(rows))
 
 
 def _pieces(requests: Iterable[Request]) -> Iterator[list[Request]]:
@@ -199,3 +198,47 @@ class _Found:
         self.transparent += facts.transparent
         if self._names is not None:
             self._names[looked.place] = looked.name, looked.label
+
+    def described(self, data: Images, place: int) -> tuple[str, int | None]:
+        """What an image is called, and its label."""
+        if self._names is not None:
+            return self._names[place]
+        stored = stored_image(data, place)
+        return stored.name, stored.label
+
+
+def _report(data: Images, found: _Found, size: int | None, seconds: float) -> DataReport:
+    counts = _counts(data, found)
+    return DataReport(
+        source=data.source,
+        summary="",
+        layout="",
+        split="train",
+        images=None if isinstance(data, StreamedImages) else len(data),
+        looked_at=found.labels.total(),
+        streaming=isinstance(data, StreamedImages),
+        broken=tuple(found.broken),
+        sizes=found.sizes.summary(size),
+        formats=dict(found.formats.most_common()),
+        modes=dict(found.modes.most_common()),
+        transparent=found.transparent,
+        classes={name: counts[label] for label, name in enumerate(data.class_names)},
+        unlabelled=counts[None],
+        captions=found.captions.summary(),
+        duplicates=tuple(_duplicates(data, found)),
+        left_out=(),
+        notes=(),
+        seconds=seconds,
+    )
+
+
+def _counts(data: Images, found: _Found) -> Counter[int | None]:
+    """Images of each class: all of indexed data, of a stream those that were looked at."""
+    return found.labels if isinstance(data, StreamedImages) else Counter(all_labels(data))
+
+
+def _duplicates(data: Images, found: _Found) -> Iterator[Duplicate]:
+    for places, identical in found.fingerprints.groups():
+        images = [found.described(data, place) for place in places]
+        classes = ["" if label is None else data.class_names[label] for _, label in images]
+        yield Duplicate(tuple(name for name, _ in images), tuple(classes), identical)

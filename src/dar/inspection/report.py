@@ -128,8 +128,8 @@ class DataReport:
         counts = sorted(self.classes.items(), key=lambda item: (-item[1], item[0]))
         if counts:
             values = [count for _, count in counts]
-            even = f"{values[0]:,}" if values[0] == values[-1] else f"{values[-1]:,} to {values[0]:,}"
-            told = f"{len(counts):,}, of {even} images each"
+            each = _count(values[0], "image") if values[0] == values[-1] else f"{values[-1]:,} to {values[0]:,} images"
+            told = f"{len(counts):,}, of {each} each"
             if values[-1] == 0:
                 empty = sum(not value for value in values)
                 told += f"; {empty:,} of them without any image"
