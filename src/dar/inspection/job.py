@@ -238,7 +238,11 @@ def _counts(data: Images, found: _Found) -> Counter[int | None]:
 
 
 def _duplicates(data: Images, found: _Found) -> Iterator[Duplicate]:
-    for places, identical in found.fingerprints.groups():
+    for places, identical_files in found.fingerprints.groups():
         images = [found.described(data, place) for place in places]
-        classes = ["" if label is None else data.class_names[label] for _, label in images]
-        yield Duplicate(tuple(name for name, _ in images), tuple(classes), identical)
+        yield Duplicate(
+            names=tuple(image.name for image in images),
+            classes=tuple("" if image.label is None else data.class_names[image.label] for image in images),
+            captions=tuple(image.caption or "" for image in images),
+            identical_files=identical_files,
+        )

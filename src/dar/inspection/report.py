@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dar.data.found import DataSummary
 from dar.errors import quoted
 from dar.inspection.captions import CaptionSummary
 from dar.inspection.sizes import LONGEST_SHAPE, SizeSummary
@@ -21,17 +22,33 @@ class Duplicate:
     Attributes:
         names: what its copies are called.
         classes: the class of each; "" where it has none.
+        captions: the caption of each; "" where it has none.
         identical_files: whether the files are equal too.
     """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
+    captions: tuple[str, ...]
     identical_files: bool
 
     @property
-    def conflicting(self) -> bool:
+    def classes_differ(self) -> bool:
         """Whether the copies are of different classes."""
         return len(set(self.classes)) > 1
+
+    @property
+    def captions_differ(self) -> bool:
+        """Whether the copies have different captions."""
+        return len(set(self.captions)) > 1
+
+    def line(self) -> str:
+        """The copies, with classes and captions where these differ."""
+        copies = []
+        for name, label, caption in zip(self.names, self.classes, self.captions, strict=True):
+            of_class = f" ({label or 'no class'})" if self.classes_differ else ""
+            captioned = f' "{caption}"' if self.captions_differ else ""
+            copies.append(name + of_class + captioned)
+        return ("same file: " if self.identical_files else "same pixels: ") + " = ".join(copies)
 
 
 @dataclass(frozen=True)
@@ -39,12 +56,8 @@ class DataReport:
     """What was found out about a data set.
 
     Attributes:
-        source: what the user calls it.
-        summary: what training reads of it, in a sentence.
-        layout: how its files lie.
-        split: which split of it was read.
-        images: how many training reads; None where a stream does not tell.
-        looked_at: how many of them were looked at.
+        summary: what training reads of it.
+        looked_at: how many images were looked at.
         streaming: whether they were read as a stream.
         broken: what is said of each picture that can't be read.
         sizes: sizes and shapes of the others; None where there is no other.
@@ -55,16 +68,11 @@ class DataReport:
         unlabelled: images without a class.
         captions: None where there are none.
         duplicates: pictures that are there several times.
-        left_out: files that training does not read, and why.
-        notes: what else training says of the data.
+        refusal: why training would refuse these images; None where it would not.
         seconds: what looking took.
     """
 
-    source: str
-    summary: str
-    layout: str
-    split: str
-    images: int | None
+    summary: DataSummary
     looked_at: int
     streaming: bool
     broken: tuple[str, ...]
@@ -76,8 +84,7 @@ class DataReport:
     unlabelled: int
     captions: CaptionSummary | None
     duplicates: tuple[Duplicate, ...]
-    left_out: tuple[str, ...]
-    notes: tuple[str, ...]
+    refusal: str | None
     seconds: float
 
     @property
@@ -86,29 +93,31 @@ class DataReport:
         return self.looked_at - len(self.broken)
 
     def lines(self, *, all_classes: bool = False) -> Iterator[str]:
-        """The report to read, most important things first."""
-        yield self.summary
-        yield from self.notes
-        yield from _told("layout", self.layout)
-        yield from _told("split", self.split)
+        """The report to read.
+
+        Args:
+            all_classes: whether to tell the images of each class, however many there are.
+        """
+        yield self.summary.sentence()
+        yield ""
         yield from _told("looked at", self._looked_at())
         yield from _told("broken", _count(len(self.broken), "picture"), self.broken)
         if self.sizes:
             yield from _told("sizes", _sizes(self.sizes), _small(self.sizes, self.readable))
             yield from _told("shapes", _shapes(self.sizes))
-            yield from _told("formats", _shares(self.formats))
-            yield from _told("pixels", _shares(self.modes) + self._transparency())
+            yield from _told("formats", _by_frequency(self.formats))
+            yield from _told("pixels", _by_frequency(self.modes) + self._transparency())
         yield from _told("duplicates", *self._duplicates())
-        if self.classes or self.unlabelled:
-            yield from self._class_lines(all_classes)
         yield from _told("captions", *self._captions())
-        yield from _told("left out", _count(len(self.left_out), "file"), self.left_out)
+        yield from self._class_lines(all_classes)
 
     def _looked_at(self) -> str:
-        of = "" if self.images in (None, self.looked_at) else f" of {self.images:,}"
         rate = f"{self.looked_at / self.seconds:,.0f} a second" if self.seconds else "at once"
-        which = ", the first ones of the stream" if self.streaming else ", drawn from all over the data" if of else ""
-        return f"{self.looked_at:,}{of} images{which}; {rate}"
+        if self.streaming:
+            return f"the first {_count(self.looked_at, 'image')} of the stream, {rate}"
+        if self.looked_at < (self.summary.images or 0):
+            return f"{_count(self.looked_at, 'image')}, drawn from all over the data, {rate}"
+        return f"all {_count(self.looked_at, 'image')}, {rate}"
 
     def _transparency(self) -> str:
         return f"; {self.transparent:,} with transparency, which is laid over white" if self.transparent else ""
@@ -118,32 +127,25 @@ class DataReport:
             return "none", []
         extra = sum(len(one.names) - 1 for one in self.duplicates)
         told = f"{_count(len(self.duplicates), 'picture')} more than once, {_count(extra, 'copy', 'copies')} too many"
-        conflicts = [one for one in self.duplicates if one.conflicting]
-        others = [one for one in self.duplicates if not one.conflicting]
-        if conflicts:
-            told += f"; {len(conflicts):,} of them UNDER DIFFERENT CLASSES"
-        return told, [_duplicate(one) for one in (*conflicts, *others)]
+        if conflicts := sum(one.classes_differ for one in self.duplicates):
+            told += f"; {conflicts:,} UNDER DIFFERENT CLASSES"
+        if different := sum(one.captions_differ for one in self.duplicates):
+            told += f"; {different:,} with different captions"
+        worst_first = sorted(self.duplicates, key=lambda one: (not one.classes_differ, not one.captions_differ))
+        return told, [one.line() for one in worst_first]
 
     def _class_lines(self, all_classes: bool) -> Iterator[str]:
+        if not self.classes:
+            yield from _told("classes", "none")
+            return
         counts = sorted(self.classes.items(), key=lambda item: (-item[1], item[0]))
-        if counts:
-            values = [count for _, count in counts]
-            each = _count(values[0], "image") if values[0] == values[-1] else f"{values[-1]:,} to {values[0]:,} images"
-            told = f"{len(counts):,}, of {each} each"
-            if values[-1] == 0:
-                empty = sum(not value for value in values)
-                told += f"; {empty:,} of them without any image"
-            elif values[0] >= 2 * values[-1]:
-                told += f"; the largest is {values[0] / values[-1]:.1f} times the smallest"
-            yield from _told("classes", told)
-            width = max(len(f"{count:,}") for count in values)
-            half = LISTED_CLASSES // 2
-            cut = not all_classes and len(counts) > LISTED_CLASSES
-            shown = [*counts[:half], None, *counts[-half:]] if cut else counts
-            for item in shown:
-                gap = f"... and {len(counts) - 2 * half:,} more (--all shows them)"
-                yield f"  {item[1]:>{width},}  {quoted(item[0])}" if item else f"  {'':>{width}}  {gap}"
-        yield from _told("unlabelled", _count(self.unlabelled, "image") if self.unlabelled else "none")
+        yield from _told("classes", f"{len(counts):,}, {_balance([count for _, count in counts])}")
+        rows = [f"{count:>{len(f'{counts[0][1]:,}')},}  {quoted(name)}" for name, count in counts]
+        half = LISTED_CLASSES // 2
+        if not all_classes and len(rows) > LISTED_CLASSES:
+            rows = [*rows[:half], f"... {len(rows) - 2 * half:,} more, which --all tells", *rows[-half:]]
+        yield from (f"  {row}" for row in rows)
+        yield from _told("unlabelled", _count(self.unlabelled, "image"))
 
     def _captions(self) -> tuple[str, Sequence[str]]:
         if not self.captions:
@@ -169,11 +171,22 @@ def _count(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}" if count else "none"
 
 
+def _balance(counts: Sequence[int]) -> str:
+    """How evenly images are spread over classes; counts are given from the largest to the smallest."""
+    most, least = counts[0], counts[-1]
+    if most == least:
+        return f"of {_count(most, 'image')} each"
+    told = f"of {least:,} to {most:,} images each"
+    if least == 0:
+        return f"{told}; {sum(not count for count in counts):,} without any image"
+    return f"{told}; the largest is {most / least:.1f} times the smallest" if most >= 2 * least else told
+
+
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share in (0, 1) else f"{share:.1%}"
 
 
-def _shares(counts: dict[str, int]) -> str:
+def _by_frequency(counts: dict[str, int]) -> str:
     """Counts, the largest first."""
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
@@ -204,10 +217,3 @@ def _shapes(sizes: SizeSummary) -> str:
     if sizes.strips:
         told += f"; {sizes.strips:,} longer than {LONGEST_SHAPE} to 1, of which the middle alone is used"
     return told
-
-
-def _duplicate(one: Duplicate) -> str:
-    """Names with their classes where these differ."""
-    named = zip(one.names, one.classes, strict=True)
-    names = [f"{name} ({label or 'no class'})" if one.conflicting else name for name, label in named]
-    return " = ".join(names) + ("" if one.identical_files else "  (same pixels in different files)")
