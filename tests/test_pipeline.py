@@ -43,6 +43,15 @@ def test_the_seed_fixes_everything(pipeline: DARPipeline) -> None:
     assert not torch.equal(first.tokens, other.tokens)
 
 
+@pytest.mark.parametrize("classes", [torch.tensor([0]), np.array([0]), [torch.tensor(0)], [np.int64(0)]])
+def test_indices_may_be_tensors_and_arrays(pipeline: DARPipeline, classes: object) -> None:
+    assert torch.equal(pipeline(classes, seed=3).tokens, pipeline(["cat"], seed=3).tokens)
+
+
+def test_a_tensor_of_classes_makes_an_image_of_each(pipeline: DARPipeline) -> None:
+    assert torch.equal(pipeline(torch.tensor([0, 1, 2])).tokens, pipeline(CLASSES).tokens)
+
+
 @pytest.mark.parametrize("guidance", [1.0, (1.0, 4.0)])
 def test_an_image_of_a_batch_equals_the_image_alone(pipeline: DARPipeline, guidance: float) -> None:
     *_, together = pipeline.stream(CLASSES, seed=5, guidance_scale=guidance)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dar.data.augmentation import Augmentation
+    from dar.data.classes import UNLABELLED
     from dar.data.crops import CenterCropDecoder, CroppedImages
     from dar.data.dataset import ImageDataset
+    from dar.data.found import DataSummary, LeftOut
     from dar.data.opening import Images, open_images, preview_pixels
     from dar.data.order import EndlessOrder, Share
     from dar.data.stream import Batch, ImageStream, training_stream
@@ -18,16 +20,19 @@ if TYPE_CHECKING:
     from dar.data.workers import in_workers
 
 __all__ = [
+    "UNLABELLED",
     "Augmentation",
     "Batch",
     "BrokenImage",
     "BrokenImages",
     "CenterCropDecoder",
     "CroppedImages",
+    "DataSummary",
     "EndlessOrder",
     "ImageDataset",
     "ImageStream",
     "Images",
+    "LeftOut",
     "Share",
     "StreamedImages",
     "in_workers",
@@ -43,12 +48,15 @@ _HOMES = {
     "BrokenImages": "dar.data.unreadable",
     "CenterCropDecoder": "dar.data.crops",
     "CroppedImages": "dar.data.crops",
+    "DataSummary": "dar.data.found",
     "EndlessOrder": "dar.data.order",
     "ImageDataset": "dar.data.dataset",
     "ImageStream": "dar.data.stream",
     "Images": "dar.data.opening",
+    "LeftOut": "dar.data.found",
     "Share": "dar.data.order",
     "StreamedImages": "dar.data.streamed",
+    "UNLABELLED": "dar.data.classes",
     "in_workers": "dar.data.workers",
     "open_images": "dar.data.opening",
     "preview_pixels": "dar.data.opening",

@@ -19,7 +19,7 @@ class CroppedImages:
     Attributes:
         images: M x 3 x H x H, uint8.
         indices: M places in the data.
-        labels: M class indices of the data, 0 where it has no classes.
+        labels: M class indices of the data, ``UNLABELLED`` where it says none.
         broken: what is said of each of the others.
     """
 
@@ -50,7 +50,7 @@ class CenterCropDecoder:
         """The squares of the images at some places.
 
         Raises:
-            DARError: if an image lacks the class that others have.
+            DARError: if an image is of a class that has no name.
         """
         found = CroppedImages(torch.empty(len(places), 3, self.size, self.size, dtype=torch.uint8), [], [], [])
         for index in places:

@@ -1,17 +1,24 @@
 """A finite, indexable set of labelled images."""
 
+import random
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from dar.data.columns import columns_of, decimal_names
-from dar.data.decoding import read_row
-from dar.data.layouts import locate
+from dar.data.classes import Classes, classes_of
+from dar.data.decoding import decode, name_of
+from dar.data.found import DataSummary
 from dar.data.order import EndlessOrder
-from dar.data.rows import fingerprint, indexed_rows
+from dar.data.rows import fingerprint, open_rows
+from dar.data.summary import summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
+
+TRIED = 64
+"""So many images are tried in place of one that is broken."""
 
 
 class ImageDataset:
@@ -20,59 +27,129 @@ class ImageDataset:
     Args:
         source: see ``open_images``.
         split: see ``open_images``.
+        image_column: see ``open_images``.
+        label_column: see ``open_images``.
+
+    Attributes:
+        source: what the user calls it.
 
     Raises:
-        DARError: if there is no such source, or it holds no images.
+        DARError: if there is no such source, it holds no images, or there is more than one way to read it.
     """
 
-    def __init__(self, source: str | Path, split: str = "train") -> None:
-        self.source, self._source = str(source), locate(source, split)
-        rows = indexed_rows(self._source)
-        self._columns = columns_of(self._source, rows.features)
-        self._rows = rows.select_columns(self._columns.wanted)
-        if not len(rows):
-            raise DARError(f"{source} holds no images: check the path or Hub id")
+    def __init__(
+        self, source: str | Path, split: str = "train", *, image_column: str = "", label_column: str = ""
+    ) -> None:
+        self.source, self._chosen = str(source), (image_column, label_column)
+        self._rows = open_rows(source, split, streaming=False, image_column=image_column, label_column=label_column)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows.table)
 
-    def example(self, index: int) -> tuple[Image.Image, int]:
-        """Image ``index``, RGB, and its class index (0 where the images have no labels).
+    def image(self, index: int) -> Image.Image:
+        """Image ``index``, RGB.
 
         Raises:
             BrokenImage: if it cannot be read.
-            DARError: if the data has classes, but not for this image.
         """
-        return read_row(self._columns, self._rows[index], f"row {index} of {self.source}")
+        return decode(self._rows, self._rows.table[index], self._place(index))
+
+    def example(self, index: int) -> tuple[Image.Image, int]:
+        """Image ``index``, RGB, and its class index; ``UNLABELLED`` where the data say no class, or none certain.
+
+        Raises:
+            BrokenImage: if it cannot be read.
+            DARError: if it is of a class that has no name.
+        """
+        row, label = self._rows.table[index], self._rows.columns.label
+        name = name_of(self._rows, row, self._place(index))
+        found = self._known_classes.index(row[label] if label else None, name)
+        return decode(self._rows, row, self._place(index)), found
+
+    def caption(self, index: int) -> str | None:
+        """The caption of image ``index``; None where it has none."""
+        column = self._rows.columns.caption
+        return None if column is None else self._rows.table.select_columns([column])[index][column]
 
     @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The class index of each image, ``UNLABELLED`` where the data say none.
+
+        Raises:
+            DARError: if an image is of a class that has no name, or it is not clear which column is the class.
+        """
+        column, classes = self._rows.columns.label, self._classes
+        if column is None:
+            return np.full(len(self), classes.index(None, ""))
+        values = enumerate(self._rows.table.select_columns([column])[column])
+        return np.array([classes.index(value, self._place(i)) for i, value in values], dtype=np.int64)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
-        """One name a label; empty where the images have no labels."""
-        if self._columns.names is not None:
-            return self._columns.names
-        return decimal_names(self._rows.with_format("arrow")[self._columns.label])
+        """One name a label; empty where the images have no labels.
+
+        Raises:
+            DARError: if it is not clear which column is the class.
+        """
+        return self._classes.names
 
     @property
     def fingerprint(self) -> str:
         """Changes when the data changes."""
-        return fingerprint(self._source)
+        return fingerprint(self._rows.found, *self._chosen)
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """What was found."""
+        if self._rows.columns.rivals:
+            return summary_of(self._rows, (), None)
+        unlabelled = int((self.labels < 0).sum()) if self.class_names else 0
+        return summary_of(self._rows, self.class_names, unlabelled)
 
     def preview_images(self, count: int) -> list[Image.Image]:
         """Up to ``count`` readable images, drawn: data that take classes in turn would at equal distances give one."""
         order = EndlessOrder(len(self), seed=0)
-        return [first_readable(self, i)[0] for i in sorted(order[k] for k in range(min(count, len(self))))]
+        found: dict[int, Image.Image] = {}
+        for k in range(min(count + TRIED, len(self))):
+            if len(found) < count and (image := self._readable(order[k])) is not None:
+                found[order[k]] = image
+        return [found[index] for index in sorted(found)]
+
+    @cached_property
+    def _classes(self) -> Classes:
+        columns, table = self._rows.columns, self._rows.table
+        return classes_of(self.source, columns, lambda: table.unique(columns.label))
+
+    @property
+    def _known_classes(self) -> Classes:
+        return Classes(()) if self._rows.columns.rivals else self._classes
+
+    def _place(self, index: int) -> str:
+        return f"row {index} of {self.source}"
+
+    def _readable(self, index: int) -> Image.Image | None:
+        try:
+            return self.image(index)
+        except BrokenImage:
+            return None
 
 
-def first_readable(data: ImageDataset, index: int) -> tuple[Image.Image, int, list[str]]:
-    """The example at ``index``, or the next one that can be read; and what was said of those that cannot.
+def first_readable(data: ImageDataset, index: int, rng: random.Random) -> tuple[Image.Image, list[str]]:
+    """The image at ``index``, or in its place one that is drawn; and what was said of those that cannot be read.
 
     Raises:
-        DARError: if no image of the data can be read.
+        DARError: if none of those that were tried can be read.
     """
     broken: list[str] = []
-    for offset in range(len(data)):
+    try:
+        return data.image(index), broken
+    except BrokenImage as error:
+        broken.append(str(error))
+    others = rng.sample(range(len(data)), min(TRIED, len(data)))
+    for other in others:
         try:
-            return *data.example((index + offset) % len(data)), broken
+            return data.image(other), broken
         except BrokenImage as error:
-            broken.append(str(error))
-    raise DARError(f"none of the {len(data)} images of {data.source} can be read; first: {broken[0]}")
+            if other != index:
+                broken.append(str(error))
+    raise DARError(f"none of the {len(others)} images of {data.source} that were tried can be read; first: {broken[0]}")

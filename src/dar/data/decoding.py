@@ -1,41 +1,73 @@
-"""From a row of a data set to an image and its class."""
+"""From a row of a data set to an image, and which files a row may name."""
 
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from dar.data.columns import Columns
+from dar.data.layouts import Found
+from dar.data.rows import Rows
 from dar.data.unreadable import BrokenImage
-from dar.errors import DARError
+from dar.errors import DARError, quoted
 from dar.images import read_image
 
 
-def read_row(columns: Columns, row: dict[str, Any], place: str) -> tuple[Image.Image, int]:
-    """Decode a row; ``place`` names it where the data does not."""
-    stored, label = row[columns.image], row[columns.label] if columns.label else 0
+def name_of(rows: Rows, row: dict[str, Any], place: str) -> str:
+    """What to call a row's image; ``place`` names it where the data do not."""
+    stored = row[rows.columns.image]
     name = (stored and stored["path"]) or place
-    if columns.shard:
-        name = f"{name} in {Path(row[columns.shard]).name}"
-    if label is None or label < 0:
-        raise DARError(f"{name} has no class: use a split that is labelled")
-    if columns.label and columns.names is not None and label >= len(columns.names):
-        raise DARError(f"{name} is of class {label}, but only {len(columns.names)} classes have names: add the others")
+    return f"{name} in {Path(row[rows.columns.shard]).name}" if rows.columns.shard else name
+
+
+def decode(rows: Rows, row: dict[str, Any], place: str) -> Image.Image:
+    """Decode a row's image, RGB; ``place`` names it where the data do not.
+
+    Raises:
+        BrokenImage: if it cannot be read.
+    """
+    stored, name = row[rows.columns.image], name_of(rows, row, place)
     if not stored:
         raise BrokenImage(f"{name} holds no image")
     try:
-        return read_image(_content(stored), name), label
+        return read_image(_content(rows.found, stored, name), name)
     except (DARError, OSError) as error:
         raise BrokenImage(str(error)) from error
 
 
-def _content(stored: dict[str, Any]) -> bytes | str:
-    """What ``read_image`` takes: bytes, or a path; files elsewhere than on the disk are fetched."""
+def _content(found: Found, stored: dict[str, Any], name: str) -> bytes | str:
+    """What ``read_image`` takes: bytes, or a path that the data may name.
+
+    Raises:
+        DARError: if there are no bytes, and the path leads out of the data.
+    """
     if stored["bytes"] is not None:
         return stored["bytes"]
-    if "://" not in stored["path"]:
-        return stored["path"]
-    import fsspec
+    path = str(stored["path"])
+    if found.kind == "images":
+        return path
+    if found.kind == "hub" and _is_on_hub(path, found.name):
+        import fsspec
 
-    with fsspec.open(stored["path"]) as file:
-        return file.read()
+        with fsspec.open(path) as file:
+            return file.read()
+    for folder in _own_folders(found):
+        inside = (folder / path).resolve()
+        if inside.is_relative_to(folder):
+            return str(inside)
+    raise DARError(f"{quoted(name)} has no bytes but a path that leads out of the data: store the image itself")
+
+
+def _own_folders(found: Found) -> list[Path]:
+    """Folders whose files a row may name: the data's own, or what ``datasets`` downloaded."""
+    if found.kind != "hub":
+        return [found.root.resolve()]
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)]
+
+
+def _is_on_hub(path: str, name: str) -> bool:
+    """Whether a URL, perhaps into an archive, leads into the set's own repository."""
+    repository = f"hf://datasets/{name}"
+    return path.rpartition("::")[2].startswith((f"{repository}@", f"{repository}/"))

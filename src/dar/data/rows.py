@@ -1,94 +1,272 @@
-"""From a found source to rows of ``datasets``, with images undecoded."""
+"""From what was found to rows of ``datasets``, images undecoded: the one way that all data take."""
 
+import errno
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from dar.data.layouts import Source
-from dar.errors import DARError
+from dar.data.captions import captions_of
+from dar.data.columns import Columns, columns_of, image_columns
+from dar.data.layouts import Found, locate
+from dar.errors import DARError, quoted
+
+T = TypeVar("T")
 
 FOLDER_SHARDS = 1024
 
+TAR_BATCH = 100
+"""Samples in memory while tars are prepared."""
 
-def indexed_rows(source: Source) -> Any:
-    """All rows as a ``datasets.Dataset``.
+_FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+
+LAYOUT = 1
+"""Version of the rows that are kept in the cache of ``datasets``; to be raised when they change."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a set, and what is known of them.
+
+    Attributes:
+        found: where they are from.
+        columns: which of their columns say what.
+        table: a ``datasets.Dataset``, or an ``IterableDataset``.
+        count: how many there are, or None where that takes a pass through the data.
+    """
+
+    found: Found
+    columns: Columns
+    table: Any
+    count: int | None
+
+    def guarded(self, action: Callable[[], T]) -> T:
+        """The action's result; whatever ``datasets`` raises becomes a DARError."""
+        return guarded(self.found.name, action)
+
+
+def open_rows(
+    source: str | Path, split: str = "train", *, streaming: bool, image_column: str = "", label_column: str = ""
+) -> Rows:
+    """Find a set and open it.
+
+    Args:
+        source: see ``dar.data.open_images``.
+        split: see ``dar.data.open_images``.
+        streaming: whether rows are read as one goes, rather than prepared on the disk first.
+        image_column: the column of images, or ending in tars; empty finds it.
+        label_column: the column of labels, or ending in tars; empty finds it.
 
     Raises:
-        DARError: if they cannot be opened.
+        DARError: if there is no such source, it holds no images, or there is more than one way to read it.
     """
-    return _opened(source, streaming=False)
-
-
-def streamed_rows(source: Source) -> Any:
-    """All rows as a ``datasets.IterableDataset``, read as one goes.
-
-    Raises:
-        DARError: if they cannot be opened.
-    """
-    return _opened(source, streaming=True)
-
-
-def _opened(source: Source, *, streaming: bool) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
+    footers = _Footers(image_column)
+    found = locate(source, split, footers.holds_images)
+    if found.kind == "images" and (image_column or label_column):
+        raise DARError(
+            f"{found.name} is a folder of images, without columns: leave --image-column and --label-column out"
+        )
+    if found.kind == "images":
+        rows = _of_images(found, streaming)
+    elif found.kind == "parquet":
+        rows = _of_parquet(found, footers, streaming, image_column, label_column)
+    elif found.kind == "webdataset":
+        rows = _of_tars(found, streaming, image_column, label_column)
+    else:
+        rows = _of_hub(found, streaming, image_column, label_column)
+    if rows.count == 0:
+        raise DARError(f"{found.name} holds no images: check the path or Hub id")
+    return replace(rows, table=_undecoded(rows.table, rows.columns))
+
+
+def fingerprint(found: Found, *chosen: str) -> str:
+    """Changes when the data changes: names, sizes and times of files, or the revision on the Hub; columns chosen."""
+    if found.kind == "hub":
+        import datasets
+
+        state: Any = guarded(found.name, lambda: datasets.load_dataset_builder(found.name).hash)
+    else:
+        stats = [(file.relative_to(found.root).as_posix(), file.stat()) for file in found.files]
+        state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    columns = (chosen,) if any(chosen) else ()
+    return hashlib.sha256(repr((found.kind, found.wanted, state, *columns)).encode()).hexdigest()
+
+
+def _of_images(found: Found, streaming: bool) -> Rows:
+    """The files' paths; images are read when they are asked for."""
+    import datasets
+
+    columns: dict[str, Any] = {"image": [{"path": str(file), "bytes": None} for file in found.files]}
+    features: dict[str, Any] = {"image": datasets.Image(decode=False)}
+    names = None
+    if found.classes is not None:
+        names = tuple(sorted(set(found.classes)))
+        columns["label"], features["label"] = found.classes, datasets.ClassLabel(names=list(names))
+    captions = captions_of(found.files, found.metadata)
+    if captions is not None:
+        columns["caption"], features["caption"] = captions, datasets.Value("string")
+    table: Any = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    if streaming:
+        table = table.to_iterable_dataset(min(len(table), FOLDER_SHARDS))
+    caption, label = ("caption" if captions is not None else None), (None if names is None else "label")
+    return Rows(found, Columns("image", label, names, caption=caption), table, len(found.files))
+
+
+class _Footers:
+    """Footers of Parquet files, each read once."""
+
+    def __init__(self, image_column: str) -> None:
+        self.image_column = image_column
+        self.read: dict[Path, Any] = {}
+
+    def of(self, path: Path) -> Any:
+        from dar.data.parquet import read_footer
+
+        if path not in self.read:
+            self.read[path] = read_footer(path)
+        return self.read[path]
+
+    def holds_images(self, path: Path) -> bool:
+        """Whether a file has a column of images."""
+        features = self.of(path).features
+        return self.image_column in features if self.image_column else bool(image_columns(features))
+
+
+def _of_parquet(found: Found, footers: _Footers, streaming: bool, image_column: str, label_column: str) -> Rows:
+    from dar.data.parquet import ParquetRows
+
+    of_files = [footers.of(file) for file in found.files]
+    first = of_files[0].features
+    columns = columns_of(found.name, first, image_column, label_column)
+    for footer in of_files[1:]:
+        for name in columns.wanted:
+            if footer.features.get(name) != first[name]:
+                raise DARError(
+                    f"column {name!r} of {footer.path} is not as in {found.files[0]} (it is missing, of another type "
+                    "or with other class names): give files of one kind"
+                )
+    import datasets
+
+    features = datasets.Features({name: first[name] for name in columns.wanted})
+    files, key = [str(file) for file in found.files], _cache_key(found, *columns.wanted)
+
+    def load() -> Any:
+        builder = ParquetRows(config_name="default", config_id=f"default-{key}", files=files, features=features)
+        if streaming:
+            return builder.as_streaming_dataset(split="train")
+        builder.download_and_prepare()
+        return builder.as_dataset(split="train")
+
+    return Rows(found, columns, guarded(found.name, load), sum(footer.rows for footer in of_files))
+
+
+def _of_tars(found: Found, streaming: bool, image_column: str, label_column: str) -> Rows:
+    import datasets
+
+    from dar.data.tars import first_rows, tar_rows
+
+    first = first_rows(found.files[0], image_column, label_column)
+    texts = {name: datasets.Value("string") for name in ("label", "caption", "shard")}
+    features = datasets.Features({"image": datasets.Image(decode=False), **texts})
+    files = [str(file) for file in found.files]
+    arguments = {"files": files, "image_column": image_column, "label_column": label_column}
+
+    def load() -> Any:
+        if streaming:
+            return datasets.IterableDataset.from_generator(tar_rows, features=features, gen_kwargs=arguments)
+        key = _cache_key(found, image_column, label_column)
+        return datasets.Dataset.from_generator(
+            tar_rows, features=features, gen_kwargs=arguments, fingerprint=key, writer_batch_size=TAR_BATCH
+        )
+
+    table = guarded(found.name, load)
+    count = None if streaming else len(table)
+    said = {name: _says(first if streaming else table, name) for name in ("label", "caption")}
+    label, caption = ("label" if said["label"] else None), ("caption" if said["caption"] else None)
+    columns = Columns("image", label, found.named_classes(), "either", caption=caption, shard="shard")
+    return Rows(found, columns, table, count)
+
+
+def _says(rows: Any, name: str) -> bool:
+    """Whether some row says something in a column."""
+    if isinstance(rows, list):
+        return any(row[name] is not None for row in rows)
+    return any(value is not None for value in rows.unique(name))
+
+
+def _of_hub(found: Found, streaming: bool, image_column: str, label_column: str) -> Rows:
+    import datasets
+
     with_streaming = {"streaming": True} if streaming else {}
 
     def load() -> Any:
-        if source.builder == "images":
-            rows = _folder_rows(source.root, source.files)
-            return rows.to_iterable_dataset(min(len(rows), FOLDER_SHARDS)) if streaming else rows
-        if source.builder == "hub":
-            return datasets.load_dataset(source.name, split=source.split, **with_streaming)
-        files = [str(file) for file in source.files]
-        return datasets.load_dataset(source.builder, data_files=files, split="train", **with_streaming)
+        table = datasets.load_dataset(found.name, split=found.split, **with_streaming)
+        return table if table.features is not None else table._resolve_features()
 
-    return _as_bytes(told(source, load))
+    table = guarded(found.name, load)
+    columns = columns_of(found.name, table.features, image_column, label_column)
+    return Rows(found, columns, table, None if streaming else len(table))
 
 
-def told(source: Source, action: Callable[[], Any]) -> Any:
-    """The action's result; whatever ``datasets`` raises becomes a DARError."""
+def _cache_key(found: Found, *columns: str) -> str:
+    """Names what is kept in the cache: the data, where they lie, and what is taken of them."""
+    told = (LAYOUT, fingerprint(found), [str(file.resolve()) for file in found.files], columns)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+
+
+def _undecoded(table: Any, columns: Columns) -> Any:
+    """Let the image column give undecoded bytes, so that one broken image is met alone, and by us."""
+    import datasets
+
+    return table.select_columns(columns.wanted).cast_column(columns.image, datasets.Image(decode=False))
+
+
+def guarded(name: str, action: Callable[[], T]) -> T:
+    """The action's result; whatever ``datasets`` raises becomes a DARError that says what to do.
+
+    Args:
+        name: of the data.
+        action: what may fail.
+
+    Raises:
+        DARError: if it does.
+    """
     try:
         return action()
-    except DARError:
-        raise
     except Exception as error:  # datasets raises whatever its readers and the network raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DARError(f"{source.name} cannot be opened as a data set ({reason}): check the path or Hub id") from error
+        chain = list(_chain(error))
+        ours = next((one for one in chain if isinstance(one, DARError)), None)
+        if ours is not None:
+            raise ours from None
+        raise DARError(_sentence(name, chain)) from error
 
 
-def fingerprint(source: Source) -> str:
-    """Changes when the data changes: names, sizes and times of files, or the revision on the Hub."""
-    if source.builder == "hub":
-        import datasets
-
-        state: Any = told(source, lambda: datasets.load_dataset_builder(source.name).hash)
-    else:
-        stats = [(file.relative_to(source.root).as_posix(), file.stat()) for file in source.files]
-        state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return hashlib.sha256(repr((source.builder, source.split, state)).encode()).hexdigest()
+def _chain(error: BaseException | None) -> "Sequence[BaseException]":
+    """An error and those that led to it."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
 
 
-def _folder_rows(folder: Path, files: tuple[Path, ...]) -> Any:
-    """Images of a folder; the names of its subfolders are the classes, whatever they are."""
+def _sentence(name: str, chain: "Sequence[BaseException]") -> str:
     import datasets
 
-    columns: dict[str, Any] = {"image": [{"path": str(file), "bytes": None} for file in files]}
-    features: dict[str, Any] = {"image": datasets.Image(decode=False)}
-    if files[0].parent != folder:
-        labels = [file.relative_to(folder).parts[0] for file in files]
-        columns["label"], features["label"] = labels, datasets.ClassLabel(names=sorted(set(labels)))
-    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-
-
-def _as_bytes(rows: Any) -> Any:
-    """Let image columns give undecoded bytes, so that one broken image is met alone, and by us."""
-    import datasets
-
-    if rows.features is None:
-        rows = rows._resolve_features()
-    for name, kind in rows.features.items():
-        if isinstance(kind, datasets.Image) or (isinstance(kind, dict) and "bytes" in kind):
-            rows = rows.cast_column(name, datasets.Image(decode=False))
-    return rows
+    cache = str(datasets.config.HF_DATASETS_CACHE)
+    for error in chain:
+        place = str(getattr(error, "filename", None) or "/")
+        if isinstance(error, OSError) and (
+            place.startswith(cache) or cache.startswith(f"{place}/") or error.errno in _FULL
+        ):
+            return (
+                f"the cache of datasets, {cache}, cannot be written ({error.strerror}): free space, or set HF_HOME "
+                "to a folder that can"
+            )
+    first = chain[0]
+    reason = str(first).splitlines()[0] if str(first) else type(first).__name__
+    return f"{name} cannot be opened as a data set ({quoted(reason)}): check the path or Hub id"

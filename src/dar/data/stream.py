@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -34,12 +33,10 @@ class Batch:
 
     Attributes:
         pixels: B x 3 x H x W in [-1, 1].
-        labels: B class indices, int64.
         broken: what was said of images that could not be read; good ones took their places.
     """
 
     pixels: Tensor
-    labels: Tensor
     broken: list[str]
 
 
@@ -59,7 +56,7 @@ class ImageStream(Protocol):
             share: which part of each batch to give; the whole batch unless told.
 
         Raises:
-            DARError: if the batch cannot be shared, or an image has no class, or a worker dies.
+            DARError: if the batch cannot be shared, too many images in a row are broken, or a worker dies.
         """
 
 
@@ -70,8 +67,8 @@ def training_stream(images: Images, augmentation: Augmentation, seed: int) -> Im
     return AugmentedStream(images, augmentation, seed)
 
 
-Example = tuple[Image.Image, int, list[str]]
-"""An augmented image, its class index, and what was said of those that it replaces."""
+Example = tuple[Image.Image, list[str]]
+"""An augmented image, and what was said of those that it replaces."""
 
 
 class AugmentedStream:
@@ -88,8 +85,9 @@ class AugmentedStream:
         self.order = EndlessOrder(len(data), seed)
 
     def __getitem__(self, position: int) -> Example:
-        image, label, broken = first_readable(self.data, self.order[position])
-        return self.augmentation(image, _rng(self.seed, position)), label, broken
+        others = random.Random(f"{self.seed}/{position} in place of a broken image")
+        image, broken = first_readable(self.data, self.order[position], others)
+        return self.augmentation(image, _rng(self.seed, position)), broken
 
     def batches(
         self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
@@ -145,11 +143,11 @@ class ShuffledStream:
         broken: list[str] = []
         for offset, row in enumerate(rows):
             try:
-                image, label = self.data.read(row, position + offset)
+                image = self.data.image(row, position + offset)
             except BrokenImage as error:
                 broken.append(str(error))
             else:
-                return self.augmentation(image, _rng(self.seed, position)), label, broken
+                return self.augmentation(image, _rng(self.seed, position)), broken
         raise DARError(f"{len(rows)} images of {self.data.source} in a row cannot be read; first: {broken[0]}")
 
 
@@ -158,5 +156,5 @@ def _rng(seed: int, position: int) -> random.Random:
 
 
 def _batch(examples: Sequence[Example]) -> Batch:
-    images, labels, broken = zip(*examples, strict=True)
-    return Batch(to_pixels(images), torch.tensor(labels), [message for messages in broken for message in messages])
+    images, broken = zip(*examples, strict=True)
+    return Batch(to_pixels(images), [message for messages in broken for message in messages])

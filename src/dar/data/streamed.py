@@ -7,11 +7,12 @@ from typing import Any
 
 from PIL import Image
 
-from dar.data.columns import columns_of, decimal_names
-from dar.data.decoding import read_row
-from dar.data.layouts import locate
+from dar.data.classes import Classes, classes_of
+from dar.data.decoding import decode
+from dar.data.found import DataSummary
 from dar.data.order import epoch_seed
-from dar.data.rows import fingerprint, streamed_rows, told
+from dar.data.rows import fingerprint, open_rows
+from dar.data.summary import summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
 
@@ -27,46 +28,78 @@ class StreamedImages:
         source: see ``open_images``.
         split: see ``open_images``.
         shuffle_buffer: images to draw the next one from; they wait in memory, undecoded.
+        image_column: see ``open_images``.
+        label_column: see ``open_images``.
+
+    Attributes:
+        source: what the user calls it.
 
     Raises:
-        DARError: if there is no such source, or it holds no images.
+        DARError: if there is no such source, it holds no images, or there is more than one way to read it.
     """
 
-    def __init__(self, source: str | Path, split: str = "train", shuffle_buffer: int = SHUFFLE_BUFFER) -> None:
-        self.source, self._source, self._buffer = str(source), locate(source, split), shuffle_buffer
-        rows = streamed_rows(self._source)
-        self._columns = columns_of(self._source, rows.features)
-        self._rows = rows.select_columns(self._columns.wanted)
+    def __init__(
+        self,
+        source: str | Path,
+        split: str = "train",
+        shuffle_buffer: int = SHUFFLE_BUFFER,
+        *,
+        image_column: str = "",
+        label_column: str = "",
+    ) -> None:
+        self.source, self._buffer, self._chosen = str(source), shuffle_buffer, (image_column, label_column)
+        self._rows = open_rows(source, split, streaming=True, image_column=image_column, label_column=label_column)
         self._count: int | None = None
 
-    @cached_property
+    @property
     def class_names(self) -> tuple[str, ...]:
-        """One name a label; empty where the images have no labels. Bare numbers take a pass through the data."""
-        if self._columns.names is not None:
-            return self._columns.names
-        label = self._columns.label
-        return told(self._source, lambda: decimal_names(row[label] for row in self._rows.select_columns([label])))
+        """One name a label; empty where the images have no labels. Bare labels take a pass through the data.
+
+        Raises:
+            DARError: if it is not clear which column is the class.
+        """
+        return self._classes.names
 
     @property
     def fingerprint(self) -> str:
         """Changes when the data changes."""
-        return fingerprint(self._source)
+        return fingerprint(self._rows.found, *self._chosen)
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """What was found, as far as that is known without reading the data."""
+        columns = self._rows.columns
+        names = columns.label_names if columns.label else ()
+        return summary_of(self._rows, names, 0 if self._rows.found.kind == "images" or not columns.label else None)
 
     def preview_images(self, count: int) -> list[Image.Image]:
         """The first readable images of a shuffle."""
         found: list[Image.Image] = []
         for place, row in enumerate(self._epoch(0, 0)):
             try:
-                found.append(self.read(row, place)[0])
+                found.append(self.image(row, place))
             except BrokenImage:
                 continue
             if len(found) == count:
                 break
         return found
 
-    def read(self, row: dict[str, Any], place: int) -> tuple[Image.Image, int]:
-        """Decode a row of ``rows``; errors as of ``ImageDataset.example``."""
-        return read_row(self._columns, row, f"image {place} of the stream of {self.source}")
+    def image(self, row: dict[str, Any], place: int) -> Image.Image:
+        """Decode the image of a row of ``rows``, RGB.
+
+        Raises:
+            BrokenImage: if it cannot be read.
+        """
+        return decode(self._rows, row, self._name(place))
+
+    def label(self, row: dict[str, Any], place: int) -> int:
+        """The class index of a row of ``rows``, ``UNLABELLED`` where the data say none.
+
+        Raises:
+            DARError: if it is of a class that has no name, or it is not clear which column is the class.
+        """
+        column = self._rows.columns.label
+        return self._classes.index(row[column] if column else None, self._name(place))
 
     def rows(self, seed: int, position: int) -> Iterator[dict[str, Any]]:
         """Undecoded rows of the endless stream from ``position`` on.
@@ -91,8 +124,21 @@ class StreamedImages:
             self._count = count
             position, epoch = max(0, position - count), epoch + 1
 
+    @cached_property
+    def _classes(self) -> Classes:
+        return classes_of(self.source, self._rows.columns, self._all_labels)
+
+    def _all_labels(self) -> Iterator[Any]:
+        label = str(self._rows.columns.label)
+        return (row[label] for row in self._guarded(self._rows.table.select_columns([label])))
+
     def _epoch(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
-        shuffled = self._rows.shuffle(seed=epoch_seed(seed, epoch), buffer_size=self._buffer)
-        rows = iter(shuffled)
-        while (row := told(self._source, lambda: next(rows, None))) is not None:
+        return self._guarded(self._rows.table.shuffle(seed=epoch_seed(seed, epoch), buffer_size=self._buffer))
+
+    def _guarded(self, table: Any) -> Iterator[dict[str, Any]]:
+        rows = iter(table)
+        while (row := self._rows.guarded(lambda: next(rows, None))) is not None:
             yield row
+
+    def _name(self, place: int) -> str:
+        return f"image {place} of the stream of {self.source}"

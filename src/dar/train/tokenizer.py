@@ -74,7 +74,7 @@ class TokenizerTask(Task):
     def batches(self, first: int, last: int, share: Share) -> Iterator[Batch]:
         """Pieces of steps ``first`` to ``last`` (excluded); names each unreadable image once."""
         for piece in self.stream.batches(self.settings.batch_size, first, last, self.recipe.data.workers, share):
-            self.broken.add(len(piece.labels), piece.broken)
+            self.broken.add(len(piece.pixels), piece.broken)
             yield piece
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
