@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import options
+from dar.errors import DARError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,6 +24,8 @@ def data(
     ] = None,
     num: Annotated[int | None, typer.Option(min=1, help="Look at so many images; at all of them unless told.")] = None,
     split: Annotated[str, typer.Option(help="Which split to read.")] = "train",
+    image_column: Annotated[str, typer.Option(help="Column of the images, or their ending in tars.")] = "",
+    label_column: Annotated[str, typer.Option(help="Column of the classes, or their ending in tars.")] = "",
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Read images as they come; looks at 1000 unless --num tells.")
     ] = False,
@@ -49,10 +52,11 @@ def data(
 
     with options.interruptible("nothing was written; --num looks at fewer images"):
         report, sheet = inspect_data(
-            open_images(source, split, streaming=streaming),
+            open_images(source, split, image_column=image_column, label_column=label_column, streaming=streaming),
             size=size,
             count=num,
             workers=workers,
+            max_broken_share=max_broken_share,
             all_classes=all_classes,
         )
     for line in report.lines(all_classes=all_classes):
@@ -60,7 +64,9 @@ def data(
     if out:
         _write(report, sheet, out)
     else:
-        typer.echo("add --out FOLDER for a sheet of pictures to look at, and all of the above as JSON")
+        typer.echo("--out FOLDER adds a sheet of pictures to look at, and all of this as JSON")
+    if report.refusal:
+        raise DARError(report.refusal)
 
 
 def _write(report: "DataReport", sheet: "Image.Image | None", out: Path) -> None:

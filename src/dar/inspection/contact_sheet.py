@@ -1,7 +1,7 @@
 """The pictures of a data set that a sheet shows, and the sheet."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -29,13 +29,13 @@ class Shown:
 
     Attributes:
         image: of the size that the sheet shows.
-        label: its class index; None where it has no class.
-        caption: its caption; "" where it has none.
+        class_name: its class; None where it has none.
+        caption: its caption; None where it has none.
     """
 
     image: Image.Image
-    label: int | None
-    caption: str
+    class_name: str | None
+    caption: str | None
 
 
 class ContactSheet:
@@ -45,29 +45,31 @@ class ContactSheet:
     are mixed.
 
     Args:
-        class_names: names by label; empty where there are no classes.
+        class_names: empty where there are no classes; None where they are not known beforehand, so that the first
+            classes met have rows.
         images: how many there are to choose from.
         size: pixels a side of the pictures shown; None means whole pictures, scaled to fit.
         all_classes: whether each class has a row, however many there are.
     """
 
     def __init__(
-        self, class_names: Sequence[str], images: int, size: int | None = None, *, all_classes: bool = False
+        self, class_names: Sequence[str] | None, images: int, size: int | None = None, *, all_classes: bool = False
     ) -> None:
-        self.class_names = class_names
         rows = max(4, ROWS * VISIBLE_SIDE // max(VISIBLE_SIDE, size or 0))
-        self.by_class = bool(class_names) and (all_classes or images >= len(class_names) * COLUMNS // 2)
-        classes = len(class_names) if all_classes else min(rows, len(class_names))
-        self._rows_a_class = min(MOST_ROWS_A_CLASS, max(1, rows // 2 // max(1, classes)))
-        self._labels = [*range(classes), None] if self.by_class else [None]
-        self._place_for = COLUMNS * (self._rows_a_class if self.by_class else min(rows, ROWS_OF_MIXED))
-        self._chosen: Counter[int | None] = Counter()
+        few_of_each = class_names is not None and images < len(class_names) * COLUMNS // 2
+        self.by_class = class_names is None or (len(class_names) > 0 and (all_classes or not few_of_each))
+        self._most_classes = None if all_classes else rows
+        self._classes = dict.fromkeys((class_names or ())[: self._most_classes])
+        self._knows_classes = class_names is not None
+        rows_a_class = min(MOST_ROWS_A_CLASS, max(1, rows // 2 // len(self._classes))) if self._classes else 1
+        self._place_for = COLUMNS * (rows_a_class if self.by_class else min(rows, ROWS_OF_MIXED))
+        self._chosen: Counter[str | None] = Counter()
         self._shown: list[Shown] = []
 
-    def chooses(self, label: int | None) -> bool:
+    def chooses(self, class_name: str | None) -> bool:
         """Whether to show an image of this class, those chosen before being shown as well."""
-        row = label if self.by_class else None
-        if row not in self._labels or self._chosen[row] >= self._place_for + SPARE:
+        row = class_name if self.by_class else None
+        if self._chosen[row] >= self._place_for + SPARE or not (row is None or self._has_row(row)):
             return False
         self._chosen[row] += 1
         return True
@@ -76,7 +78,7 @@ class ContactSheet:
         """Put a chosen picture on the sheet."""
         self._shown.append(shown)
 
-    def draw(self, counts: dict[int, int]) -> Image.Image | None:
+    def draw(self, counts: Mapping[str | None, int]) -> Image.Image | None:
         """The sheet; None where there is no picture on it.
 
         Args:
@@ -85,25 +87,27 @@ class ContactSheet:
         if not self._shown:
             return None
         if not self.by_class:
-            return _drawn(_rows(self._shown[: self._place_for]), self._caption_or_class, [])
+            return _drawn(_rows(self._shown[: self._place_for]), [], lambda one: one.caption or one.class_name or "")
         rows: list[Sequence[Shown]] = []
         names: list[str] = []
-        for label in self._labels:
-            own = _rows([one for one in self._shown if one.label == label][: self._place_for])
-            title = NO_CLASS if label is None else f"{self.class_names[label]} ({counts.get(label, 0):,})"
+        for name in (*self._classes, None):
+            own = _rows([one for one in self._shown if one.class_name == name][: self._place_for])
+            title = f"{NO_CLASS if name is None else name} ({counts.get(name, 0):,})"
             names += [title, *[""] * (len(own) - 1)] if own else []
             rows += own
-        return _drawn(rows, lambda one: one.caption, names)
+        return _drawn(rows, names, lambda one: one.caption or "")
 
-    def _caption_or_class(self, one: Shown) -> str:
-        return one.caption or ("" if one.label is None else self.class_names[one.label])
+    def _has_row(self, class_name: str) -> bool:
+        if not self._knows_classes and (self._most_classes is None or len(self._classes) < self._most_classes):
+            self._classes.setdefault(class_name)
+        return class_name in self._classes
 
 
 def _rows(shown: Sequence[Shown]) -> list[Sequence[Shown]]:
     return [shown[start : start + COLUMNS] for start in range(0, len(shown), COLUMNS)]
 
 
-def _drawn(rows: Sequence[Sequence[Shown]], caption: Callable[[Shown], str], names: Sequence[str]) -> Image.Image:
+def _drawn(rows: Sequence[Sequence[Shown]], names: Sequence[str], caption: Callable[[Shown], str]) -> Image.Image:
     images = [[one.image for one in row] for row in rows]
     captions = [[caption(one) for one in row] for row in rows]
     return captioned_grid(images, captions=captions, row_names=names, scale=display_scale(images[0][0].width))

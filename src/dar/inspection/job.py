@@ -12,8 +12,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from dar.data.dataset import ImageDataset
+from dar.data.decoding import StoredImage
 from dar.data.opening import Images
 from dar.data.streamed import StreamedImages
+from dar.data.unreadable import refusal
 from dar.data.workers import in_workers
 from dar.errors import DARError
 from dar.inspection.captions import Captions
@@ -22,7 +24,6 @@ from dar.inspection.duplicates import Fingerprints
 from dar.inspection.looking import PictureFacts, look, thumbnail
 from dar.inspection.report import DataReport, Duplicate
 from dar.inspection.sizes import Sizes
-from dar.inspection.stored import StoredImage, all_labels, stored_image
 
 FIRST_OF_STREAM = 1000
 """Images of a stream that are looked at unless a number is given."""
@@ -53,7 +54,7 @@ class Looked:
     Attributes:
         place: see ``Request``.
         name: what it is called.
-        label: its class index; None where it has no class.
+        class_name: its class; None where it has none.
         caption: its caption; None where it has none.
         facts: what it is; None where it can't be read.
         broken: why it can't be read; "" where it can.
@@ -62,7 +63,7 @@ class Looked:
 
     place: int
     name: str
-    label: int | None
+    class_name: str | None
     caption: str | None
     facts: PictureFacts | None = None
     broken: str = ""
@@ -86,16 +87,20 @@ class Looker:
         return [self._look(request) for request in requests]
 
     def _look(self, request: Request) -> Looked:
-        stored = self._stored(request)
-        looked = Looked(request.place, stored.name, stored.label, stored.caption)
+        stored = _stored(self.data, request)
+        looked = Looked(request.place, stored.name, stored.class_name, stored.caption)
         try:
-            image, facts = look(stored.content(), stored.name)
+            image, facts = look(stored.encoded(), stored.name)
         except DARError as error:
             return replace(looked, broken=str(error))
         return replace(looked, facts=facts, thumbnail=thumbnail(image, self.size) if request.shown else None)
 
-    def _stored(self, request: Request) -> StoredImage:
-        return stored_image(self.data, request.place, request.row)
+
+def _stored(data: Images, request: Request) -> StoredImage:
+    if isinstance(data, StreamedImages):
+        assert request.row is not None
+        return data.stored(request.row, request.place)
+    return data.stored(request.place)
 
 
 def inspect_data(
@@ -104,6 +109,7 @@ def inspect_data(
     size: int | None = None,
     count: int | None = None,
     workers: int = 0,
+    max_broken_share: float = 0.01,
     all_classes: bool = False,
 ) -> tuple[DataReport, Image.Image | None]:
     """Look at the pictures of a data set, each once, with a few numbers a picture in memory.
@@ -114,6 +120,7 @@ def inspect_data(
         count: how many to look at, drawn from all over indexed data, the first ones of a stream; None means all of
             indexed data and ``FIRST_OF_STREAM`` of a stream.
         workers: processes that decode; 0 decodes in this one.
+        max_broken_share: the share of unreadable images that training puts up with.
         all_classes: whether the sheet has a row for each class however many there are.
 
     Returns:
@@ -123,41 +130,36 @@ def inspect_data(
         DARError: if the data can't be read, or a worker dies.
     """
     started = time.monotonic()
-    is_stream = isinstance(data, StreamedImages)
-    places = range(count or FIRST_OF_STREAM) if is_stream else _places(len(data), count)
-    sheet = ContactSheet(data.class_names, len(places), size, all_classes=all_classes)
-    requests = _streamed(data, len(places), sheet) if is_stream else _indexed(data, places, sheet)
-    found = _Found(keeps_names=is_stream)
-    with tqdm(total=len(places), desc="looking", unit="image", dynamic_ncols=True) as bar:
-        for piece in in_workers(Looker(data, size), _pieces(requests), workers):
+    total = count or FIRST_OF_STREAM if isinstance(data, StreamedImages) else min(count or len(data), len(data))
+    sheet = ContactSheet(data.summary.class_names, total, size, all_classes=all_classes)
+    found = _Found(keeps_names=isinstance(data, StreamedImages))
+    with tqdm(total=total, desc="looking", unit="image", dynamic_ncols=True) as bar:
+        for piece in in_workers(Looker(data, size), _pieces(_requests(data, total, sheet)), workers):
             for looked in piece:
                 found.add(looked)
                 if looked.thumbnail is not None:
-                    sheet.add(Shown(looked.thumbnail, looked.label, looked.caption or ""))
+                    sheet.add(Shown(looked.thumbnail, looked.class_name, looked.caption))
             bar.update(len(piece))
-    seconds = round(time.monotonic() - started, 1)
-    return _report(data, found, size, seconds), sheet.draw(_counts(data, found))
+    report = _report(data, found, size, max_broken_share, round(time.monotonic() - started, 1))
+    return report, sheet.draw(_counts(data, found))
 
 
-def _places(available: int, count: int | None) -> list[int] | range:
-    """Places to look at, in order, drawn from all over the data; None means all of them."""
-    if count is None or count >= available:
-        return range(available)
-    return sorted(torch.randperm(available, generator=torch.Generator().manual_seed(0))[:count].tolist())
+def _requests(data: Images, count: int, sheet: ContactSheet) -> Iterator[Request]:
+    """What to look at: the first images of a stream, or images drawn from all over indexed data, in their order."""
+    if isinstance(data, StreamedImages):
+        for place, row in enumerate(itertools.islice(data.epoch(seed=0, epoch=0), count)):
+            yield Request(place, row, sheet.chooses(data.stored(row, place).class_name))
+    else:
+        classes = _classes(data)
+        drawn = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:count].tolist()
+        shown = {place for place in drawn if sheet.chooses(classes[place])}
+        yield from (Request(place, None, place in shown) for place in sorted(drawn))
 
 
-def _indexed(data: ImageDataset, places: Sequence[int], sheet: ContactSheet) -> Iterator[Request]:
-    """Requests in the order of the data, shown ones drawn from all over it."""
-    labels = all_labels(data)
-    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0)).tolist()
-    shown = {places[i] for i in order if sheet.chooses(labels[places[i]])}
-    return (Request(place, None, place in shown) for place in places)
-
-
-def _streamed(data: StreamedImages, count: int, sheet: ContactSheet) -> Iterator[Request]:
-    """Requests for the first images of a stream's first epoch."""
-    rows = itertools.islice(data._epoch(0, 0), count)
-    return (Request(place, row, sheet.chooses(stored_image(data, place, row).label)) for place, row in enumerate(rows))
+def _classes(data: ImageDataset) -> list[str | None]:
+    """The class of each image; None where the data say none, or none certain."""
+    names = data.summary.class_names
+    return [None if label < 0 else names[label] for label in data.labels] if names else [None] * len(data)
 
 
 def _pieces(requests: Iterable[Request]) -> Iterator[list[Request]]:
@@ -174,17 +176,18 @@ class _Found:
     """
 
     def __init__(self, *, keeps_names: bool) -> None:
-        self.labels: Counter[int | None] = Counter()
+        self.classes: Counter[str | None] = Counter()
         self.broken: list[str] = []
         self.sizes, self.captions, self.fingerprints = Sizes(), Captions(), Fingerprints()
         self.formats: Counter[str] = Counter()
         self.modes: Counter[str] = Counter()
         self.transparent = 0
-        self._names: dict[int, tuple[str, int | None]] | None = {} if keeps_names else None
+        self.named: dict[int, Looked] = {}
+        self._keeps_names = keeps_names
 
     def add(self, looked: Looked) -> None:
         """Count an image."""
-        self.labels[looked.label] += 1
+        self.classes[looked.class_name] += 1
         if looked.caption is not None:
             self.captions.add(looked.caption)
         if looked.facts is None:
@@ -196,53 +199,43 @@ class _Found:
         self.formats[facts.format] += 1
         self.modes[facts.mode] += 1
         self.transparent += facts.transparent
-        if self._names is not None:
-            self._names[looked.place] = looked.name, looked.label
-
-    def described(self, data: Images, place: int) -> tuple[str, int | None]:
-        """What an image is called, and its label."""
-        if self._names is not None:
-            return self._names[place]
-        stored = stored_image(data, place)
-        return stored.name, stored.label
+        if self._keeps_names:
+            self.named[looked.place] = replace(looked, thumbnail=None, facts=None)
 
 
-def _report(data: Images, found: _Found, size: int | None, seconds: float) -> DataReport:
+def _report(data: Images, found: _Found, size: int | None, max_broken_share: float, seconds: float) -> DataReport:
     counts = _counts(data, found)
+    known = data.summary.class_names
+    names = sorted(name for name in counts if name is not None) if known is None else known
     return DataReport(
-        source=data.source,
-        summary="",
-        layout="",
-        split="train",
-        images=None if isinstance(data, StreamedImages) else len(data),
-        looked_at=found.labels.total(),
+        summary=data.summary,
+        looked_at=found.classes.total(),
         streaming=isinstance(data, StreamedImages),
         broken=tuple(found.broken),
         sizes=found.sizes.summary(size),
         formats=dict(found.formats.most_common()),
         modes=dict(found.modes.most_common()),
         transparent=found.transparent,
-        classes={name: counts[label] for label, name in enumerate(data.class_names)},
-        unlabelled=counts[None],
+        classes={name: counts[name] for name in names},
+        unlabelled=counts[None] if names else 0,
         captions=found.captions.summary(),
         duplicates=tuple(_duplicates(data, found)),
-        left_out=(),
-        notes=(),
+        refusal=refusal(data.source, found.classes.total(), found.broken, max_broken_share),
         seconds=seconds,
     )
 
 
-def _counts(data: Images, found: _Found) -> Counter[int | None]:
+def _counts(data: Images, found: _Found) -> Counter[str | None]:
     """Images of each class: all of indexed data, of a stream those that were looked at."""
-    return found.labels if isinstance(data, StreamedImages) else Counter(all_labels(data))
+    return found.classes if isinstance(data, StreamedImages) else Counter(_classes(data))
 
 
 def _duplicates(data: Images, found: _Found) -> Iterator[Duplicate]:
     for places, identical_files in found.fingerprints.groups():
-        images = [found.described(data, place) for place in places]
+        images = [data.stored(p) if isinstance(data, ImageDataset) else found.named[p] for p in places]
         yield Duplicate(
             names=tuple(image.name for image in images),
-            classes=tuple("" if image.label is None else data.class_names[image.label] for image in images),
+            classes=tuple(image.class_name or "" for image in images),
             captions=tuple(image.caption or "" for image in images),
             identical_files=identical_files,
         )
