@@ -88,7 +88,8 @@ class LabelledImages:
 
     def subject(self) -> dict[str, Any]:
         """What else is to be told of them."""
-        return {"data": self.data.source, "fingerprint": self.data.fingerprint, "broken": list(self.broken.messages)}
+        found = {"fingerprint": self.data.fingerprint, "found": self.data.summary.as_dict()}
+        return {"data": self.data.source, **found, "broken": list(self.broken.messages)}
 
 
 def saved_levels(pixels: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ class _Classes:
         return agreement(logits_BC.cpu(), self.of_classifier[labels])
 
     def _new_label(self, index: int, label: int) -> int:
-        own = self.of_data[label] if self.of_data else None
+        own = self.of_data[label] if self.of_data and label >= 0 else None
         others = [one for one in range(self.num_classes) if one != own]
         return others[random.Random(f"{self.seed}/new class {index}").getrandbits(63) % len(others)]
 
