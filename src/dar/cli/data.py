@@ -24,8 +24,8 @@ def data(
     ] = None,
     num: Annotated[int | None, typer.Option(min=1, help="Look at so many images; at all of them unless told.")] = None,
     split: Annotated[str, typer.Option(help="Which split to read.")] = "train",
-    image_column: Annotated[str, typer.Option(help="Column of the images, or their ending in tars.")] = "",
-    label_column: Annotated[str, typer.Option(help="Column of the classes, or their ending in tars.")] = "",
+    image_column: options.ImageColumn = "",
+    label_column: options.LabelColumn = "",
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Read images as they come; looks at 1000 unless --num tells.")
     ] = False,
@@ -50,9 +50,11 @@ def data(
     from dar.data.opening import open_images
     from dar.inspection.job import inspect_data
 
+    images = open_images(source, split, image_column=image_column, label_column=label_column, streaming=streaming)
+    typer.echo(images.summary.sentence())
     with options.interruptible("nothing was written; --num looks at fewer images"):
         report, sheet = inspect_data(
-            open_images(source, split, image_column=image_column, label_column=label_column, streaming=streaming),
+            images,
             size=size,
             count=num,
             workers=workers,

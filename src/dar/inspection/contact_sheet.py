@@ -45,23 +45,20 @@ class ContactSheet:
     are mixed.
 
     Args:
-        class_names: empty where there are no classes; None where they are not known beforehand, so that the first
-            classes met have rows.
+        class_names: empty where there are no classes, or they are not known beforehand.
         images: how many there are to choose from.
         size: pixels a side of the pictures shown; None means whole pictures, scaled to fit.
         all_classes: whether each class has a row, however many there are.
     """
 
     def __init__(
-        self, class_names: Sequence[str] | None, images: int, size: int | None = None, *, all_classes: bool = False
+        self, class_names: Sequence[str], images: int, size: int | None = None, *, all_classes: bool = False
     ) -> None:
         rows = max(4, ROWS * VISIBLE_SIDE // max(VISIBLE_SIDE, size or 0))
-        few_of_each = class_names is not None and images < len(class_names) * COLUMNS // 2
-        self.by_class = class_names is None or (len(class_names) > 0 and (all_classes or not few_of_each))
-        self._most_classes = None if all_classes else rows
-        self._classes = dict.fromkeys((class_names or ())[: self._most_classes])
-        self._knows_classes = class_names is not None
-        rows_a_class = min(MOST_ROWS_A_CLASS, max(1, rows // 2 // len(self._classes))) if self._classes else 1
+        few_of_each = images < len(class_names) * COLUMNS // 2
+        self.by_class = len(class_names) > 0 and (all_classes or not few_of_each)
+        self._classes = class_names if all_classes else class_names[:rows]
+        rows_a_class = min(MOST_ROWS_A_CLASS, max(1, rows // 2 // max(1, len(self._classes))))
         self._place_for = COLUMNS * (rows_a_class if self.by_class else min(rows, ROWS_OF_MIXED))
         self._chosen: Counter[str | None] = Counter()
         self._shown: list[Shown] = []
@@ -69,7 +66,7 @@ class ContactSheet:
     def chooses(self, class_name: str | None) -> bool:
         """Whether to show an image of this class, those chosen before being shown as well."""
         row = class_name if self.by_class else None
-        if self._chosen[row] >= self._place_for + SPARE or not (row is None or self._has_row(row)):
+        if self._chosen[row] >= self._place_for + SPARE or not (row is None or row in self._classes):
             return False
         self._chosen[row] += 1
         return True
@@ -96,11 +93,6 @@ class ContactSheet:
             names += [title, *[""] * (len(own) - 1)] if own else []
             rows += own
         return _drawn(rows, names, lambda one: one.caption or "")
-
-    def _has_row(self, class_name: str) -> bool:
-        if not self._knows_classes and (self._most_classes is None or len(self._classes) < self._most_classes):
-            self._classes.setdefault(class_name)
-        return class_name in self._classes
 
 
 def _rows(shown: Sequence[Shown]) -> list[Sequence[Shown]]:

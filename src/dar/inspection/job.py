@@ -130,8 +130,8 @@ def inspect_data(
         DARError: if the data can't be read, or a worker dies.
     """
     started = time.monotonic()
-    total = count or FIRST_OF_STREAM if isinstance(data, StreamedImages) else min(count or len(data), len(data))
-    sheet = ContactSheet(data.summary.class_names, total, size, all_classes=all_classes)
+    total = _total(data, count)
+    sheet = ContactSheet(data.summary.class_names or (), total, size, all_classes=all_classes)
     found = _Found(keeps_names=isinstance(data, StreamedImages))
     with tqdm(total=total, desc="looking", unit="image", dynamic_ncols=True) as bar:
         for piece in in_workers(Looker(data, size), _pieces(_requests(data, total, sheet)), workers):
@@ -140,8 +140,15 @@ def inspect_data(
                 if looked.thumbnail is not None:
                     sheet.add(Shown(looked.thumbnail, looked.class_name, looked.caption))
             bar.update(len(piece))
-    report = _report(data, found, size, max_broken_share, round(time.monotonic() - started, 1))
+        bar.total = bar.n
+    report = _report(data, found, total, size, max_broken_share, round(time.monotonic() - started, 1))
     return report, sheet.draw(_counts(data, found))
+
+
+def _total(data: Images, count: int | None) -> int:
+    """How many images to look at; of a stream it may turn out that there are fewer."""
+    wanted = [FIRST_OF_STREAM if isinstance(data, StreamedImages) and count is None else count, data.summary.images]
+    return min(number for number in wanted if number is not None)
 
 
 def _requests(data: Images, count: int, sheet: ContactSheet) -> Iterator[Request]:
@@ -203,13 +210,16 @@ class _Found:
             self.named[looked.place] = replace(looked, thumbnail=None, facts=None)
 
 
-def _report(data: Images, found: _Found, size: int | None, max_broken_share: float, seconds: float) -> DataReport:
-    counts = _counts(data, found)
+def _report(
+    data: Images, found: _Found, wanted: int, size: int | None, max_broken_share: float, seconds: float
+) -> DataReport:
+    looked_at, counts = found.classes.total(), _counts(data, found)
     known = data.summary.class_names
     names = sorted(name for name in counts if name is not None) if known is None else known
     return DataReport(
         summary=data.summary,
-        looked_at=found.classes.total(),
+        looked_at=looked_at,
+        complete=looked_at < wanted or looked_at == data.summary.images,
         streaming=isinstance(data, StreamedImages),
         broken=tuple(found.broken),
         sizes=found.sizes.summary(size),
@@ -220,7 +230,7 @@ def _report(data: Images, found: _Found, size: int | None, max_broken_share: flo
         unlabelled=counts[None] if names else 0,
         captions=found.captions.summary(),
         duplicates=tuple(_duplicates(data, found)),
-        refusal=refusal(data.source, found.classes.total(), found.broken, max_broken_share),
+        refusal=refusal(data.source, looked_at, found.broken, max_broken_share),
         seconds=seconds,
     )
 

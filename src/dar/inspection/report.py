@@ -58,6 +58,7 @@ class DataReport:
     Attributes:
         summary: what training reads of it.
         looked_at: how many images were looked at.
+        complete: whether these are all that there are.
         streaming: whether they were read as a stream.
         broken: what is said of each picture that can't be read.
         sizes: sizes and shapes of the others; None where there is no other.
@@ -74,6 +75,7 @@ class DataReport:
 
     summary: DataSummary
     looked_at: int
+    complete: bool
     streaming: bool
     broken: tuple[str, ...]
     sizes: SizeSummary | None
@@ -93,13 +95,11 @@ class DataReport:
         return self.looked_at - len(self.broken)
 
     def lines(self, *, all_classes: bool = False) -> Iterator[str]:
-        """The report to read.
+        """All but the summary, to read.
 
         Args:
             all_classes: whether to tell the images of each class, however many there are.
         """
-        yield self.summary.sentence()
-        yield ""
         yield from _told("looked at", self._looked_at())
         yield from _told("broken", _count(len(self.broken), "picture"), self.broken)
         if self.sizes:
@@ -113,11 +113,14 @@ class DataReport:
 
     def _looked_at(self) -> str:
         rate = f"{self.looked_at / self.seconds:,.0f} a second" if self.seconds else "at once"
-        if self.streaming:
-            return f"the first {_count(self.looked_at, 'image')} of the stream, {rate}"
-        if self.looked_at < (self.summary.images or 0):
-            return f"{_count(self.looked_at, 'image')}, drawn from all over the data, {rate}"
-        return f"all {_count(self.looked_at, 'image')}, {rate}"
+        looked_at = _count(self.looked_at, "image")
+        if self.complete:
+            return f"all {looked_at}, {rate}"
+        return (
+            f"the first {looked_at} of the stream, {rate}"
+            if self.streaming
+            else f"{looked_at}, drawn from all over the data, {rate}"
+        )
 
     def _transparency(self) -> str:
         return f"; {self.transparent:,} with transparency, which is laid over white" if self.transparent else ""
