@@ -17,7 +17,7 @@ NARROWEST_COLUMN = 96
 TEXT_GAP = 3
 """Pixels between an image and the text under or above it."""
 
-CAPTION_LINES, ROW_NAME_LINES = 2, 4
+CAPTION_LINES, COLUMN_NAME_LINES, ROW_NAME_LINES = 2, 2, 4
 SMALLEST_TEXT, LARGEST_TEXT = 12, 20
 
 SPELT_OUT = str.maketrans(
@@ -60,6 +60,7 @@ def captioned_grid(
     column_names: Sequence[str] = (),
     scale: int = 1,
     gap: int = 8,
+    caption_lines: int = CAPTION_LINES,
 ) -> Image.Image:
     """Equally large images in rows and columns, on white, with text under, beside and above them.
 
@@ -73,6 +74,7 @@ def captioned_grid(
         column_names: a text above each column.
         scale: whole number by which images are enlarged, pixel by pixel.
         gap: white pixels between columns, between rows, and around everything.
+        caption_lines: lines that a caption may take.
 
     Raises:
         ValueError: if there is no image, sizes differ, or there are more texts than places for them.
@@ -82,8 +84,8 @@ def captioned_grid(
     has_text = any(column_names) or any(text for texts in captions for text in texts)
     column = max(width, NARROWEST_COLUMN) if has_text else width
     lettering = Lettering(min(max(SMALLEST_TEXT, column // 12), LARGEST_TEXT))
-    under = [[lettering.lines(text, column, CAPTION_LINES) for text in texts] for texts in captions]
-    above = [lettering.lines(text, column, CAPTION_LINES) for text in column_names]
+    under = [[lettering.lines(text, column, caption_lines) for text in texts] for texts in captions]
+    above = [lettering.lines(text, column, COLUMN_NAME_LINES) for text in column_names]
     fitting = max(1, min(ROW_NAME_LINES, height // lettering.line_height))
     beside = [lettering.lines(name, max(column, NARROWEST_COLUMN), fitting) for name in row_names]
 

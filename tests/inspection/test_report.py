@@ -47,7 +47,10 @@ def sizes(*given: tuple[int, int], size: int | None = None) -> DataReport:
     [
         ({}, "all 1,200 images, 600 a second"),
         ({"looked_at": 1, "complete": False, "seconds": 0.0}, "1 image, drawn from all over the data, at once"),
-        ({"looked_at": 500, "complete": False, "streaming": True}, "the first 500 images of the stream, 250 a second"),
+        (
+            {"looked_at": 500, "complete": False, "streaming": True},
+            "500 images, the first ones of the stream, 250 a second",
+        ),
     ],
 )
 def test_what_was_looked_at(changes: dict[str, object], line: str) -> None:

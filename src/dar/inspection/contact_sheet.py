@@ -20,6 +20,7 @@ MOST_ROWS_A_CLASS = 4
 SPARE = 2
 """Pictures chosen beyond those that there is place for: some may be broken."""
 
+CAPTION_LINES = 3
 NO_CLASS = "no class"
 
 
@@ -102,4 +103,10 @@ def _rows(shown: Sequence[Shown]) -> list[Sequence[Shown]]:
 def _drawn(rows: Sequence[Sequence[Shown]], names: Sequence[str], caption: Callable[[Shown], str]) -> Image.Image:
     images = [[one.image for one in row] for row in rows]
     captions = [[caption(one) for one in row] for row in rows]
-    return captioned_grid(images, captions=captions, row_names=names, scale=display_scale(images[0][0].width))
+    return captioned_grid(
+        images,
+        captions=captions,
+        row_names=names,
+        scale=display_scale(images[0][0].width),
+        caption_lines=CAPTION_LINES,
+    )

@@ -3,25 +3,22 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from PIL import Image
 from tqdm import tqdm
 
 from dar.data.dataset import ImageDataset
-from dar.data.decoding import StoredImage
 from dar.data.opening import Images
 from dar.data.streamed import StreamedImages
 from dar.data.unreadable import refusal
 from dar.data.workers import in_workers
-from dar.errors import DARError
 from dar.inspection.captions import Captions
 from dar.inspection.contact_sheet import ContactSheet, Shown
 from dar.inspection.duplicates import Fingerprints
-from dar.inspection.looking import PictureFacts, look, thumbnail
+from dar.inspection.looker import Looked, Looker, Request
 from dar.inspection.report import DataReport, Duplicate
 from dar.inspection.sizes import Sizes
 
@@ -30,77 +27,6 @@ FIRST_OF_STREAM = 1000
 
 PIECE = 16
 """Images that go to a worker process together."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """An image to look at.
-
-    Attributes:
-        place: its index in the data, or its place in the stream.
-        row: its undecoded row, of streamed data.
-        shown: whether the sheet shows it.
-    """
-
-    place: int
-    row: dict[str, Any] | None
-    shown: bool
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What was seen of an image.
-
-    Attributes:
-        place: see ``Request``.
-        name: what it is called.
-        class_name: its class; None where it has none.
-        caption: its caption; None where it has none.
-        facts: what it is; None where it can't be read.
-        broken: why it can't be read; "" where it can.
-        thumbnail: what the sheet shows of it, if it does.
-    """
-
-    place: int
-    name: str
-    class_name: str | None
-    caption: str | None
-    facts: PictureFacts | None = None
-    broken: str = ""
-    thumbnail: Image.Image | None = None
-
-
-@dataclass(frozen=True)
-class Looker:
-    """Looks at images; can run in worker processes.
-
-    Attributes:
-        data: the images.
-        size: pixels a side of the thumbnails; see ``thumbnail``.
-    """
-
-    data: Images
-    size: int | None
-
-    def __call__(self, requests: Sequence[Request]) -> list[Looked]:
-        """What is seen of some images."""
-        return [self._look(request) for request in requests]
-
-    def _look(self, request: Request) -> Looked:
-        stored = _stored(self.data, request)
-        looked = Looked(request.place, stored.name, stored.class_name, stored.caption)
-        try:
-            image, facts = look(stored.encoded(), stored.name)
-        except DARError as error:
-            return replace(looked, broken=str(error))
-        return replace(looked, facts=facts, thumbnail=thumbnail(image, self.size) if request.shown else None)
-
-
-def _stored(data: Images, request: Request) -> StoredImage:
-    if isinstance(data, StreamedImages):
-        assert request.row is not None
-        return data.stored(request.row, request.place)
-    return data.stored(request.place)
 
 
 def inspect_data(

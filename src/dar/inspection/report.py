@@ -116,11 +116,8 @@ class DataReport:
         looked_at = _count(self.looked_at, "image")
         if self.complete:
             return f"all {looked_at}, {rate}"
-        return (
-            f"the first {looked_at} of the stream, {rate}"
-            if self.streaming
-            else f"{looked_at}, drawn from all over the data, {rate}"
-        )
+        how = "the first ones of the stream" if self.streaming else "drawn from all over the data"
+        return f"{looked_at}, {how}, {rate}"
 
     def _transparency(self) -> str:
         return f"; {self.transparent:,} with transparency, which is laid over white" if self.transparent else ""

@@ -40,7 +40,7 @@ def samples(
         return evaluate_samples(
             opened,
             shared.open_spaces(
-                extractor, reference, opened.width, len(opened, image_column), batch_size, workers, device
+                extractor, reference, opened.width, len(opened), batch_size, workers, device, image_column
             ),
             out / FEATURES,
             subject={name: record[name] for name in ("model", "recipe", "settings") if name in record},

@@ -5,7 +5,7 @@ from PIL import Image
 
 from dar.errors import DARError
 from dar.images import centre_crop
-from dar.inspection.looking import BACKGROUND, look, thumbnail
+from dar.inspection.picture import BACKGROUND, look, thumbnail
 from dar.sheets import VISIBLE_SIDE
 
 
