@@ -156,9 +156,15 @@ def _report(
         unlabelled=counts[None] if names else 0,
         captions=found.captions.summary(),
         duplicates=tuple(_duplicates(data, found)),
-        refusal=refusal(data.source, looked_at, found.broken, max_broken_share),
+        refusal=_refusal(data.source, looked_at, found.broken, max_broken_share),
         seconds=seconds,
     )
+
+
+def _refusal(source: str, seen: int, broken: list[str], max_share: float) -> str | None:
+    if seen == len(broken) > 0:
+        return f"none of the {seen} images of {source} that were looked at can be read; first: {broken[0]}"
+    return refusal(source, seen, broken, max_share)
 
 
 def _counts(data: Images, found: _Found) -> Counter[str | None]:
