@@ -1,16 +1,16 @@
 """From what was found to rows of ``datasets``, images undecoded: the one way that all data take."""
 
-import errno
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dar.data.captions import captions_of
 from dar.data.columns import Columns, columns_of, image_columns
+from dar.data.failures import guarded
 from dar.data.layouts import Found, locate
-from dar.errors import DARError, quoted
+from dar.errors import DARError
 
 T = TypeVar("T")
 
@@ -18,8 +18,6 @@ FOLDER_SHARDS = 1024
 
 TAR_BATCH = 100
 """Samples in memory while tars are prepared."""
-
-_FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 LAYOUT = 1
 """Version of the rows that are kept in the cache of ``datasets``; to be raised when they change."""
@@ -78,8 +76,6 @@ def open_rows(
         rows = _of_tars(found, streaming, image_column, label_column)
     else:
         rows = _of_hub(found, streaming, image_column, label_column)
-    if rows.count == 0:
-        raise DARError(f"{found.name} holds no images: check the path or Hub id")
     return replace(rows, table=_undecoded(rows.table, rows.columns))
 
 
@@ -142,6 +138,8 @@ def _of_parquet(found: Found, footers: _Footers, streaming: bool, image_column: 
     of_files = [footers.of(file) for file in found.files]
     first = of_files[0].features
     columns = columns_of(found.name, first, image_column, label_column)
+    if not (count := sum(footer.rows for footer in of_files)):
+        raise DARError(f"{found.name} holds no images, since its tables have no rows: check the path")
     for footer in of_files[1:]:
         for name in columns.wanted:
             if footer.features.get(name) != first[name]:
@@ -161,7 +159,7 @@ def _of_parquet(found: Found, footers: _Footers, streaming: bool, image_column: 
         builder.download_and_prepare()
         return builder.as_dataset(split="train")
 
-    return Rows(found, columns, guarded(found.name, load), sum(footer.rows for footer in of_files))
+    return Rows(found, columns, guarded(found.name, load), count)
 
 
 def _of_tars(found: Found, streaming: bool, image_column: str, label_column: str) -> Rows:
@@ -169,7 +167,9 @@ def _of_tars(found: Found, streaming: bool, image_column: str, label_column: str
 
     from dar.data.tars import first_rows, tar_rows
 
-    first = first_rows(found.files[0], image_column, label_column)
+    first = next(filter(None, (first_rows(file, image_column, label_column) for file in found.files)), None)
+    if first is None:
+        raise DARError(f"{found.name} holds no images, since its tar files have no samples: check the path")
     texts = {name: datasets.Value("string") for name in ("label", "caption", "shard")}
     features = datasets.Features({"image": datasets.Image(decode=False), **texts})
     files = [str(file) for file in found.files]
@@ -223,50 +223,3 @@ def _undecoded(table: Any, columns: Columns) -> Any:
     import datasets
 
     return table.select_columns(columns.wanted).cast_column(columns.image, datasets.Image(decode=False))
-
-
-def guarded(name: str, action: Callable[[], T]) -> T:
-    """The action's result; whatever ``datasets`` raises becomes a DARError that says what to do.
-
-    Args:
-        name: of the data.
-        action: what may fail.
-
-    Raises:
-        DARError: if it does.
-    """
-    try:
-        return action()
-    except Exception as error:  # datasets raises whatever its readers and the network raise
-        chain = list(_chain(error))
-        ours = next((one for one in chain if isinstance(one, DARError)), None)
-        if ours is not None:
-            raise ours from None
-        raise DARError(_sentence(name, chain)) from error
-
-
-def _chain(error: BaseException | None) -> "Sequence[BaseException]":
-    """An error and those that led to it."""
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
-
-
-def _sentence(name: str, chain: "Sequence[BaseException]") -> str:
-    import datasets
-
-    cache = str(datasets.config.HF_DATASETS_CACHE)
-    for error in chain:
-        place = str(getattr(error, "filename", None) or "/")
-        if isinstance(error, OSError) and (
-            place.startswith(cache) or cache.startswith(f"{place}/") or error.errno in _FULL
-        ):
-            return (
-                f"the cache of datasets, {cache}, cannot be written ({error.strerror}): free space, or set HF_HOME "
-                "to a folder that can"
-            )
-    first = chain[0]
-    reason = str(first).splitlines()[0] if str(first) else type(first).__name__
-    return f"{name} cannot be opened as a data set ({quoted(reason)}): check the path or Hub id"
