@@ -445,7 +445,7 @@ def read(data: ImageDataset | StreamedImages) -> list[tuple[int, str | None]]:
     if isinstance(data, ImageDataset):
         pairs = [data.example(i) for i in range(len(data))]
     else:
-        pairs = [(data.image(row, i), data.label(row, i)) for i, row in enumerate(data._epoch(0, 0))]
+        pairs = [(data.image(row, i), data.label(row, i)) for i, row in enumerate(data.epoch(0, 0))]
     return sorted((image.getpixel((0, 0))[0], None if label < 0 else data.class_names[label]) for image, label in pairs)
 
 

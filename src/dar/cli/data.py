@@ -44,7 +44,7 @@ def data(
     """
     from dar.extras import require_extra
 
-    require_extra("evaluate")
+    require_extra("data")
     if out:
         options.prepare_outputs(out, [SHEET, RECORD], overwrite=overwrite)
     from dar.data.opening import open_images
