@@ -14,9 +14,9 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors"},
     {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
-    {"images", "tokenizer", "prior", "features"},
+    {"images", "sheets", "tokenizer", "prior", "features"},
     {"data", "pipeline", "reconstruction"},
-    {"train", "convert", "evaluate"},
+    {"train", "convert", "evaluate", "inspection"},
     {"cli"},
     {"__main__"},
 ]

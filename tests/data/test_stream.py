@@ -159,8 +159,8 @@ def test_streamed_images_are_augmented_by_position(tars: Path) -> None:
 def test_resuming_late_reads_one_epoch_at_most_to_get_there(tars: Path) -> None:
     images = StreamedImages(tars)
     read = []
-    original = images._epoch
-    images._epoch = lambda seed, epoch: read.append(epoch) or original(seed, epoch)  # type: ignore[method-assign]
+    original = images.epoch
+    images.epoch = lambda seed, epoch: read.append(epoch) or original(seed, epoch)  # type: ignore[method-assign]
     next(images.rows(seed=0, position=23 * 1000 + 5))
     assert read == [0, 1000]
 

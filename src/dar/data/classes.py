@@ -1,6 +1,6 @@
 """From what a set says of an image's class to the index of that class."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,3 +93,12 @@ def classes_of(source: str, columns: Columns, distinct: Callable[[], Iterable[An
             "choose another with --label-column"
         )
     return Classes(tuple(str(i) for i in range(largest + 1)))
+
+
+def name_in(columns: Columns, row: Mapping[str, Any]) -> str | None:
+    """The name of an image's class as far as its own row tells; None where that says none."""
+    value = None if columns.label is None else row[columns.label]
+    names = columns.label_names or ()
+    if value is None or is_missing(value):
+        return None
+    return names[int(value)] if value not in names and is_whole(value) and int(value) < len(names) else str(value)

@@ -3,13 +3,14 @@
 import random
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from dar.data.classes import UNLABELLED, Classes, classes_of
-from dar.data.decoding import decode, name_of
+from dar.data.decoding import StoredImage, decode, name_of
 from dar.data.found import DataSummary
 from dar.data.order import EndlessOrder
 from dar.data.rows import fingerprint, open_rows
@@ -61,10 +62,18 @@ class ImageDataset:
             BrokenImage: if it cannot be read.
             DARError: if it is of a class that has no name.
         """
-        row, label = self._rows.table[index], self._rows.columns.label
-        name = name_of(self._rows, row, self._place(index))
-        found = self._known_classes.index(row[label] if label else None, name)
-        return decode(self._rows, row, self._place(index)), found
+        row = self._rows.table[index]
+        return decode(self._rows, row, self._place(index)), self._label(row, index)
+
+    def stored(self, index: int) -> StoredImage:
+        """Image ``index`` as the data hold it, not decoded.
+
+        Raises:
+            DARError: if it is of a class that has no name.
+        """
+        row = self._rows.table[index]
+        label = self._label(row, index)
+        return StoredImage(self._rows, row, self._place(index), None if label < 0 else self.class_names[label])
 
     def caption(self, index: int) -> str | None:
         """The caption of image ``index``; None where it has none."""
@@ -106,8 +115,11 @@ class ImageDataset:
         """What was found."""
         if self._rows.columns.rivals:
             return summary_of(self._rows, (), None)
-        unlabelled = int((self.labels < 0).sum()) if self.class_names else 0
-        return summary_of(self._rows, self.class_names, unlabelled)
+        if self._rows.found.kind == "images" or not self.class_names:
+            return summary_of(self._rows, self.class_names, 0)
+        seen = set(self.labels.tolist())
+        unseen = [name for i, name in enumerate(self.class_names) if i not in seen]
+        return summary_of(self._rows, self.class_names, int((self.labels < 0).sum()), unseen)
 
     def preview_images(self, count: int) -> list[Image.Image]:
         """Up to ``count`` readable images, drawn: data that take classes in turn would at equal distances give one."""
@@ -126,6 +138,11 @@ class ImageDataset:
     @property
     def _known_classes(self) -> Classes:
         return Classes(()) if self._rows.columns.rivals else self._classes
+
+    def _label(self, row: dict[str, Any], index: int) -> int:
+        column = self._rows.columns.label
+        name = name_of(self._rows, row, self._place(index))
+        return self._known_classes.index(row[column] if column else None, name)
 
     def _place(self, index: int) -> str:
         return f"row {index} of {self.source}"

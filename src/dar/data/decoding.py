@@ -1,5 +1,8 @@
 """From a row of a data set to an image, and which files a row may name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +28,65 @@ def decode(rows: Rows, row: dict[str, Any], place: str) -> Image.Image:
     Raises:
         BrokenImage: if it cannot be read.
     """
-    stored, name = row[rows.columns.image], name_of(rows, row, place)
-    if not stored:
-        raise BrokenImage(f"{name} holds no image")
+    name = name_of(rows, row, place)
+    with _broken_unless_read():
+        return read_image(_content(rows.found, row[rows.columns.image], name), name)
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image as the data hold it, not decoded.
+
+    Attributes:
+        rows: of the set.
+        row: the image's own.
+        place: names the image where the data do not.
+        class_name: its class; None where the data say none, or none certain.
+    """
+
+    rows: Rows
+    row: dict[str, Any]
+    place: str
+    class_name: str | None
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return name_of(self.rows, self.row, self.place)
+
+    @property
+    def caption(self) -> str | None:
+        """Its caption; None where it has none."""
+        column = self.rows.columns.caption
+        return None if column is None else self.row[column]
+
+    def encoded(self) -> bytes:
+        """What its file holds.
+
+        Raises:
+            BrokenImage: if that cannot be had.
+        """
+        with _broken_unless_read():
+            content = _content(self.rows.found, self.row[self.rows.columns.image], self.name)
+            return content if isinstance(content, bytes) else Path(content).read_bytes()
+
+
+@contextmanager
+def _broken_unless_read() -> Iterator[None]:
     try:
-        return read_image(_content(rows.found, stored, name), name)
+        yield
     except (DARError, OSError) as error:
         raise BrokenImage(str(error)) from error
 
 
-def _content(found: Found, stored: dict[str, Any], name: str) -> bytes | str:
+def _content(found: Found, stored: dict[str, Any] | None, name: str) -> bytes | str:
     """What ``read_image`` takes: bytes, or a path that the data may name.
 
     Raises:
-        DARError: if there are no bytes, and the path leads out of the data.
+        DARError: if there is nothing, or no bytes but a path that leads out of the data.
     """
+    if not stored:
+        raise DARError(f"{name} holds no image")
     if stored["bytes"] is not None:
         return stored["bytes"]
     path = str(stored["path"])

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from dar.data.classes import Classes, classes_of
-from dar.data.decoding import decode
+from dar.data.classes import Classes, classes_of, name_in
+from dar.data.decoding import StoredImage, decode
 from dar.data.found import DataSummary
 from dar.data.order import epoch_seed
 from dar.data.rows import fingerprint, open_rows
@@ -75,7 +75,7 @@ class StreamedImages:
     def preview_images(self, count: int) -> list[Image.Image]:
         """The first readable images of a shuffle."""
         found: list[Image.Image] = []
-        for place, row in enumerate(self._epoch(0, 0)):
+        for place, row in enumerate(self.epoch(0, 0)):
             try:
                 found.append(self.image(row, place))
             except BrokenImage:
@@ -101,6 +101,10 @@ class StreamedImages:
         column = self._rows.columns.label
         return self._classes.index(row[column] if column else None, self._name(place))
 
+    def stored(self, row: dict[str, Any], place: int) -> StoredImage:
+        """The image of a row as the data hold it, not decoded; its class is named as far as its own row tells."""
+        return StoredImage(self._rows, row, self._name(place), name_in(self._rows.columns, row))
+
     def rows(self, seed: int, position: int) -> Iterator[dict[str, Any]]:
         """Undecoded rows of the endless stream from ``position`` on.
 
@@ -115,7 +119,7 @@ class StreamedImages:
                 skipped, position = divmod(position, self._count)
                 epoch += skipped
             count = 0
-            for row in self._epoch(seed, epoch):
+            for row in self.epoch(seed, epoch):
                 if count >= position:
                     yield row
                 count += 1
@@ -124,6 +128,14 @@ class StreamedImages:
             self._count = count
             position, epoch = max(0, position - count), epoch + 1
 
+    def epoch(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+        """Undecoded rows of one epoch, in its order.
+
+        Raises:
+            DARError: if the data can no longer be read.
+        """
+        return self._guarded(self._rows.table.shuffle(seed=epoch_seed(seed, epoch), buffer_size=self._buffer))
+
     @cached_property
     def _classes(self) -> Classes:
         return classes_of(self.source, self._rows.columns, self._all_labels)
@@ -131,9 +143,6 @@ class StreamedImages:
     def _all_labels(self) -> Iterator[Any]:
         label = str(self._rows.columns.label)
         return (row[label] for row in self._guarded(self._rows.table.select_columns([label])))
-
-    def _epoch(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
-        return self._guarded(self._rows.table.shuffle(seed=epoch_seed(seed, epoch), buffer_size=self._buffer))
 
     def _guarded(self, table: Any) -> Iterator[dict[str, Any]]:
         rows = iter(table)

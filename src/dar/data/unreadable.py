@@ -1,6 +1,6 @@
 """Images that cannot be read: each is named once, and too many stop a run."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tqdm import tqdm
 
@@ -41,9 +41,23 @@ class BrokenImages:
             if message not in self.messages:
                 self.messages[message] = None
                 tqdm.write(f"skipped, {len(self)} so far: {message}")
-        if len(self) > max(FEW_BROKEN, self.max_share * self.seen):
-            raise DARError(
-                f"{len(self)} of the first {self.seen} images of {self.source} cannot be read, more than a "
-                f"max_broken_share of {self.max_share:g} allows: mend or remove them, or raise max_broken_share; "
-                f"first: {next(iter(self.messages))}"
-            )
+        if why := refusal(self.source, self.seen, self.messages, self.max_share):
+            raise DARError(why)
+
+
+def refusal(source: str, seen: int, broken: Collection[str], max_share: float) -> str | None:
+    """Why a run stops at so many unreadable images; None where it does not.
+
+    Args:
+        source: what to call the data.
+        seen: images seen so far, broken ones among them.
+        broken: what is said of each of these.
+        max_share: the share of the images seen that may be broken; a handful may always be.
+    """
+    if len(broken) > max(FEW_BROKEN, max_share * seen):
+        return (
+            f"{len(broken)} of the first {seen} images of {source} cannot be read, more than a "
+            f"max_broken_share of {max_share:g} allows: mend or remove them, or raise max_broken_share; "
+            f"first: {next(iter(broken))}"
+        )
+    return None

@@ -17,11 +17,12 @@ from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
-from dar.images import display_scale, from_levels, grid, to_images
+from dar.images import from_levels, to_images
 from dar.metrics.agreement import agreement
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
 from dar.prior import PriorConfig
+from dar.sheets import display_scale, grid
 from dar.storage import weights_hash
 
 ROWS = 8

@@ -15,9 +15,10 @@ from dar.data.crops import CenterCropDecoder
 from dar.environment import run_record
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
-from dar.images import display_scale, grid, save_image
+from dar.images import save_image
 from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
+from dar.sheets import display_scale, grid
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.log import check_trackers

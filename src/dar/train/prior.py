@@ -15,9 +15,10 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from dar.data import EndlessOrder, ImageDataset, Share
 from dar.errors import DARError
-from dar.images import display_scale, grid, save_image
+from dar.images import save_image
 from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
 from dar.prior import Prior
+from dar.sheets import display_scale, grid
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.log import check_trackers
