@@ -20,7 +20,7 @@ from dar.data import (
 from dar.data.stream import AugmentedStream
 from dar.errors import DARError
 from dar.images import to_pixels
-from tests.data.making import NAMES, SIZE, marks, picture, sources, write_tar, write_tars
+from tests.data.making import NAMES, SIZE, marks, picture, sources, write_parquet, write_tar, write_tars
 
 
 def test_a_position_of_the_stream_always_holds_the_same(folder: Path) -> None:
@@ -184,3 +184,13 @@ def test_images_of_a_stream_to_show(tars: Path) -> None:
     assert shown.shape == (4, 3, SIZE, SIZE)
     assert torch.equal(preview_pixels(images, SIZE, 4), shown)
     assert len(preview_pixels(images, SIZE, 100)) == 22
+
+
+def test_a_pass_through_parquet_files_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(seconds: float) -> None:
+        raise AssertionError(f"slept for {seconds} seconds")
+
+    monkeypatch.setattr("time.sleep", sleep)
+    for name in ("a", "b"):
+        write_parquet(tmp_path / f"{name}.parquet")
+    assert len(streamed_batches(tmp_path, 0, 3)) == 3

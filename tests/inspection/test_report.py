@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from dar.data.found import DataSummary
+from dar.data import DataSummary
 from dar.inspection.captions import CaptionSummary
 from dar.inspection.report import LISTED, DataReport, Duplicate
 from dar.inspection.sizes import Sizes

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from dar.data.classes import UNLABELLED
     from dar.data.crops import CenterCropDecoder, CroppedImages
     from dar.data.dataset import ImageDataset
-    from dar.data.found import DataSummary, LeftOut
+    from dar.data.found import LeftOut
     from dar.data.opening import Images, open_images, preview_pixels
     from dar.data.order import EndlessOrder, Share
     from dar.data.stream import Batch, ImageStream, training_stream
     from dar.data.streamed import StreamedImages
+    from dar.data.summary import DataSummary
     from dar.data.unreadable import BrokenImage, BrokenImages
     from dar.data.workers import in_workers
 
@@ -48,7 +49,7 @@ _HOMES = {
     "BrokenImages": "dar.data.unreadable",
     "CenterCropDecoder": "dar.data.crops",
     "CroppedImages": "dar.data.crops",
-    "DataSummary": "dar.data.found",
+    "DataSummary": "dar.data.summary",
     "EndlessOrder": "dar.data.order",
     "ImageDataset": "dar.data.dataset",
     "ImageStream": "dar.data.stream",

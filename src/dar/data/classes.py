@@ -1,10 +1,14 @@
 """From what a set says of an image's class to the index of that class."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dar.data.columns import Columns
+from dar.data.found import Found
+from dar.data.listing import CLASS_LISTS
 from dar.errors import DARError, quoted
 
 UNLABELLED = -1
@@ -102,3 +106,30 @@ def name_in(columns: Columns, row: Mapping[str, Any]) -> str | None:
     if value is None or is_missing(value):
         return None
     return names[int(value)] if value not in names and is_whole(value) and int(value) < len(names) else str(value)
+
+
+def named_classes(found: Found) -> tuple[str, ...] | None:
+    """Names of classes from ``classes.json`` or ``classes.txt`` beside WebDataset shards, or None.
+
+    Raises:
+        DARError: if such a file cannot be understood.
+    """
+    if found.kind != "webdataset":
+        return None
+    folders = dict.fromkeys([*(file.parent for file in found.files), found.root])
+    lists = (folder / name for folder in folders for name in CLASS_LISTS)
+    beside = next((path for path in lists if path.is_file()), None)
+    return None if beside is None else _read_names(beside)
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise DARError(f"the class names in {path} cannot be read ({error}): write them again") from error
+    if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
+        raise DARError(f'{path} is not a list of names: write one like ["cat", "dog"]')
+    if len(set(names)) < len(names):
+        raise DARError(f"{path} names a class twice: give each class a name of its own")
+    return tuple(names)

@@ -11,10 +11,9 @@ from PIL import Image
 
 from dar.data.classes import UNLABELLED, Classes, classes_of
 from dar.data.decoding import StoredImage, decode, name_of
-from dar.data.found import DataSummary
 from dar.data.order import EndlessOrder
 from dar.data.rows import fingerprint, open_rows
-from dar.data.summary import summary_of
+from dar.data.summary import DataSummary, summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
 

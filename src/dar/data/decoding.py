@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from dar.data.layouts import Found
+from dar.data.found import Found
 from dar.data.rows import Rows
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError, quoted

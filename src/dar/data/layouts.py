@@ -4,73 +4,17 @@ docs/data.md has the table of all layouts. Nothing is decided by the place of a 
 readings are possible, the data are refused with a sentence that names them.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dar.data.class_folders import class_of_each, split_folders, wrapper_of
-from dar.data.found import LeftOut, Parts, left_out, some
-from dar.data.listing import CLASS_LISTS, KINDS, Listing, list_folder
+from dar.data.found import Found, LeftOut, Parts, left_out, some
+from dar.data.listing import KINDS, Listing, list_folder
 from dar.data.splits import choose_split, split_called, splits_in
 from dar.errors import DARError
 
 TITLES = {"images": "images", "parquet": "Parquet files", "webdataset": "tar files"}
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is to be read.
-
-    Attributes:
-        name: what the user calls it: a path, or a Hub id.
-        wanted: the split asked for.
-        split: the split that was found; None where nothing names splits.
-        kind: "images" for a folder of pictures, "parquet", "webdataset", or "hub".
-        root: the folder that the files are in.
-        files: the files, in order; none for the Hub.
-        classes: the class of each image file; None where folders tell none.
-        metadata: files that may hold captions of image files.
-        left_out: what is not read.
-        notes: what else the user should know.
-    """
-
-    name: str
-    wanted: str
-    split: str | None
-    kind: str
-    root: Path
-    files: tuple[Path, ...] = ()
-    classes: tuple[str, ...] | None = None
-    metadata: tuple[Path, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def named_classes(self) -> tuple[str, ...] | None:
-        """Names of classes from ``classes.json`` or ``classes.txt`` beside WebDataset shards, or None.
-
-        Raises:
-            DARError: if such a file cannot be understood.
-        """
-        if self.kind != "webdataset":
-            return None
-        folders = dict.fromkeys([*(file.parent for file in self.files), self.root])
-        lists = (folder / name for folder in folders for name in CLASS_LISTS)
-        beside = next((path for path in lists if path.is_file()), None)
-        return None if beside is None else _read_names(beside)
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
-    except (OSError, ValueError) as error:
-        raise DARError(f"the class names in {path} cannot be read ({error}): write them again") from error
-    if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
-        raise DARError(f'{path} is not a list of names: write one like ["cat", "dog"]')
-    if len(set(names)) < len(names):
-        raise DARError(f"{path} names a class twice: give each class a name of its own")
-    return tuple(names)
 
 
 def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool]) -> Found:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dar.data.captions import captions_of
+from dar.data.classes import named_classes
 from dar.data.columns import Columns, columns_of, image_columns
 from dar.data.failures import guarded
-from dar.data.layouts import Found, locate
+from dar.data.found import Found
+from dar.data.layouts import locate
 from dar.errors import DARError
 
 T = TypeVar("T")
@@ -187,7 +189,7 @@ def _of_tars(found: Found, streaming: bool, image_column: str, label_column: str
     count = None if streaming else len(table)
     said = {name: _says(first if streaming else table, name) for name in ("label", "caption")}
     label, caption = ("label" if said["label"] else None), ("caption" if said["caption"] else None)
-    columns = Columns("image", label, found.named_classes(), "either", caption=caption, shard="shard")
+    columns = Columns("image", label, named_classes(found), "either", caption=caption, shard="shard")
     return Rows(found, columns, table, count)
 
 

@@ -9,10 +9,9 @@ from PIL import Image
 
 from dar.data.classes import Classes, classes_of, name_in
 from dar.data.decoding import StoredImage, decode
-from dar.data.found import DataSummary
 from dar.data.order import epoch_seed
 from dar.data.rows import fingerprint, open_rows
-from dar.data.summary import summary_of
+from dar.data.summary import DataSummary, summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
 

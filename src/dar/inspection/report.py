@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dar.data.found import DataSummary
+from dar.data import DataSummary
 from dar.errors import quoted
 from dar.inspection.captions import CaptionSummary
 from dar.inspection.sizes import LONGEST_SHAPE, SizeSummary
