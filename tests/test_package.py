@@ -13,6 +13,7 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors"},
     {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"image_files"},
     {"images", "tokenizer", "prior", "features"},
     {"sources"},
     {"data", "pipeline", "reconstruction"},

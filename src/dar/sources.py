@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dar.errors import DARError
-from dar.images import FORMATS
+from dar.image_files import image_files
 
 SPLITS = ("train", "validation", "test")
 BUILDERS = {".parquet": "parquet", ".tar": "webdataset"}
@@ -195,11 +195,7 @@ def _files_of_split(folder: Path, ending: str, split: str) -> tuple[Path, ...]:
 
 
 def _pictures(folder: Path) -> tuple[Path, ...]:
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in FORMATS and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+    files = image_files(folder)
     if not files:
         raise DARError(f"{folder} holds no images: give a folder with a subfolder of images for each class")
     loose = [file for file in files if file.parent == folder]
