@@ -14,6 +14,7 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors"},
     {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"image_files"},
     {"images", "sheets", "tokenizer", "prior", "features"},
     {"data", "pipeline", "reconstruction"},
     {"train", "convert", "evaluate", "inspection"},

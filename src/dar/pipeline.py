@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dar.errors import DARError
+from dar.image_files import decoding
 from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
 from dar.nn import check_device
 from dar.prior import Prior, PriorConfig
@@ -238,10 +239,10 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
 
 
 def _read_layout(layout: Layout) -> Image.Image:
-    try:
-        return to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
-    except OSError as error:  # an opened picture is read only now
-        raise DARError(f"the layout picture cannot be read ({error}): it may be truncated") from error
+    if not isinstance(layout, Image.Image):
+        return read_image(layout)
+    with decoding("the layout picture"):  # an opened picture is read only now
+        return to_rgb(layout)
 
 
 def _groups(columns: Iterator[Tensor], size: int, known: list[Tensor]) -> Iterator[Tensor]:

@@ -157,6 +157,9 @@ IMAGENET = ("train/cat/0.png", "train/dog/1.png", "val/cat/2.png", "val/dog/3.pn
 LAYOUTS = {
     # Folders of images.
     "loose images": Layout(files("0.png", "1.jpg"), "image folder", unlabelled(0, 1)),
+    "images of many endings": Layout(
+        files("0.avif", "1.JFIF", "2.jpe", "3.WebP"), "image folder", unlabelled(0, 1, 2, 3)
+    ),
     "class folders": Layout(files("cat/0.png", "dog/1.png"), "class folders", CAT_DOG, ("cat", "dog")),
     "deep class folders": Layout(
         files("cat/images/0.png", "dog/images/1.png"), "class folders", CAT_DOG, ("cat", "dog")
@@ -212,7 +215,10 @@ LAYOUTS = {
         "class folders",
         CAT_DOG,
         ("cat", "dog"),
-        left_out=("1 HEIC picture, to be converted", "2 other files (bird/readme.md, notes.txt)"),
+        left_out=(
+            "1 picture of a kind that is not read, to be converted to PNG or JPEG (cat/x.heic)",
+            "2 other files (bird/readme.md, notes.txt)",
+        ),
         notes=("no images in the folder bird",),
     ),
     "hidden files": Layout(
@@ -522,7 +528,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "train",
         "holds several sets of splits, in other, plain",
     ),
-    "only HEIC": (files(texts={"0.heic": "x", "1.heic": "x"}), "train", "holds no images, only 2 HEIC pictures"),
+    "only HEIC": (
+        files(texts={"0.heic": "x", "1.heic": "x"}),
+        "train",
+        "holds no images, only 2 pictures of kinds that are not read",
+    ),
     "several columns of images": (
         lambda root: table(root / "x.parquet", [0], mask=([{"bytes": png(1), "path": None}], datasets.Image())),
         "train",

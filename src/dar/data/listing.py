@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dar.data.found import LeftOut, Parts, left_out
 from dar.errors import DARError
-from dar.images import FORMATS
+from dar.image_files import IMAGE_ENDINGS, OTHER_ENDINGS
 
-KINDS = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(FORMATS, "images")
+KINDS = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(IMAGE_ENDINGS, "images")
 """Kinds of data by the ending of a file, in small letters."""
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -21,7 +21,10 @@ CLASS_LISTS = ("classes.json", "classes.txt")
 IGNORED = ("__MACOSX",)
 """Folders that unpacking leaves behind; like hidden files and folders they are passed over without a word."""
 
-_HEIC = ("HEIC picture, to be converted to JPEG or PNG", "HEIC pictures, to be converted to JPEG or PNG")
+_UNREAD = (
+    "picture of a kind that is not read, to be converted to PNG or JPEG",
+    "pictures of kinds that are not read, to be converted to PNG or JPEG",
+)
 _LOOP = ("link that leads in a circle", "links that lead in circles")
 _NO_FILE = ("broken link, pipe or device", "broken links, pipes or devices")
 _NO_TEXT = ("name that is not UTF-8", "names that are not UTF-8")
@@ -68,7 +71,7 @@ class _Pass:
         elif entry.name in METADATA:
             self.metadata.append(path)
         elif entry.name not in CLASS_LISTS:
-            self.skip(_HEIC if ending in (".heic", ".heif") else _OTHER, path)
+            self.skip(_UNREAD if ending in OTHER_ENDINGS else _OTHER, path)
 
     def skip(self, reason: tuple[str, str], path: Parts) -> None:
         self.skipped.setdefault(reason, []).append(tuple(map(_readable, path)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from dar.data.columns import CAPTION_NAMES, LABEL_NAMES
 from dar.errors import DARError, listed, quoted
-from dar.images import FORMATS
+from dar.image_files import IMAGE_ENDINGS
 
 LOOKED_AT = 16
 """Samples at the beginning that say what a set has."""
@@ -87,7 +87,7 @@ def _members(file: str) -> Iterator[tuple[str, bytes]]:
 def _image(sample: Sample, wanted: str, name: str) -> tuple[str, bytes] | None:
     if wanted:
         return sample.get(wanted.lower())
-    fitting = [ending for ending in sample if f".{ending.rpartition('.')[2]}" in FORMATS]
+    fitting = [ending for ending in sample if f".{ending.rpartition('.')[2]}" in IMAGE_ENDINGS]
     if len(fitting) > 1:
         raise DARError(f"{name} has several images, {listed(fitting)}: choose with --image-column")
     return sample[fitting[0]] if fitting else None

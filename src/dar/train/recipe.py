@@ -13,7 +13,7 @@ import yaml
 
 from dar.errors import DARError
 from dar.prior.config import PRIOR_SIZES, PriorConfig
-from dar.storage import writing
+from dar.storage import check_regular_file, writing
 from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
 
 if TYPE_CHECKING:
@@ -295,6 +295,7 @@ def read_recipe(
         DARError: naming the recipe, and the field and value that cannot be.
     """
     name = str(source)
+    check_regular_file(Path(name))
     if not Path(name).is_file() and name not in names:
         raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(names)}")
     path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
