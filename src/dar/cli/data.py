@@ -45,13 +45,13 @@ def data(
     from dar.extras import require_extra
 
     require_extra("data")
-    if out:
-        options.prepare_outputs(out, [SHEET, RECORD], overwrite=overwrite)
     from dar.data.opening import open_images
     from dar.inspection.job import inspect_data
 
     images = open_images(source, split, image_column=image_column, label_column=label_column, streaming=streaming)
     typer.echo(images.summary.sentence())
+    if out:
+        options.prepare_outputs(out, [SHEET, RECORD], overwrite=overwrite)
     with options.interruptible("nothing was written; --num looks at fewer images"):
         report, sheet = inspect_data(
             images,
