@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dar.data.classes import Classes, classes_of
+from dar.data.classes import UNLABELLED, Classes, classes_of
 from dar.data.decoding import StoredImage, decode, name_of
 from dar.data.found import DataSummary
 from dar.data.order import EndlessOrder
@@ -89,9 +89,12 @@ class ImageDataset:
         """
         column, classes = self._rows.columns.label, self._classes
         if column is None:
-            return np.full(len(self), classes.index(None, ""))
-        values = enumerate(self._rows.table.select_columns([column])[column])
-        return np.array([classes.index(value, self._place(i)) for i, value in values], dtype=np.int64)
+            return np.full(len(self), UNLABELLED)
+        said = self._rows.table.select_columns([column]).with_format("arrow")[:].column(column)
+        said = said.combine_chunks().dictionary_encode()
+        distinct = [classes.index(value, f"an image of {self.source}") for value in said.dictionary.to_pylist()]
+        places = said.indices.fill_null(len(distinct)).to_numpy()
+        return np.array([*distinct, UNLABELLED], dtype=np.int64)[places]
 
     @property
     def class_names(self) -> tuple[str, ...]:
