@@ -61,12 +61,13 @@ def data(
             max_broken_share=max_broken_share,
             all_classes=all_classes,
         )
-    for line in report.lines(all_classes=all_classes):
-        typer.echo(line)
     if out:
         _write(report, sheet, out)
-    else:
-        typer.echo("--out FOLDER adds a sheet of pictures to look at, and all of this as JSON")
+    for line in report.lines(all_classes=all_classes):
+        typer.echo(line)
+    if sheet is not None:
+        hint = out / SHEET if out else "--out FOLDER writes pictures to look at, and all of this as JSON"
+        typer.echo(f"{'sheet':<12}{hint}")
     if report.refusal:
         raise DARError(report.refusal)
 
@@ -80,4 +81,3 @@ def _write(report: "DataReport", sheet: "Image.Image | None", out: Path) -> None
     write_json(out / RECORD, asdict(report))
     if sheet is not None:
         save_image(sheet, out / SHEET)
-        typer.echo(f"{'sheet':<12}{out / SHEET}")
