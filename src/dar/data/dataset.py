@@ -115,8 +115,11 @@ class ImageDataset:
         """What was found."""
         if self._rows.columns.rivals:
             return summary_of(self._rows, (), None)
-        unlabelled = int((self.labels < 0).sum()) if self.class_names else 0
-        return summary_of(self._rows, self.class_names, unlabelled)
+        if self._rows.found.kind == "images" or not self.class_names:
+            return summary_of(self._rows, self.class_names, 0)
+        seen = set(self.labels.tolist())
+        unseen = [name for i, name in enumerate(self.class_names) if i not in seen]
+        return summary_of(self._rows, self.class_names, int((self.labels < 0).sum()), unseen)
 
     def preview_images(self, count: int) -> list[Image.Image]:
         """Up to ``count`` readable images, drawn: data that take classes in turn would at equal distances give one."""

@@ -1,18 +1,24 @@
 """From opened rows to what is said of them before anything is spent."""
 
-from dar.data.found import DataSummary
+from collections.abc import Sequence
+
+from dar.data.found import DataSummary, some
 from dar.data.rows import Rows
 
 
-def summary_of(rows: Rows, class_names: tuple[str, ...] | None, unlabelled: int | None) -> DataSummary:
+def summary_of(
+    rows: Rows, class_names: tuple[str, ...] | None, unlabelled: int | None, unseen: Sequence[str] = ()
+) -> DataSummary:
     """What was found.
 
     Args:
         rows: of the set.
         class_names: one name a label; None where they are not known.
         unlabelled: images without a class; None where that is not known.
+        unseen: classes that have a name, but no image.
     """
     found, rivals = rows.found, rows.columns.rivals
+    empty = f"no images of {len(unseen):,} of the classes ({some(unseen)})"
     unsure = f"its classes may be any of the columns {', '.join(rivals)}: choose with --label-column"
     return DataSummary(
         source=found.name,
@@ -24,7 +30,7 @@ def summary_of(rows: Rows, class_names: tuple[str, ...] | None, unlabelled: int 
         captions=rows.columns.caption is not None,
         files=len(found.files),
         left_out=found.left_out,
-        notes=found.notes + ((unsure,) if rivals else ()),
+        notes=found.notes + ((unsure,) if rivals else ()) + ((empty,) if unseen else ()),
     )
 
 
