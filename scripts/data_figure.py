@@ -14,7 +14,7 @@ from dar.images import save_image
 from dar.inspection.job import inspect_data
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "data.png"
-COLOURS = 128
+COLOURS = 256
 """Of the picture, so that the file is small."""
 
 

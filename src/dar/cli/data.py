@@ -22,15 +22,15 @@ def data(
     size: Annotated[
         int | None, typer.Option(min=8, help="Show the central squares of this size that training cuts.")
     ] = None,
-    num: Annotated[int | None, typer.Option(min=1, help="Look at so many images; at all of them unless told.")] = None,
+    num: Annotated[int | None, typer.Option(min=1, help="Look at so many images only.")] = None,
     split: Annotated[str, typer.Option(help="Which split to read.")] = "train",
     image_column: options.ImageColumn = "",
     label_column: options.LabelColumn = "",
     streaming: Annotated[
-        bool, typer.Option("--streaming", help="Read images as they come; looks at 1000 unless --num tells.")
+        bool, typer.Option("--streaming", help="Read images as they come: the first 1000, or --num.")
     ] = False,
     all_classes: Annotated[bool, typer.Option("--all", help="Tell and show all classes, however many.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0,
     max_broken_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of unreadable images that training puts up with.")
     ] = 0.01,
@@ -45,13 +45,13 @@ def data(
     from dar.extras import require_extra
 
     require_extra("data")
-    if out:
-        options.prepare_outputs(out, [SHEET, RECORD], overwrite=overwrite)
     from dar.data.opening import open_images
     from dar.inspection.job import inspect_data
 
     images = open_images(source, split, image_column=image_column, label_column=label_column, streaming=streaming)
     typer.echo(images.summary.sentence())
+    if out:
+        options.prepare_outputs(out, [SHEET, RECORD], overwrite=overwrite)
     with options.interruptible("nothing was written; --num looks at fewer images"):
         report, sheet = inspect_data(
             images,
@@ -61,12 +61,13 @@ def data(
             max_broken_share=max_broken_share,
             all_classes=all_classes,
         )
-    for line in report.lines(all_classes=all_classes):
-        typer.echo(line)
     if out:
         _write(report, sheet, out)
-    else:
-        typer.echo("--out FOLDER adds a sheet of pictures to look at, and all of this as JSON")
+    for line in report.lines(all_classes=all_classes):
+        typer.echo(line)
+    if sheet is not None:
+        hint = out / SHEET if out else "--out FOLDER writes pictures to look at, and all of this as JSON"
+        typer.echo(f"{'sheet':<12}{hint}")
     if report.refusal:
         raise DARError(report.refusal)
 
@@ -80,4 +81,3 @@ def _write(report: "DataReport", sheet: "Image.Image | None", out: Path) -> None
     write_json(out / RECORD, asdict(report))
     if sheet is not None:
         save_image(sheet, out / SHEET)
-        typer.echo(f"{'sheet':<12}{out / SHEET}")
