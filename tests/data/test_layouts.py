@@ -501,12 +501,12 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
     "a tar beside class folders": (
         then(files("cat/0.png", "dog/1.png"), lambda root: tar(root / "n01440764.tar", {"png": png(2)})),
         "train",
-        r"holds both 2 images \(cat/0.png, dog/1.png\) and 1 tar files \(n01440764.tar\): name what is meant",
+        r"holds both 2 images \(cat/0.png, dog/1.png\) and 1 tar file \(n01440764.tar\): name what is meant",
     ),
     "Parquet beside images": (
         then(files("0.png"), tables(x=[1])),
         "train",
-        "holds both 1 images .* and 1 Parquet files",
+        "holds both 1 image .* and 1 Parquet file ",
     ),
     "loose images beside class folders": (files("cat/0.png", "1.png"), "train", "loose images such as 1.png"),
     "unclear classes": (

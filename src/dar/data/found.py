@@ -39,6 +39,15 @@ def left_out(singular: str, plural: str, paths: Collection[Parts]) -> tuple[Left
     return (LeftOut(len(paths), singular if len(paths) == 1 else plural, examples),)
 
 
+def counted_as(count: int, singular: str, plural: str | None = None) -> str:
+    """A number of things, in words.
+
+    >>> counted_as(1, "image"), counted_as(1200, "class", "classes")
+    ('1 image', '1,200 classes')
+    """
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
 def some(names: Iterable[str]) -> str:
     """The first few of some names."""
     ordered = sorted(names)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dar.data.class_folders import class_of_each, split_folders, wrapper_of
-from dar.data.found import Found, LeftOut, Parts, left_out, some
+from dar.data.found import Found, LeftOut, Parts, counted_as, left_out, some
 from dar.data.listing import KINDS, Listing, list_folder
 from dar.data.splits import choose_split, split_called, splits_in
 from dar.errors import DARError
 
-TITLES = {"images": "images", "parquet": "Parquet files", "webdataset": "tar files"}
+TITLES = {"images": "image", "parquet": "Parquet file", "webdataset": "tar file"}
+"""What a file of each kind is called."""
 
 
 def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool]) -> Found:
@@ -45,9 +46,8 @@ def _in_folder(name: str, listing: Listing, split: str, holds_images: Callable[[
     listing = _without_tables_beside(listing, holds_images)
     kinds = [kind for kind in TITLES if listing.files.get(kind)]
     if len(kinds) > 1:
-        counted = [
-            f"{len(files):,} {TITLES[kind]} ({_some(files)})" for kind in kinds if (files := listing.files[kind])
-        ]
+        of_kinds = {kind: listing.files[kind] for kind in kinds}
+        counted = [f"{counted_as(len(files), TITLES[kind])} ({_some(files)})" for kind, files in of_kinds.items()]
         raise DARError(f"{name} holds both {' and '.join(counted)}: name what is meant, or move the others away")
     if not kinds:
         also = f", only {', '.join(map(str, listing.left_out))}" if listing.left_out else ""

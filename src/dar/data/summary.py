@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dar.data.found import LeftOut, some
+from dar.data.found import LeftOut, counted_as, some
 from dar.data.rows import Rows
 from dar.errors import quoted
 
@@ -58,8 +58,8 @@ class DataSummary:
 
     def _images(self) -> str:
         if self.images is not None:
-            return "1 image" if self.images == 1 else f"{self.images:,} images"
-        return f"images, uncounted, in {_counted(self.files, 'file')}" if self.files else "images, uncounted,"
+            return counted_as(self.images, "image")
+        return f"images, uncounted, in {counted_as(self.files, 'file')}" if self.files else "images, uncounted,"
 
     def _classes(self) -> str:
         if self.class_names is None:
@@ -68,7 +68,7 @@ class DataSummary:
             return " without classes"
         shown = ", ".join(map(quoted, self.class_names[:SHOWN_CLASSES]))
         more = ", …" if len(self.class_names) > SHOWN_CLASSES else ""
-        return f" of {_counted(len(self.class_names), 'class', 'classes')} ({shown}{more})"
+        return f" of {counted_as(len(self.class_names), 'class', 'classes')} ({shown}{more})"
 
 
 def summary_of(
@@ -103,7 +103,3 @@ def _kind(rows: Rows) -> str:
     if rows.found.kind == "images":
         return "image folder" if rows.found.classes is None else "class folders"
     return {"parquet": "Parquet", "webdataset": "WebDataset", "hub": "Hub"}[rows.found.kind]
-
-
-def _counted(count: int, singular: str, plural: str | None = None) -> str:
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
