@@ -313,6 +313,21 @@ LAYOUTS = {
         captions="a dog",
     ),
     "folder of Parquet files": Layout(tables(a=[0], b=[1, 2]), "Parquet", unlabelled(0, 1, 2)),
+    "Parquet files of several writers": Layout(
+        lambda root: (
+            (
+                table(root / "a.parquet", [0], label=([0], datasets.Value("int64"))),
+                table(root / "b.parquet", [1], label=([1], datasets.Value("int32"))),
+                parquet.write_table(
+                    pa.table({"label": [0], "image": [{"path": "2.png", "bytes": png(2)}]}), root / "c.parquet"
+                ),
+            )
+            and root
+        ),
+        "Parquet",
+        [(0, "0"), (1, "1"), (2, "0")],
+        ("0", "1"),
+    ),
     "Parquet files of splits": Layout(
         tables(train_00000_of_00002=[0], train_00001_of_00002=[1], val_0=[2], test=[3]),
         "Parquet",

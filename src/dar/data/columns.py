@@ -103,6 +103,13 @@ def _label_columns(source: str, features: Mapping[str, Any], chosen: str) -> lis
     return next((names for names in found if names), [])
 
 
+def meaning(kind: Any) -> object:
+    """What columns of several files must have in common to be one: their use, and the names of their classes."""
+    if _is_class_label(kind):
+        return tuple(kind.names)
+    return "image" if _is_image(kind) or _is_bytes(kind) else "text" if is_text(kind) else _is_label(kind)
+
+
 def is_text(kind: Any) -> bool:
     """Whether a type of ``datasets`` is text."""
     return getattr(kind, "dtype", "") in ("string", "large_string", "string_view")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from dar.data.captions import captions_of
 from dar.data.classes import named_classes
-from dar.data.columns import Columns, columns_of, image_columns
+from dar.data.columns import Columns, columns_of, image_columns, meaning
 from dar.data.failures import guarded
 from dar.data.found import Found
 from dar.data.layouts import locate
@@ -144,7 +144,7 @@ def _of_parquet(found: Found, footers: _Footers, streaming: bool, image_column: 
         raise DARError(f"{found.name} holds no images, since its tables have no rows: check the path")
     for footer in of_files[1:]:
         for name in columns.wanted:
-            if footer.features.get(name) != first[name]:
+            if meaning(footer.features.get(name)) != meaning(first[name]):
                 raise DARError(
                     f"column {name!r} of {footer.path} is not as in {found.files[0]} (it is missing, of another type "
                     "or with other class names): give files of one kind"
