@@ -158,7 +158,9 @@ def decoding(name: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # Pillow raises whatever the bytes lead to
         reason = quoted(error) or type(error).__name__
-        raise DARError(f"{name} cannot be read ({reason}): it may be truncated, so copy it again") from error
+        raise DARError(
+            f"{name} cannot be read ({reason}): copy it again if it is truncated, else convert it to PNG or JPEG"
+        ) from error
 
 
 def _open(path: Path, name: str) -> IO[bytes]:

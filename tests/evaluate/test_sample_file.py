@@ -1,4 +1,5 @@
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,6 +225,43 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     with pytest.raises(DARError, match=r"b\.png (cannot be read|is not an image)"):
         list(open_samples(tmp_path).batches(8))
+
+
+def test_folders_with_odd_things_in_them_are_read(tmp_path: Path) -> None:
+    """A folder named like an image, a name that is no text, links in circles."""
+    (tmp_path / "x.png").mkdir()
+    for i, name in enumerate((b"a.png", b"x.png/b.jfif", b"\xff.png")):
+        Image.new("L", (4, 5), 100 * i).save(tmp_path / os.fsdecode(name), "PNG")
+    (tmp_path / "x.png" / "up").symlink_to("..")
+    (tmp_path / "loop").symlink_to("loop")
+    samples = open_samples(tmp_path)
+    assert torch.cat(list(samples.batches(2)))[:, 0, 0, 0].tolist() == [0, 100, 200]
+    assert len(samples.hash) == 64
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("loop", "cannot be (opened|read)"), ("pipe", "is a named pipe"), ("gone", "does not exist|cannot be read")],
+)
+def test_files_in_folders_that_cannot_be_read_are_named(tmp_path: Path, name: str, said: str) -> None:
+    Image.new("L", (4, 5)).save(tmp_path / "a.png")
+    path = tmp_path / f"{name}.png"
+    os.mkfifo(path) if name == "pipe" else path.symlink_to(path if name == "loop" else "nowhere")
+    samples = open_samples(tmp_path)
+    with pytest.raises(DARError, match=rf"{name}\.png ({said})"):
+        list(samples.batches(2))
+    with pytest.raises(DARError, match=rf"{name}\.png ({said})"):
+        _ = samples.hash
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (4, 5)).save(tmp_path / "a.png")
+    for name in ("b.heic", "c.HEIC"):
+        (tmp_path / name).touch()
+    assert len(open_samples(tmp_path)) == 1
+    said = capsys.readouterr().out
+    assert "2 pictures of kinds that are not read, such as b.heic; convert them to PNG or JPEG" in said
 
 
 def test_labels_beyond_what_counts_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,301 @@
+"""Which files are taken for images, and what becomes of those that are none, hostile, or no files at all."""
+
+import os
+import random
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dar.errors import DARError
+from dar.image_files import (
+    IMAGE_ENDINGS,
+    MAX_PIXELS,
+    decoding,
+    files_in,
+    image_files,
+    opened_image,
+    other_pictures_among,
+)
+from dar.images import read_image
+from tests.test_images import encoded
+
+NOISE = Image.fromarray(np.random.RandomState(0).randint(0, 256, (12, 20, 3), dtype=np.uint8))
+READ_KINDS = ["PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"]
+
+
+def names(files: list[Path], folder: Path) -> list[str]:
+    return [str(file.relative_to(folder)) for file in files]
+
+
+def touched(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_images_are_told_by_their_endings_and_come_in_the_order_of_paths(tmp_path: Path) -> None:
+    touched(
+        tmp_path, "b/2.JPG", "b/10.jpe", "a/x.jfif", "a/y.AVIF", "a b/z.tif", "0.png", "notes.txt", "a/png", "x.heic"
+    )
+    assert names(image_files(tmp_path), tmp_path) == [
+        *("0.png", "a/x.jfif", "a/y.AVIF", "a b/z.tif", "b/10.jpe", "b/2.JPG"),
+    ]
+    assert {"notes.txt", "a/png", "x.heic"} < set(names(files_in(tmp_path), tmp_path))
+
+
+def test_hidden_files_and_folders_are_left_out_unless_the_folder_itself_is_hidden(tmp_path: Path) -> None:
+    touched(tmp_path, ".data/a.png", ".data/.b.png", ".data/._a.png", ".data/.ipynb_checkpoints/a.png")
+    assert not files_in(tmp_path)
+    assert names(image_files(tmp_path / ".data"), tmp_path) == [".data/a.png"]
+
+
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
+    touched(tmp_path, "x.png/a.png", "y.png/.hidden")
+    assert names(image_files(tmp_path), tmp_path) == ["x.png/a.png"]
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touched(tmp_path, "data/cat/a.png", "elsewhere/dog/b.png")
+    (tmp_path / "data" / "dog").symlink_to("../elsewhere/dog")
+    (tmp_path / "data" / "cat" / "up").symlink_to("..")
+    (tmp_path / "elsewhere" / "dog" / "self").symlink_to(".")
+    (tmp_path / "data" / "loop").symlink_to("loop")
+    assert names(image_files(tmp_path / "data"), tmp_path / "data") == ["cat/a.png", "dog/b.png"]
+
+
+@pytest.mark.timeout(60)
+def test_what_cannot_be_read_is_listed_unopened_and_refused_by_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert names(image_files(tmp_path), tmp_path) == ["gone.png", "loop.png", "pipe.png"]
+    for file, said in zip(
+        image_files(tmp_path), ("does not exist", "cannot be opened", "is a named pipe, not a file"), strict=True
+    ):
+        with pytest.raises(DARError, match=f"{file.name} {said}"):
+            read_image(file)
+
+
+def test_names_that_are_no_text_or_hold_line_breaks(tmp_path: Path) -> None:
+    for name in (b"\xff.png", b"a\nb.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes(encoded(NOISE, "PNG"))
+    for file in image_files(tmp_path):
+        assert read_image(file).size == NOISE.size
+        file.write_bytes(b"none")
+        with pytest.raises(DARError) as caught:
+            read_image(file)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list everything")
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path) -> None:
+    touched(tmp_path, "cat/a.png")
+    (tmp_path / "cat").chmod(0)
+    with pytest.raises(DARError, match="cat cannot be listed"):
+        files_in(tmp_path)
+
+
+def test_pictures_of_other_kinds_can_be_counted(tmp_path: Path) -> None:
+    touched(tmp_path, "a.HEIC", "b.heif", "c.jxl", "d.dng", "e.png", "f.txt", "g.eps", "h")
+    assert names(other_pictures_among(files_in(tmp_path)), tmp_path) == ["a.HEIC", "b.heif", "c.jxl", "d.dng", "g.eps"]
+
+
+@pytest.mark.parametrize("ending", sorted(IMAGE_ENDINGS))
+def test_files_of_every_ending_are_read(tmp_path: Path, ending: str) -> None:
+    kind = Image.registered_extensions().get(ending, "JPEG")
+    image = NOISE.convert("1") if ending == ".pbm" else NOISE.convert("L") if ending == ".pgm" else NOISE
+    (tmp_path / f"a{ending}").write_bytes(encoded(image, kind))
+    assert read_image(tmp_path / f"a{ending}").size == NOISE.size
+
+
+@pytest.mark.parametrize("kind", ["DDS", "ICO", "JPEG2000", "PCX", "SGI", "TGA"])
+def test_other_kinds_that_pillow_knows_are_refused_with_the_remedy(kind: str) -> None:
+    with pytest.raises(DARError, match="the image is not an image that can be read: convert it to PNG or JPEG"):
+        read_image(encoded(NOISE.resize((32, 32)), kind))
+
+
+def test_no_program_is_started_for_what_postscript_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(NOISE, "EPS")
+    (tmp_path / "a.png").write_bytes(content)
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    for source in (tmp_path / "a.png", content):
+        with pytest.raises(DARError, match="convert it to PNG or JPEG"):
+            read_image(source, "a.png")
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"msf1"])
+def test_heic_is_refused_with_the_remedy(brand: bytes) -> None:
+    content = struct.pack(">I4s4sI4s4s", 24, b"ftyp", brand, 0, b"mif1", b"heic") + bytes(200)
+    with pytest.raises(DARError, match=r"photo\.jpg .*convert it to PNG or JPEG"):
+        read_image(content, "photo.jpg")
+
+
+def test_raw_files_are_not_taken_for_the_thumbnail_that_they_begin_with(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.DNG", "a.nef"):
+        (tmp_path / name).write_bytes(encoded(NOISE, "TIFF"))
+    assert read_image(tmp_path / "a.tif").size == NOISE.size
+    for name in ("a.DNG", "a.nef"):
+        with pytest.raises(DARError, match=f"{name} is not an image that can be read: convert it to PNG or JPEG"):
+            read_image(tmp_path / name)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    """A picture that claims a size, with chunks before its data."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + b"".join(chunks)
+        + chunk(b"IDAT", zlib.compress(bytes(100)))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (2**27 + 1, 1), (1, 2**27 + 1)]
+)
+def test_more_pixels_than_are_read_are_refused_before_decoding(width: int, height: int) -> None:
+    with pytest.raises(
+        DARError, match=f"a.png has {width} x {height} pixels, more than the {MAX_PIXELS} that are read"
+    ):
+        read_image(png(width, height), "a.png")
+
+
+def test_the_limit_of_pixels_can_be_moved() -> None:
+    content = encoded(NOISE, "PNG")
+    assert read_image(content, max_pixels=240).size == (20, 12)
+    with pytest.raises(DARError, match=r"has 20 x 12 pixels, more than the 239 .*scale it down, or raise max_pixels"):
+        read_image(content, max_pixels=239)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM", "AVIF"])
+@pytest.mark.parametrize("limit", [200, 100])
+def test_the_limit_of_pillow_is_neither_met_nor_changed(monkeypatch: pytest.MonkeyPatch, kind: str, limit: int) -> None:
+    """It warns from its limit on, and raises from twice that on."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert read_image(encoded(NOISE, kind)).size == NOISE.size
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF"])
+def test_where_pillow_enforces_its_limit_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    content = encoded(NOISE, kind)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DARError, match="more pixels than Pillow decodes in its format: scale it down"):
+        read_image(content)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_text_that_grows_without_bounds_is_refused(kind: bytes) -> None:
+    bomb = (b"a\0\1\0\0\0" if kind == b"iTXt" else b"a\0\0") + zlib.compress(bytes(50_000_000))
+    with pytest.raises(DARError, match=r"cannot be read .*too large"):
+        read_image(png(8, 8, chunk(kind, bomb)))
+
+
+def test_a_tiff_that_claims_more_than_it_holds_is_refused() -> None:
+    content = encoded(Image.new("L", (16, 16)), "TIFF")
+    for side in (30_000, 5_000):
+        claimed = content.replace(struct.pack("<HHLL", 256, 4, 1, 16), struct.pack("<HHLL", 256, 4, 1, side))
+        claimed = claimed.replace(struct.pack("<HHLL", 257, 4, 1, 16), struct.pack("<HHLL", 257, 4, 1, side))
+        assert claimed != content
+        with pytest.raises(DARError, match=f"{side} x {side} pixels|cannot be read"):
+            read_image(claimed)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "AVIF", "MPO"])
+def test_of_several_frames_the_first_is_read(kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
+    red, green, blue = read_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:])).getpixel((4, 4))
+    assert red > 240 > 20 > max(green, blue)
+
+
+@pytest.mark.parametrize("kind", READ_KINDS)
+def test_whatever_bytes_lead_to_is_a_picture_or_a_sentence(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a picture"
+    options = {"exif": exif} if kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF") else {}
+    content = encoded(NOISE, kind, **options)
+    chance = random.Random(kind)
+    for _ in range(300):
+        damaged = bytearray(content)
+        for _ in range(chance.choice((1, 1, 3, 20))):
+            damaged[chance.randrange(len(damaged))] = chance.choice((0, 0xFF, chance.randrange(256)))
+        if chance.random() < 0.3:
+            del damaged[chance.randrange(len(damaged)) :]
+        assert said_of(bytes(damaged)).isprintable()
+
+
+def said_of(content: bytes) -> str:
+    """What is said of an image that cannot be read; nothing of others."""
+    try:
+        assert read_image(content, "a.png", max_pixels=10_000).mode == "RGB"
+    except DARError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(struct.error("short"), IndexError(), OverflowError("x"), zlib.error("y"), RecursionError(), SystemError()),
+        *(
+            KeyError(3),
+            AssertionError(),
+            EOFError(),
+            OSError(5, "Input/output error"),
+            UnicodeDecodeError("a", b"", 0, 0, ""),
+        ),
+    ],
+)
+def test_whatever_decoders_raise_names_the_picture(error: Exception) -> None:
+    with (
+        pytest.raises(DARError, match=r"a\.png cannot be read \(.+\): copy it again if it is truncated"),
+        decoding("a.png"),
+    ):
+        raise error
+
+
+def test_a_lack_of_memory_names_the_picture() -> None:
+    with pytest.raises(DARError, match=r"a\.png takes more memory than there is: scale it down"), decoding("a.png"):
+        raise MemoryError
+
+
+def test_interrupts_pass() -> None:
+    with pytest.raises(KeyboardInterrupt), decoding("a.png"):
+        raise KeyboardInterrupt
+
+
+def test_files_are_closed_and_bytes_left_alone(tmp_path: Path) -> None:
+    """An unclosed file is a warning, and so an error here."""
+    (tmp_path / "a.png").write_bytes(encoded(NOISE, "PNG"))
+    with opened_image(tmp_path / "a.png", "a.png") as image:
+        file = image.fp
+        assert image.size == NOISE.size
+    assert file is not None
+    assert file.closed
+
+
+@pytest.mark.timeout(60)
+def test_devices_and_odd_paths_are_refused(tmp_path: Path) -> None:
+    touched(tmp_path, "a.png")
+    for path, said in (
+        ("/dev/zero", "/dev/zero is a device, not a file"),
+        (tmp_path / "a.png" / "b.png", "cannot be opened"),
+        (tmp_path / ("x" * 300), "cannot be opened"),
+        ("a\0b.png", "cannot be opened"),
+        ("", "is a folder"),
+    ):
+        with pytest.raises(DARError, match=said):
+            read_image(path)
