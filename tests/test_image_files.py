@@ -176,8 +176,22 @@ def test_more_pixels_than_are_read_are_refused_before_decoding(width: int, heigh
 def test_the_limit_of_pixels_can_be_moved() -> None:
     content = encoded(NOISE, "PNG")
     assert read_image(content, max_pixels=240).size == (20, 12)
-    with pytest.raises(DARError, match=r"has 20 x 12 pixels, more than the 239 .*scale it down, or raise max_pixels"):
+    with pytest.raises(DARError, match=r"has 20 x 12 pixels, more than the 239 .*scale it down, or set DAR_MAX_PIXELS"):
         read_image(content, max_pixels=239)
+
+
+def test_the_environment_sets_the_limit_unless_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(NOISE, "PNG")
+    monkeypatch.setenv("DAR_MAX_PIXELS", "239")
+    with pytest.raises(DARError, match="more than the 239 that are read: scale it down, or set DAR_MAX_PIXELS"):
+        read_image(content)
+    assert read_image(content, max_pixels=240).size == (20, 12)
+    monkeypatch.setenv("DAR_MAX_PIXELS", str(2**40))
+    assert read_image(content).size == (20, 12)
+    for wrong in ("many", "-1", "0", "1e9", "²", ""):
+        monkeypatch.setenv("DAR_MAX_PIXELS", wrong)
+        with pytest.raises(DARError, match="DAR_MAX_PIXELS must be a whole number above 0, not"):
+            read_image(content)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM", "AVIF"])

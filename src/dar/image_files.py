@@ -43,8 +43,11 @@ OTHER_ENDINGS = RAW_ENDINGS | {
 
 
 MAX_PIXELS = 2**27
-"""Pixels of the largest picture that is read unless told: 11585 x 11585. A small file can claim any size, and decoding
-takes 4 to 16 bytes a pixel, so 2 GiB at most."""
+"""Pixels of the largest picture that is read unless told, 11585 x 11585: a small file can claim any size, and decoding
+takes 8 bytes a pixel, 16 of WebP, which is 2 GiB."""
+
+MAX_PIXELS_VARIABLE = "DAR_MAX_PIXELS"
+"""Environment variable that sets another limit, for all that reads pictures."""
 
 DECODERS: dict[str, type[ImageFile]] = {
     "PNG": PngImageFile,
@@ -114,13 +117,13 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 @contextmanager
-def opened_image(source: str | Path | bytes, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def opened_image(source: str | Path | bytes, name: str, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """Open an image of one of the kinds that are read; its pixels are decoded when they are first used.
 
     Args:
         source: a file, or its content; the content alone tells the kind.
         name: what to call it in errors.
-        max_pixels: width times height of the largest image to open.
+        max_pixels: width times height of the largest image to open; ``default_max_pixels`` unless told.
 
     Raises:
         DARError: if there is no such file or image, it is too large, or the block that uses it finds it damaged.
@@ -129,12 +132,27 @@ def opened_image(source: str | Path | bytes, name: str, max_pixels: int = MAX_PI
         image = _identify(file)
         if image is None or (image.format == "TIFF" and Path(name).suffix.lower() in RAW_ENDINGS):
             raise DARError(f"{name} is not an image that can be read: convert it to PNG or JPEG")
-        if image.width * image.height > max_pixels:
+        limit = default_max_pixels() if max_pixels is None else max_pixels
+        if image.width * image.height > limit:
             raise DARError(
-                f"{name} has {image.width} x {image.height} pixels, more than the {max_pixels} that are read: "
-                "scale it down, or raise max_pixels"
+                f"{name} has {image.width} x {image.height} pixels, more than the {limit} that are read: "
+                f"scale it down, or set {MAX_PIXELS_VARIABLE} to the number to allow"
             )
         yield image
+
+
+def default_max_pixels() -> int:
+    """The limit that the environment sets, else ``MAX_PIXELS``.
+
+    Raises:
+        DARError: if the environment sets something else than a whole number above 0.
+    """
+    told = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    if not (told.isascii() and told.isdecimal() and int(told) > 0):
+        raise DARError(
+            f"{MAX_PIXELS_VARIABLE} must be a whole number above 0, not {told!r}: set it to one, or unset it"
+        )
+    return int(told)
 
 
 @contextmanager
