@@ -9,8 +9,6 @@ from PIL import Image, ImageOps
 from dar.errors import DARError
 from dar.images import (
     centre_crop,
-    display_scale,
-    grid,
     read_image,
     resize,
     save_animation,
@@ -293,26 +291,6 @@ def test_long_strips_are_cut_as_by_a_crop_but_without_its_limit(
 def test_shrinking_averages() -> None:
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
     assert {level for colour in colours(resize(board, 16)) for level in colour} <= {127, 128}
-
-
-def test_grid_of_ragged_rows() -> None:
-    red, blue = Image.new("RGB", (4, 3), RED), Image.new("RGB", (4, 3), BLUE)
-    sheet = grid([[red, blue, red], [blue]], gap=2, scale=2)
-    assert sheet.size == (3 * 8 + 2 * 2, 2 * 6 + 2)
-    assert sheet.getpixel((0, 0)) == sheet.getpixel((7, 5)) == RED
-    assert sheet.getpixel((8, 0)) == sheet.getpixel((9, 5)) == WHITE
-    assert sheet.getpixel((10, 0)) == sheet.getpixel((0, 8)) == BLUE
-    assert sheet.getpixel((10, 8)) == WHITE
-
-
-def test_grid_without_gap_of_one_image_is_that_image() -> None:
-    image = Image.effect_noise((5, 4), 50).convert("RGB")
-    assert colours(grid([[image]], gap=0)) == colours(image)
-
-
-@pytest.mark.parametrize(("size", "scale"), [(1, 128), (16, 8), (32, 4), (128, 1), (256, 1)])
-def test_display_scale(size: int, scale: int) -> None:
-    assert display_scale(size) == scale
 
 
 def test_save_image(tmp_path: Path) -> None:

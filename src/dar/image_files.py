@@ -1,9 +1,9 @@
-"""Image files: which of them a folder holds, and reading them."""
+"""Image files: the endings of their names, and opening them."""
 
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -60,60 +60,6 @@ DECODERS: dict[str, type[ImageFile]] = {
     "AVIF": AvifImageFile,
 }
 """All that a picture is ever given to, by Pillow's names: some of its other decoders start programs."""
-
-
-def image_files(folder: Path) -> list[Path]:
-    """A folder's image files, in the order of paths; see ``files_in``."""
-    return image_files_among(files_in(folder))
-
-
-def image_files_among(files: Iterable[Path]) -> list[Path]:
-    """Those of some files that are images, told by their endings."""
-    return [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
-
-
-def other_pictures_among(files: Iterable[Path]) -> list[Path]:
-    """Those of some files that are pictures of kinds that are not read, told by their endings."""
-    return [file for file in files if file.suffix.lower() in OTHER_ENDINGS]
-
-
-def files_in(folder: Path) -> list[Path]:
-    """What a folder and its subfolders hold, in the order of paths; nothing is opened.
-
-    Links to folders are followed, but not into a folder that they lie in. Hidden files and folders are left out. Links
-    to nowhere, pipes and devices are listed: whoever reads files names those that cannot be read.
-
-    Raises:
-        DARError: if the folder or one in it cannot be listed.
-    """
-    return sorted(_walk(folder))
-
-
-def _walk(top: Path) -> Iterator[Path]:
-    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(top, frozenset())]
-    while waiting:
-        folder, above = waiting.pop()
-        try:
-            stat = folder.stat()
-            if (stat.st_dev, stat.st_ino) in above:
-                continue
-            with os.scandir(folder) as entries:
-                shown = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise DARError(f"{folder} cannot be listed ({error.strerror}): check its permissions") from error
-        inside = above | {(stat.st_dev, stat.st_ino)}
-        for entry in shown:
-            if _is_folder(entry):
-                waiting.append((folder / entry.name, inside))
-            else:
-                yield folder / entry.name
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 @contextmanager

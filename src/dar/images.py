@@ -1,4 +1,4 @@
-"""Pictures: reading what people have, turning it into pixels and back, and laying several out side by side."""
+"""Pictures: reading what people have, turning it into pixels and back, and writing them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -179,29 +179,6 @@ def check_finite(pixels: Tensor) -> None:
 def from_levels(levels: Tensor) -> Tensor:
     """uint8 -> [-1, 1], float32, of the same shape and on the same device."""
     return levels.float() / 127.5 - 1
-
-
-def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2, scale: int = 1) -> Image.Image:
-    """Equally large images in rows and columns, on white.
-
-    Args:
-        rows: the images; rows may differ in length.
-        gap: white pixels between images.
-        scale: whole number by which images are enlarged, pixel by pixel.
-    """
-    width, height = (side * scale for side in rows[0][0].size)
-    columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
-    for r, row in enumerate(rows):
-        for c, image in enumerate(row):
-            enlarged = image.resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (c * (width + gap), r * (height + gap)))
-    return sheet
-
-
-def display_scale(size: int) -> int:
-    """By how much to enlarge images of ``size`` pixels so that a person can see them on a sheet."""
-    return max(1, 128 // size)
 
 
 def save_image(image: Image.Image, path: Path) -> None:

@@ -36,6 +36,8 @@ class DataRecipe:
         max_broken_share: share of the images that may be unreadable before a run stops; a handful always may.
         streaming: whether the tokenizer's training reads images as they go by, for data that does not fit the disk.
         shuffle_buffer: when streaming, undecoded images in memory to draw the next one from.
+        image_column: the column of images, or their ending in tars; empty finds it.
+        label_column: the column of labels, or their ending in tars; empty finds it.
     """
 
     crop: str = "centre"
@@ -44,6 +46,8 @@ class DataRecipe:
     max_broken_share: float = 0.01
     streaming: bool = False
     shuffle_buffer: int = 1000
+    image_column: str = ""
+    label_column: str = ""
 
     def __post_init__(self) -> None:
         if self.crop not in ("centre", "random"):
@@ -173,11 +177,13 @@ class PriorTraining(TrainingRecipe):
         label_dropout: share of labels replaced by the null class, for guidance.
         dropout: on token embeddings and on the outputs of attention and MLP.
         sharded: whether to spread the model over the processes (FSDP2) instead of giving each a copy.
+        unlabelled_as_null: whether images without a class are trained on as of the null class; else they are refused.
     """
 
     label_dropout: float = 0.1
     dropout: float = 0.0
     sharded: bool = False
+    unlabelled_as_null: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -235,7 +241,9 @@ class Recipe:
             "tokenizer_training.adversarial_weight": bool(training.adversarial_weight),
         }
         found |= {f"tokenizer.{field.name}": getattr(self.tokenizer, field.name) for field in fields(self.tokenizer)}
-        found |= {f"data.{name}": getattr(self.data, name) for name in ("crop", "flip", "streaming", "shuffle_buffer")}
+        names = ("crop", "flip", "streaming", "shuffle_buffer", "image_column", "label_column")
+        found |= {f"data.{name}": getattr(self.data, name) for name in names}
+        found["prior_training.unlabelled_as_null"] = self.prior_training.unlabelled_as_null
         for model, settings in (("tokenizer", training), ("prior", self.prior_training)):
             found |= {f"{model}_training.{name}": getattr(settings, name) for name in ("seed", "batch_size")}
         return found | {"prior": self.prior_config(("any",))}
