@@ -1,4 +1,5 @@
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,16 @@ def test_each_image_may_have_a_layout_of_its_own(pipeline: DARPipeline, picture:
     for i, (wanted, layout) in enumerate(zip(CLASSES, pictures, strict=True)):
         alone = pipeline([wanted], layout=layout, layout_tokens=4, seed=5 + i)
         assert torch.equal(together.tokens[i : i + 1], alone.tokens)
+
+
+def test_a_layout_picture_that_its_decoder_chokes_on_is_refused(pipeline: DARPipeline, picture: Image.Image) -> None:
+    saved = io.BytesIO()
+    picture.save(saved, "PNG")
+    with (
+        Image.open(io.BytesIO(saved.getvalue()[:200])) as opened,
+        pytest.raises(DARError, match="the layout picture cannot be read"),
+    ):
+        pipeline.stream(["cat"], layout=opened, layout_tokens=4)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""Image files: which of them a folder holds, and reading them."""
+"""Image files: the endings of their names, and opening them."""
 
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -43,8 +43,11 @@ OTHER_ENDINGS = RAW_ENDINGS | {
 
 
 MAX_PIXELS = 2**27
-"""Pixels of the largest picture that is read unless told: 11585 x 11585. A small file can claim any size, and decoding
-takes 4 to 16 bytes a pixel, so 2 GiB at most."""
+"""Pixels of the largest picture that is read unless told, 11585 x 11585: a small file can claim any size, and decoding
+takes 8 bytes a pixel, 16 of WebP, which is 2 GiB."""
+
+MAX_PIXELS_VARIABLE = "DAR_MAX_PIXELS"
+"""Environment variable that sets another limit, for all that reads pictures."""
 
 DECODERS: dict[str, type[ImageFile]] = {
     "PNG": PngImageFile,
@@ -59,68 +62,14 @@ DECODERS: dict[str, type[ImageFile]] = {
 """All that a picture is ever given to, by Pillow's names: some of its other decoders start programs."""
 
 
-def image_files(folder: Path) -> list[Path]:
-    """A folder's image files, in the order of paths; see ``files_in``."""
-    return image_files_among(files_in(folder))
-
-
-def image_files_among(files: Iterable[Path]) -> list[Path]:
-    """Those of some files that are images, told by their endings."""
-    return [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
-
-
-def other_pictures_among(files: Iterable[Path]) -> list[Path]:
-    """Those of some files that are pictures of kinds that are not read, told by their endings."""
-    return [file for file in files if file.suffix.lower() in OTHER_ENDINGS]
-
-
-def files_in(folder: Path) -> list[Path]:
-    """What a folder and its subfolders hold, in the order of paths; nothing is opened.
-
-    Links to folders are followed, but not into a folder that they lie in. Hidden files and folders are left out. Links
-    to nowhere, pipes and devices are listed: whoever reads files names those that cannot be read.
-
-    Raises:
-        DARError: if the folder or one in it cannot be listed.
-    """
-    return sorted(_walk(folder))
-
-
-def _walk(top: Path) -> Iterator[Path]:
-    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(top, frozenset())]
-    while waiting:
-        folder, above = waiting.pop()
-        try:
-            stat = folder.stat()
-            if (stat.st_dev, stat.st_ino) in above:
-                continue
-            with os.scandir(folder) as entries:
-                shown = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise DARError(f"{folder} cannot be listed ({error.strerror}): check its permissions") from error
-        inside = above | {(stat.st_dev, stat.st_ino)}
-        for entry in shown:
-            if _is_folder(entry):
-                waiting.append((folder / entry.name, inside))
-            else:
-                yield folder / entry.name
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
 @contextmanager
-def opened_image(source: str | Path | bytes, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def opened_image(source: str | Path | bytes, name: str, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """Open an image of one of the kinds that are read; its pixels are decoded when they are first used.
 
     Args:
         source: a file, or its content; the content alone tells the kind.
         name: what to call it in errors.
-        max_pixels: width times height of the largest image to open.
+        max_pixels: width times height of the largest image to open; ``default_max_pixels`` unless told.
 
     Raises:
         DARError: if there is no such file or image, it is too large, or the block that uses it finds it damaged.
@@ -129,12 +78,27 @@ def opened_image(source: str | Path | bytes, name: str, max_pixels: int = MAX_PI
         image = _identify(file)
         if image is None or (image.format == "TIFF" and Path(name).suffix.lower() in RAW_ENDINGS):
             raise DARError(f"{name} is not an image that can be read: convert it to PNG or JPEG")
-        if image.width * image.height > max_pixels:
+        limit = default_max_pixels() if max_pixels is None else max_pixels
+        if image.width * image.height > limit:
             raise DARError(
-                f"{name} has {image.width} x {image.height} pixels, more than the {max_pixels} that are read: "
-                "scale it down, or raise max_pixels"
+                f"{name} has {image.width} x {image.height} pixels, more than the {limit} that are read: "
+                f"scale it down, or set {MAX_PIXELS_VARIABLE} to the number to allow"
             )
         yield image
+
+
+def default_max_pixels() -> int:
+    """The limit that the environment sets, else ``MAX_PIXELS``.
+
+    Raises:
+        DARError: if the environment sets something else than a whole number above 0.
+    """
+    told = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    if not (told.isascii() and told.isdecimal() and int(told) > 0):
+        raise DARError(
+            f"{MAX_PIXELS_VARIABLE} must be a whole number above 0, not {told!r}: set it to one, or unset it"
+        )
+    return int(told)
 
 
 @contextmanager
@@ -158,7 +122,9 @@ def decoding(name: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # Pillow raises whatever the bytes lead to
         reason = quoted(error) or type(error).__name__
-        raise DARError(f"{name} cannot be read ({reason}): it may be truncated, so copy it again") from error
+        raise DARError(
+            f"{name} cannot be read ({reason}): copy it again if it is truncated, else convert it to PNG or JPEG"
+        ) from error
 
 
 def _open(path: Path, name: str) -> IO[bytes]:

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from dar.errors import DARError
-from dar.image_files import MAX_PIXELS, opened_image
+from dar.image_files import opened_image
 from dar.storage import writing
 
 STRIP_PIXELS = 2**18
@@ -28,7 +28,7 @@ TURNS = {
 """What makes a picture upright, by EXIF orientation."""
 
 
-def read_image(source: str | Path | bytes, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(source: str | Path | bytes, name: str | None = None, max_pixels: int | None = None) -> Image.Image:
     """Read a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM or AVIF image as upright 8-bit RGB; of several frames, the first.
 
     Grey, palette, CMYK and 16-bit images are converted, transparency is laid over white, EXIF rotation is applied where
@@ -37,8 +37,8 @@ def read_image(source: str | Path | bytes, name: str | None = None, max_pixels: 
     Args:
         source: a file, or its content; the content tells of which kind it is.
         name: what to call it in errors.
-        max_pixels: width times height of the largest image to decode. For GIF, TIFF and WebP, Pillow has a limit of its
-            own, 178956970.
+        max_pixels: width times height of the largest image to decode; 2^27, or what the environment variable
+            DAR_MAX_PIXELS says, unless told. For GIF, TIFF and WebP, Pillow has a limit of its own, 178956970.
 
     Raises:
         DARError: if the file is missing, no such image, damaged, or too large.

@@ -7,7 +7,6 @@ reference may hold statistics beside them. It is written and read a few images a
 
 import hashlib
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,8 +22,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from dar.data.listing import list_folder
 from dar.errors import DARError, listed, printable
-from dar.image_files import files_in, image_files_among, other_pictures_among
 from dar.images import read_image
 from dar.storage import check_regular_file, writing
 
@@ -195,7 +194,9 @@ class ArchiveSamples:
 
 
 class FolderSamples:
-    """Images in a folder; see ``Samples``. Their classes are not known.
+    """Images in a folder, and in those inside it; see ``Samples``. Their classes are not known.
+
+    What else is there, as ``dar.data.listing`` finds it, is left out and said.
 
     Args:
         path: the folder.
@@ -207,11 +208,10 @@ class FolderSamples:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.labels: Tensor | None = None
-        files = files_in(path)
-        self._files, others = image_files_among(files), other_pictures_among(files)
-        if others:
-            kinds = f"{len(others)} pictures of kinds that are not read, such as {others[0].name}"
-            tqdm.write(printable(f"left out of {path}: {kinds}; convert them to PNG or JPEG"))
+        listing = list_folder(path)
+        self._files = [path.joinpath(*parts) for parts in listing.files.get("images", ())]
+        if listing.left_out:
+            tqdm.write(printable(f"left out of {path}: {', '.join(map(str, listing.left_out))}"))
         if not self._files:
             raise DARError(f"{path} holds no images: give a folder of PNG files, or an .npz file")
         self.width, self.height = read_image(self._files[0]).size
@@ -224,7 +224,7 @@ class FolderSamples:
         """See ``Samples``."""
         digest = hashlib.sha256()
         for file in self._files:
-            digest.update(hashlib.sha256(os.fsencode(file.relative_to(self.path).as_posix())).digest())
+            digest.update(hashlib.sha256(file.relative_to(self.path).as_posix().encode()).digest())
             digest.update(_digest(file))
         return digest.hexdigest()
 
