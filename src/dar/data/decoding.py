@@ -13,6 +13,7 @@ from dar.data.rows import Rows
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError, quoted
 from dar.images import read_image
+from dar.storage import check_regular_file
 
 
 def name_of(rows: Rows, row: dict[str, Any], place: str) -> str:
@@ -68,7 +69,10 @@ class StoredImage:
         """
         with _broken_unless_read():
             content = _content(self.rows.found, self.row[self.rows.columns.image], self.name)
-            return content if isinstance(content, bytes) else Path(content).read_bytes()
+            if isinstance(content, bytes):
+                return content
+            check_regular_file(Path(content))
+            return Path(content).read_bytes()
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """One picture of a data set: what it is, and how it looks on a sheet."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 
 from PIL import Image
 
-from dar.images import centre_crop, read_image
+from dar.image_files import opened_image
+from dar.images import centre_crop, to_rgb
 from dar.inspection.duplicates import DIGEST_BYTES, FILE_DIGEST_BYTES
 from dar.sheets import VISIBLE_SIDE
 
@@ -46,18 +46,20 @@ def look(content: bytes, name: str) -> tuple[Image.Image, PictureFacts]:
     Raises:
         DARError: if it cannot be read.
     """
-    image = read_image(content, name)
+    with opened_image(content, name) as stored:
+        kind, mode = stored.format or "unknown", stored.mode
+        is_transparent = "A" in mode.upper() or "transparency" in stored.info
+        image = to_rgb(stored)
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=DIGEST_BYTES)
     digest.update(image.tobytes())
-    with Image.open(io.BytesIO(content)) as stored:
-        facts = PictureFacts(
-            *image.size,
-            format=stored.format or "unknown",
-            mode=stored.mode,
-            transparent="A" in stored.mode.upper() or "transparency" in stored.info,
-            pixels=digest.digest(),
-            file=hashlib.blake2b(content, digest_size=FILE_DIGEST_BYTES).digest(),
-        )
+    facts = PictureFacts(
+        *image.size,
+        format=kind,
+        mode=mode,
+        transparent=is_transparent,
+        pixels=digest.digest(),
+        file=hashlib.blake2b(content, digest_size=FILE_DIGEST_BYTES).digest(),
+    )
     return image, facts
 
 
