@@ -12,8 +12,9 @@ import typer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dar.images import display_scale, grid, save_image, to_images
+from dar.images import save_image, to_images
 from dar.pipeline import load_tokenizer
+from dar.sheets import display_scale, grid
 
 
 def generate(folder: Path, class_index: int, num: int, guidance: float, seed: int) -> Tensor:

@@ -16,9 +16,10 @@ from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from dar import DARPipeline
-from dar.images import centre_crop, display_scale, grid, read_image, save_image, to_images, to_pixels
+from dar.images import centre_crop, read_image, save_image, to_images, to_pixels
 from dar.pipeline import Settings
 from dar.reconstruction import reconstructions
+from dar.sheets import display_scale, grid
 
 SETTINGS: Settings = {"guidance_scale": 5.0, "temperature": 0.9}
 LAYOUT_TOKENS = (0, 8, 16, 32)

@@ -4,13 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dar.errors import DARError
 from dar.images import (
     centre_crop,
-    display_scale,
-    grid,
     read_image,
     resize,
     save_animation,
@@ -96,6 +94,86 @@ def test_exif_rotation_is_applied() -> None:
     top, bottom = upright.getpixel((8, 4)), upright.getpixel((8, 28))
     assert top[0] > 200 > 50 > top[2]
     assert bottom[2] > 200 > 50 > bottom[0]
+
+
+def in_every_mode() -> dict[str, Image.Image]:
+    """One image of noise, 9 x 7 pixels, in all modes that files have."""
+    numbers = np.random.RandomState(0)
+    rgb = Image.fromarray(numbers.randint(0, 256, (7, 9, 3), dtype=np.uint8))
+    rgba = rgb.copy()
+    rgba.putalpha(Image.fromarray(numbers.randint(0, 256, (7, 9), dtype=np.uint8)))
+    keyed = rgb.quantize(8)
+    keyed.info["transparency"] = 3
+    wide = {
+        "I": numbers.randint(-9, 60_000, (7, 9)).astype(np.int32),
+        "I;16": numbers.randint(0, 65_536, (7, 9)).astype(np.uint16),
+        "F": numbers.rand(7, 9).astype(np.float32),
+        "F to 255": (250 * numbers.rand(7, 9)).astype(np.float32),
+        "F with NaN": np.where(numbers.rand(7, 9) < 0.2, np.nan, 1).astype(np.float32),
+    }
+    return {
+        **{mode: rgb.convert(mode) for mode in ("1", "L", "RGB", "CMYK", "YCbCr", "HSV")},
+        **{mode: rgba.convert(mode) for mode in ("RGBA", "LA", "RGBa", "PA")},
+        "P": rgb.quantize(8),
+        "P with a colour left out": keyed,
+        **{name: Image.fromarray(array) for name, array in wide.items()},
+    }
+
+
+@pytest.mark.parametrize("mode", in_every_mode())
+def test_images_are_converted_alike_in_strips_and_as_a_whole(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    image = in_every_mode()[mode]
+    whole = to_rgb(image)
+    for pixels in (1, 20, 62):
+        monkeypatch.setattr("dar.images.STRIP_PIXELS", pixels)
+        assert colours(to_rgb(image)) == colours(whole)
+    assert whole is not image
+
+
+@pytest.mark.parametrize("mode", in_every_mode())
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_exif_tells_and_only_once(mode: str, orientation: int) -> None:
+    image, exif = in_every_mode()[mode], Image.Exif()
+    exif[0x0112] = orientation
+    rgb = Image.fromarray(np.asarray(to_rgb(image.copy())))
+    rgb.info["exif"] = image.info["exif"] = exif.tobytes()
+    upright = to_rgb(image)
+    assert upright.size == ImageOps.exif_transpose(rgb).size
+    assert colours(upright) == colours(ImageOps.exif_transpose(rgb))
+    assert colours(to_rgb(upright)) == colours(upright)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_turned_tiffs_read_alike_from_files_and_bytes(tmp_path: Path, mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    in_every_mode()[mode].save(tmp_path / "a.tif", exif=exif)
+    upright = read_image(tmp_path / "a.tif")
+    assert upright.size == (7, 9)
+    assert colours(upright) == colours(read_image((tmp_path / "a.tif").read_bytes()))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    "damaged", [b"", b"II", b"II*\0", b"XXXX", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1"]
+)
+def test_damaged_exif_data_leave_the_picture_as_it_is(kind: str, damaged: bytes) -> None:
+    image = Image.new("RGB", (32, 16), BLUE)
+    read = read_image(encoded(image, kind, exif=b"Exif\0\0" + damaged))
+    assert read.size == (32, 16)
+    assert read.getpixel((8, 8))[2] > 200
+
+
+def test_wide_modes_take_little_more_memory_than_pixels() -> None:
+    """Peak of what NumPy and Python take: 4 million pixels as float64 are 32 MB."""
+    import tracemalloc
+
+    image = Image.fromarray(np.full((2000, 2000), 30_000, dtype=np.uint16))
+    tracemalloc.start()
+    assert to_rgb(image).getpixel((1999, 1999)) == (117, 117, 117)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8e6
 
 
 def test_one_pixel() -> None:
@@ -198,29 +276,21 @@ def test_resize_makes_the_shorter_side_fit(size: tuple[int, int], expected: tupl
     assert resize(Image.new("RGB", size), 16).size == expected
 
 
+@pytest.mark.parametrize("size", [(3, 40), (40, 3), (5, 21), (2, 9000)])
+def test_long_strips_are_cut_as_by_a_crop_but_without_its_limit(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    image = Image.effect_noise(size, 80).convert("RGB")
+    (width, height), longest = size, 4 * min(size)
+    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+    middle = image.crop((left, top, width - left, height - top))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert colours(resize(image, min(size))) == colours(middle)
+
+
 def test_shrinking_averages() -> None:
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
     assert {level for colour in colours(resize(board, 16)) for level in colour} <= {127, 128}
-
-
-def test_grid_of_ragged_rows() -> None:
-    red, blue = Image.new("RGB", (4, 3), RED), Image.new("RGB", (4, 3), BLUE)
-    sheet = grid([[red, blue, red], [blue]], gap=2, scale=2)
-    assert sheet.size == (3 * 8 + 2 * 2, 2 * 6 + 2)
-    assert sheet.getpixel((0, 0)) == sheet.getpixel((7, 5)) == RED
-    assert sheet.getpixel((8, 0)) == sheet.getpixel((9, 5)) == WHITE
-    assert sheet.getpixel((10, 0)) == sheet.getpixel((0, 8)) == BLUE
-    assert sheet.getpixel((10, 8)) == WHITE
-
-
-def test_grid_without_gap_of_one_image_is_that_image() -> None:
-    image = Image.effect_noise((5, 4), 50).convert("RGB")
-    assert colours(grid([[image]], gap=0)) == colours(image)
-
-
-@pytest.mark.parametrize(("size", "scale"), [(1, 128), (16, 8), (32, 4), (128, 1), (256, 1)])
-def test_display_scale(size: int, scale: int) -> None:
-    assert display_scale(size) == scale
 
 
 def test_save_image(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_masked_context_is_not_seen(attention: Attention) -> None:
     changed = x.clone()
     changed[:, 3] += 1
     mask = torch.ones(4, 4, dtype=torch.bool).tril()
-    before, after = attention(x, x, mask=mask), attention(changed, changed, mask_TS=mask)
+    before, after = attention(x, x, mask=mask), attention(changed, changed, mask=mask)
     assert torch.equal(before[:, :3], after[:, :3])
     assert not torch.allclose(before[:, 3], after[:, 3])
 

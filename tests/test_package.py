@@ -7,17 +7,17 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import dar
+import dar.data
 
 SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors"},
     {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
-    {"images", "tokenizer", "prior", "features"},
-    {"sources"},
+    {"image_files"},
+    {"images", "sheets", "tokenizer", "prior", "features"},
     {"data", "pipeline", "reconstruction"},
-    {"squares"},
-    {"train", "convert", "evaluate"},
+    {"train", "convert", "evaluate", "inspection"},
     {"cli"},
     {"__main__"},
 ]
@@ -29,10 +29,18 @@ def test_import_loads_nothing_heavy() -> None:
     assert result.stdout.strip() == ""
 
 
+def test_import_of_data_loads_nothing_heavy() -> None:
+    heavy = ("torch", "transformers", "numpy", "PIL", "datasets", "pyarrow")
+    program = f"import sys, dar.data; print(*(n for n in {heavy} if n in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
 def test_public_names_exist() -> None:
     for name in dar.__all__:
         assert getattr(dar, name).__name__ == name
     assert set(dar.__all__) <= set(dir(dar))
+    assert all(hasattr(dar.data, name) and name in dir(dar.data) for name in dar.data.__all__)
 
 
 def test_nothing_requires_torchvision() -> None:

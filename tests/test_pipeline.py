@@ -1,4 +1,5 @@
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,15 @@ def test_the_seed_fixes_everything(pipeline: DARPipeline) -> None:
     again, other = pipeline(CLASSES, seed=3), pipeline(CLASSES, seed=4)
     assert bitmaps(first.images) == bitmaps(again.images)
     assert not torch.equal(first.tokens, other.tokens)
+
+
+@pytest.mark.parametrize("classes", [torch.tensor([0]), np.array([0]), [torch.tensor(0)], [np.int64(0)]])
+def test_indices_may_be_tensors_and_arrays(pipeline: DARPipeline, classes: object) -> None:
+    assert torch.equal(pipeline(classes, seed=3).tokens, pipeline(["cat"], seed=3).tokens)
+
+
+def test_a_tensor_of_classes_makes_an_image_of_each(pipeline: DARPipeline) -> None:
+    assert torch.equal(pipeline(torch.tensor([0, 1, 2])).tokens, pipeline(CLASSES).tokens)
 
 
 @pytest.mark.parametrize("guidance", [1.0, (1.0, 4.0)])
@@ -163,6 +173,16 @@ def test_each_image_may_have_a_layout_of_its_own(pipeline: DARPipeline, picture:
     for i, (wanted, layout) in enumerate(zip(CLASSES, pictures, strict=True)):
         alone = pipeline([wanted], layout=layout, layout_tokens=4, seed=5 + i)
         assert torch.equal(together.tokens[i : i + 1], alone.tokens)
+
+
+def test_a_layout_picture_that_its_decoder_chokes_on_is_refused(pipeline: DARPipeline, picture: Image.Image) -> None:
+    saved = io.BytesIO()
+    picture.save(saved, "PNG")
+    with (
+        Image.open(io.BytesIO(saved.getvalue()[:200])) as opened,
+        pytest.raises(DARError, match="the layout picture cannot be read"),
+    ):
+        pipeline.stream(["cat"], layout=opened, layout_tokens=4)
 
 
 @pytest.mark.parametrize(

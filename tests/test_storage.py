@@ -1,4 +1,6 @@
 import json
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from dar.errors import DARError
 from dar.storage import (
     CONFIG,
     WEIGHTS,
+    check_regular_file,
     load_tensors,
     load_weights,
     open_tensors,
@@ -260,3 +263,27 @@ def test_tensors_start_where_it_is_said(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         start = tensor_start(tmp_path / "x.safetensors", name)
         assert content[start : start + tensor.nbytes] == tensor.numpy().tobytes()
+
+
+@pytest.mark.timeout(60)
+def test_pipes_sockets_and_devices_are_told_from_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for name, kind in (("pipe", "named pipe"), ("link", "named pipe"), ("socket", "socket")):
+            with pytest.raises(DARError, match=f"{name} is a {kind}, not a file: write its content to a file"):
+                check_regular_file(tmp_path / name)
+    with pytest.raises(DARError, match="/dev/zero is a device, not a file"):
+        check_regular_file(Path("/dev/zero"))
+    for read in (read_json, load_tensors):
+        with pytest.raises(DARError, match="pipe is a named pipe, not a file"):
+            read(tmp_path / "pipe")
+
+
+def test_files_folders_and_what_is_missing_are_left_to_their_readers(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path, tmp_path / "file", tmp_path / "link", tmp_path / "loop", tmp_path / "gone", Path("a\0b")):
+        check_regular_file(path)

@@ -1,9 +1,12 @@
 """What the package raises for bad input, and how it quotes what it complains about."""
 
+import re
 from collections.abc import Collection
 
 LISTED = 8
 LONGEST = 160
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class DARError(ValueError):
@@ -11,6 +14,14 @@ class DARError(ValueError):
 
     The command line prints the sentence and exits with code 2; programs can catch it as a ``ValueError``.
     """
+
+    def __init__(self, sentence: object) -> None:
+        super().__init__(printable(sentence))
+
+
+def printable(text: object) -> str:
+    """Text that any terminal shows on one line: names of files may hold line breaks, or bytes that are no text."""
+    return _UNPRINTABLE.sub("?", str(text))
 
 
 def quoted(text: object) -> str:

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from dar.errors import DARError
 
 EXTRAS = {
+    "data": ("datasets",),
     "train": ("accelerate", "datasets", "matplotlib", "yaml"),
     "evaluate": ("datasets", "matplotlib"),
 }

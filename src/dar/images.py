@@ -1,66 +1,128 @@
-"""Pictures: reading what people have, turning it into pixels and back, and laying several out side by side."""
+"""Pictures: reading what people have, turning it into pixels and back, and writing them."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from dar.errors import DARError
+from dar.image_files import opened_image
 from dar.storage import writing
 
-FORMATS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+STRIP_PIXELS = 2**18
+"""Pixels converted at a time where that takes memory."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by EXIF orientation."""
 
 
-def read_image(source: str | Path | bytes, name: str | None = None) -> Image.Image:
-    """Read an image of any common kind as upright 8-bit RGB.
+def read_image(source: str | Path | bytes, name: str | None = None, max_pixels: int | None = None) -> Image.Image:
+    """Read a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM or AVIF image as upright 8-bit RGB; of several frames, the first.
 
-    Grey, palette, CMYK and 16-bit images are converted, transparency is laid over white, EXIF rotation is applied.
+    Grey, palette, CMYK and 16-bit images are converted, transparency is laid over white, EXIF rotation is applied where
+    it can be read.
 
     Args:
-        source: a file, or its content.
+        source: a file, or its content; the content tells of which kind it is.
         name: what to call it in errors.
+        max_pixels: width times height of the largest image to decode; 2^27, or what the environment variable
+            DAR_MAX_PIXELS says, unless told. For GIF, TIFF and WebP, Pillow has a limit of its own, 178956970.
 
     Raises:
-        DARError: if the file is missing, truncated, or not an image.
+        DARError: if the file is missing, no such image, damaged, or too large.
     """
     name = name or ("the image" if isinstance(source, bytes) else str(source))
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            image.load()
-            return to_rgb(image)
-    except IsADirectoryError:
-        raise DARError(f"{name} is a folder: name the images in it") from None
-    except FileNotFoundError:
-        raise DARError(f"{name} does not exist: check the path") from None
-    except UnidentifiedImageError:
-        raise DARError(f"{name} is not an image that can be read: give a PNG, JPEG or WebP file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DARError(f"{name} cannot be read ({error}): it may be truncated, so copy it again") from error
+    with opened_image(source, name, max_pixels) as image:
+        return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB from an image of any mode."""
-    image = ImageOps.exif_transpose(image)
+    """Upright 8-bit RGB from an image of any mode, without what files tell beside pixels."""
+    image.load()
+    turn = _turn(image)
+    upright = _without_turning(image)
+    if turn is not None:
+        upright = upright.transpose(turn)
+    elif upright is image:
+        upright = image.copy()
+    upright.info.clear()
+    return upright
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes an image upright; None where the EXIF data are damaged, too, for the pixels may be whole."""
+    try:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever the bytes lead to
+        return None
+
+
+def _without_turning(image: Image.Image) -> Image.Image:
+    """8-bit RGB; the image itself if that is what it is."""
     if image.mode.startswith(("I", "F")):
-        return _eight_bits(image).convert("RGB")
+        return _in_strips(image, _eight_bits(_white(image)))
+    if image.mode in ("La", "RGBa") or "A" in image.getbands() or "transparency" in image.info:
+        return _in_strips(image, _over_white)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):  # premultiplied
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey with 8 bits from grey with more; floats may count from 0 to 1, 255 or 65535."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    fitting = [full for full in ((1, 255, 65535) if image.mode == "F" else (255, 65535)) if values.max() <= full]
-    full = 65535 if image.mode.startswith("I;16") or not fitting else fitting[0]
-    return Image.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8))
+def _eight_bits(white: int) -> Callable[[Image.Image], Image.Image]:
+    """From grey with more bits, of which ``white`` is white."""
+
+    def convert(image: Image.Image) -> Image.Image:
+        numbers = _numbers(image)
+        numbers *= 255 / white
+        return Image.fromarray(numbers.clip(0, 255, out=numbers).round(out=numbers).astype(np.uint8))
+
+    return convert
+
+
+def _white(image: Image.Image) -> int:
+    """Which number is white: 65535 of 16 bits, else the least of 1 (of floats), 255 and 65535 that all keep to."""
+    if image.mode.startswith("I;16"):
+        return 65535
+    largest = max(_numbers(strip).max() for _, strip in _strips(image))
+    return next((white for white in ((1, 255) if image.mode == "F" else (255,)) if largest <= white), 65535)
+
+
+def _numbers(image: Image.Image) -> NDArray[np.float64]:
+    numbers = np.array(image, dtype=np.float64)
+    return np.nan_to_num(numbers, copy=False) if image.mode == "F" else numbers
+
+
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The whole image as RGB, converted to that or to grey strip by strip: what lies between takes little memory."""
+    result = Image.new("RGB", image.size)
+    for box, strip in _strips(image):
+        result.paste(convert(strip), box)
+    return result
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """Places and contents of strips that make up the image."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = 0, top, image.width, min(top + rows, image.height)
+        yield box, image.crop(box)
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:
@@ -71,7 +133,9 @@ def resize(image: Image.Image, size: int) -> Image.Image:
     longest = 4 * min(image.size)
     if max(image.size) > longest:
         left, top = max(0, (image.width - longest) // 2), max(0, (image.height - longest) // 2)
-        image = image.crop((left, top, image.width - left, image.height - top))
+        box = left, top, image.width - left, image.height - top
+        # What ``crop`` gives, without its warning of large images.
+        image = image.resize((box[2] - left, box[3] - top), Image.Resampling.NEAREST, box)
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
@@ -115,29 +179,6 @@ def check_finite(pixels: Tensor) -> None:
 def from_levels(levels: Tensor) -> Tensor:
     """uint8 -> [-1, 1], float32, of the same shape and on the same device."""
     return levels.float() / 127.5 - 1
-
-
-def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2, scale: int = 1) -> Image.Image:
-    """Equally large images in rows and columns, on white.
-
-    Args:
-        rows: the images; rows may differ in length.
-        gap: white pixels between images.
-        scale: whole number by which images are enlarged, pixel by pixel.
-    """
-    width, height = (side * scale for side in rows[0][0].size)
-    columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
-    for r, row in enumerate(rows):
-        for c, image in enumerate(row):
-            enlarged = image.resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (c * (width + gap), r * (height + gap)))
-    return sheet
-
-
-def display_scale(size: int) -> int:
-    """By how much to enlarge images of ``size`` pixels so that a person can see them on a sheet."""
-    return max(1, 128 // size)
 
 
 def save_image(image: Image.Image, path: Path) -> None:

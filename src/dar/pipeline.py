@@ -12,9 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from dar.errors import DARError
+from dar.image_files import decoding
 from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
 from dar.nn import check_device
 from dar.prior import Prior, PriorConfig
+from dar.prior.config import Classes
 from dar.prior.sampling import Guidance, Sampling, generate_tokens, guidance_scales
 from dar.randomness import Seed, draw_noise_and_uniforms, image_seeds
 from dar.storage import told_hub_errors
@@ -134,7 +136,7 @@ class DARPipeline:
 
     def __call__(
         self,
-        classes: Sequence[str | int],
+        classes: Classes,
         *,
         callback: Callable[[Preview], None] | None = None,
         **settings: Unpack[Settings],
@@ -153,7 +155,7 @@ class DARPipeline:
 
     def stream(
         self,
-        classes: Sequence[str | int],
+        classes: Classes,
         *,
         guidance_scale: Guidance = 1.0,
         seed: Seed = 0,
@@ -175,7 +177,7 @@ class DARPipeline:
         both run this code; ``tokenizer.decode(tokens, seed)`` gives them too.
 
         Args:
-            classes: B class names or indices.
+            classes: B class names or indices; a tensor or array of indices, too.
             guidance_scale: a constant, or (start, end) for a scale that is linear over the tokens; 1 is unguided.
             seed: see ``dar.randomness.Seed``.
             steps: denoising steps; the tokenizer's default unless told.
@@ -195,12 +197,10 @@ class DARPipeline:
         """
         config = self.tokenizer.config
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-        if isinstance(classes, str | int) or not classes:
-            raise DARError("classes must be a list with at least one class name or index")
-        indices = torch.tensor([self.prior.config.class_index(wanted) for wanted in classes])
+        indices = torch.tensor(self.prior.config.class_indices(classes))
         guidance_scales(guidance_scale, config.num_tokens)
-        prefix = self._layout_prefix(layout, layout_tokens, len(classes))
-        noise, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(classes)), config.image_size, config.num_tokens)
+        prefix = self._layout_prefix(layout, layout_tokens, len(indices))
+        noise, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(indices)), config.image_size, config.num_tokens)
         columns = generate_tokens(self.prior, indices, uniforms, guidance_scale, sampling, prefix)
         known: list[Tensor] = []
         groups = _groups(columns, config.tokens_per_group, known)
@@ -239,10 +239,10 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
 
 
 def _read_layout(layout: Layout) -> Image.Image:
-    try:
-        return to_rgb(layout) if isinstance(layout, Image.Image) else read_image(layout)
-    except OSError as error:  # an opened picture is read only now
-        raise DARError(f"the layout picture cannot be read ({error}): it may be truncated") from error
+    if not isinstance(layout, Image.Image):
+        return read_image(layout)
+    with decoding("the layout picture"):  # an opened picture is read only now
+        return to_rgb(layout)
 
 
 def _groups(columns: Iterator[Tensor], size: int, known: list[Tensor]) -> Iterator[Tensor]:

@@ -6,8 +6,9 @@ from PIL import Image
 from torch import Tensor
 
 from dar.flow import schedule
-from dar.images import display_scale, grid, to_images
+from dar.images import to_images
 from dar.randomness import Seed, draw_noise, image_seeds
+from dar.sheets import display_scale, grid
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import DEFAULT_SOLVER
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -87,6 +88,23 @@ def refuse_existing(path: Path) -> None:
         raise DARError(f"{path} exists already: choose another output folder")
 
 
+def check_regular_file(path: Path) -> None:
+    """Make sure that reading a file cannot wait for ever, as reading a pipe, a socket or a device may.
+
+    Folders, and what is missing or cannot be looked at, are left to the reader's own words.
+
+    Raises:
+        DARError: if the path leads to none of these and no file either.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise DARError(f"{path} is a {kind}, not a file: write its content to a file, and give that")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with writing(path) as aside:
@@ -99,6 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         DARError: if the file is missing, is not JSON, or is not an object.
     """
+    check_regular_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -150,6 +169,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
     Raises:
         DARError: if the file is missing, truncated, or of another kind.
     """
+    check_regular_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file

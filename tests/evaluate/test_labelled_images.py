@@ -7,10 +7,10 @@ import torch
 from tqdm import tqdm
 
 from dar.data import ImageDataset
+from dar.data.crops import CroppedImages
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LabelledImages, saved_levels
 from dar.images import centre_crop
-from dar.squares import Squares
 from tests.evaluate.animals import photo, photo_folder
 
 
@@ -19,7 +19,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
     return ImageDataset(photo_folder(tmp_path_factory.mktemp("animals"), 10))
 
 
-def read(images: LabelledImages, batch_size: int = 4) -> list[Squares]:
+def read(images: LabelledImages, batch_size: int = 4) -> list[CroppedImages]:
     with tqdm(disable=True) as bar:
         return list(images.batches(batch_size, 0, bar))
 
@@ -37,10 +37,10 @@ def test_images_are_drawn_from_everywhere_and_always_the_same(data: ImageDataset
 def test_batches_hold_central_squares_and_labels(data: ImageDataset) -> None:
     images = LabelledImages(data, 16, 10)
     batches = read(images)
-    assert [len(batch.levels) for batch in batches] == [4, 4, 2]
+    assert [len(batch.images) for batch in batches] == [4, 4, 2]
     assert [index for batch in batches for index in batch.indices] == images.indices
     for batch in batches:
-        for levels, index, label in zip(batch.levels, batch.indices, batch.labels, strict=True):
+        for levels, index, label in zip(batch.images, batch.indices, batch.labels, strict=True):
             assert np.array_equal(levels.permute(1, 2, 0).numpy(), np.asarray(centre_crop(photo(index), 16)))
             assert label == index // 10
 
@@ -77,7 +77,7 @@ def test_too_many_broken_images_stop_the_run(tmp_path: Path, monkeypatch: pytest
         read(LabelledImages(ImageDataset(folder), 16, None), batch_size=30)
     monkeypatch.setattr("dar.evaluate.labelled_images.MAX_BROKEN_SHARE", 0.5)
     images = LabelledImages(ImageDataset(folder), 16, None)
-    assert sum(len(batch.levels) for batch in read(images)) == images.protocol()["count"] == 19
+    assert sum(len(batch.images) for batch in read(images)) == images.protocol()["count"] == 19
     assert len(images.subject()["broken"]) == 11
 
 

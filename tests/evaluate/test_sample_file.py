@@ -1,4 +1,5 @@
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,6 +225,39 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     with pytest.raises(DARError, match=r"b\.png (cannot be read|is not an image)"):
         list(open_samples(tmp_path).batches(8))
+
+
+@pytest.mark.timeout(60)
+def test_folders_with_odd_things_in_them_are_read_and_the_rest_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder named like an image, links in circles or to nowhere, pipes, pictures of kinds that are not read."""
+    (tmp_path / "x.png").mkdir()
+    for i, name in enumerate(("a.png", "x.png/b.jfif", os.fsdecode(b"\xff.png"))):
+        Image.new("L", (4, 5), 100 * i).save(tmp_path / name, "PNG")
+    (tmp_path / "x.png" / "up").symlink_to("..")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "c.heic").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    samples = open_samples(tmp_path)
+    assert torch.cat(list(samples.batches(2)))[:, 0, 0, 0].tolist() == [0, 100]
+    assert len(samples.hash) == 64
+    said = capsys.readouterr().out
+    assert said.startswith(f"left out of {tmp_path}: ")
+    for name in ("x.png/up", "gone.png, loop.png, pipe.png", "c.heic", "\ufffd.png"):
+        assert name in said
+
+
+def test_a_file_that_has_become_something_else_is_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("L", (4, 5)).save(tmp_path / name)
+    samples = open_samples(tmp_path)
+    (tmp_path / "b.png").unlink()
+    os.mkfifo(tmp_path / "b.png")
+    for use in (lambda: samples.hash, lambda: list(samples.batches(2))):
+        with pytest.raises(DARError, match=r"b\.png is a named pipe"):
+            use()
 
 
 def test_labels_beyond_what_counts_are_refused(tmp_path: Path) -> None:

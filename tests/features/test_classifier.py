@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar.errors import DARError
-from dar.features.classifier import ClassifierConfig, ImageClassifier, bundled_folder, load_classifier
+from dar.features.classifier import ARCHITECTURES, ClassifierConfig, ImageClassifier, bundled_folder, load_classifier
 from dar.features.extractor import Extractor
 from dar.pipeline import load_prior
 from dar.storage import WEIGHTS, load_tensors, read_json, save_tensors
@@ -201,3 +201,21 @@ def test_a_folder_of_the_bundled_ones_name_is_reached_by_its_path(
     monkeypatch.chdir(tmp_path)
     assert load_classifier("cifar10").name == "classifier:cifar10"
     assert load_classifier("./cifar10").name == "classifier:shapes"
+
+
+def test_architectures_differ_and_all_halve_the_image_in_every_stage() -> None:
+    for architecture in ARCHITECTURES:
+        config = ClassifierConfig(
+            name="two", class_names=("a", "b"), image_size=16, architecture=architecture, widths=(8, 12), depth=2
+        )
+        network = tiny.randomise(ImageClassifier(config), seed=1)
+        stages = network.stage_features(tiny.pixels(3))
+        assert [tuple(stage.shape) for stage in stages] == [(3, 8, 8, 8), (3, 12, 4, 4)]
+        images = torch.randint(256, (3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        pixels = images.float() / 127.5 - 1
+        torch.testing.assert_close(network(images).pooled, network.stage_features(pixels)[-1].mean((2, 3)))
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(ValueError, match="architecture must be one of strided, pooled, mixer, not 'vgg'"):
+        ClassifierConfig(name="two", class_names=("a", "b"), architecture="vgg")

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,13 @@ def test_vocabulary_is_image_tokens_then_classes_then_the_null_class() -> None:
     assert tiny.PRIOR.vocab_size == 32 + 3 + 1
 
 
-@pytest.mark.parametrize("wanted", [1, "1", " 1 ", "great dane", "Great_Dane", "GREAT-DANE", " great  dane "])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *(1, "1", " 1 ", "great dane", "Great_Dane", "GREAT-DANE", " great  dane "),
+        *(np.int64(1), np.uint8(1), np.array(1), np.str_("great dane"), torch.tensor(1), torch.tensor(1).byte()),
+    ],
+)
 def test_a_class_goes_by_name_or_index(wanted: str | int) -> None:
     assert tiny.PRIOR.class_index(wanted) == 1
 
@@ -43,6 +50,61 @@ def test_underscores_in_class_names_may_be_spaces() -> None:
 def test_an_unknown_class_is_refused_with_what_could_be_meant(wanted: str | int, complaint: str) -> None:
     with pytest.raises(DARError) as caught:
         tiny.PRIOR.class_index(wanted)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *(1.0, True, None, [1], b"1", np.float64(1), np.bool_(True), np.array([1]), np.array([[1]])),
+        *(torch.tensor(1.0), torch.tensor(True), torch.tensor([1]), torch.tensor([[1]])),
+    ],
+)
+def test_a_class_that_is_neither_a_name_nor_a_whole_number_is_refused(wanted: object) -> None:
+    with pytest.raises(DARError, match="a class is a name or a whole number, not ") as caught:
+        tiny.PRIOR.class_index(wanted)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *([1, 2], (1, 2), range(1, 3), ["great dane", np.int64(2)], [torch.tensor(1), np.array(2)]),
+        *(np.array([1, 2]), np.array([1, 2], np.uint8), np.array(["1", "sea lion"])),
+        *(torch.tensor([1, 2]), torch.tensor([1, 2]).int(), iter([1, 2])),
+    ],
+)
+def test_classes_come_in_lists_arrays_and_tensors(wanted: object) -> None:
+    indices = tiny.PRIOR.class_indices(wanted)
+    assert indices == [1, 2]
+    assert {type(index) for index in indices} == {int}
+
+
+def test_one_class_in_a_tensor_is_not_taken_for_no_class() -> None:
+    assert tiny.PRIOR.class_indices(torch.tensor([0])) == tiny.PRIOR.class_indices(np.array([0])) == [0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        ([], "classes must be a list with at least one class name or index, not []"),
+        (torch.tensor([]), "classes must be a list with at least one class name or index, not []"),
+        ("cat", "classes must be a list with at least one class name or index, not 'cat'"),
+        (1, "classes must be a list with at least one class name or index, not 1"),
+        (None, "classes must be a list"),
+        (b"\0", "classes must be a list"),
+        (torch.tensor(1), "classes must be a list with at least one class name or index, not 1"),
+        (np.int64(1), "classes must be a list"),
+        (torch.tensor([1.0]), "a class is a name or a whole number, not 1.0"),
+        (np.array([1.0, 2.0]), "a class is a name or a whole number, not 1.0"),
+        (torch.tensor([True, False]), "a class is a name or a whole number, not True"),
+        (torch.tensor([[0, 1]]), "a class is a name or a whole number, not [0, 1]"),
+        (np.array([0, 3]), "class index 3 is out of range"),
+    ],
+)
+def test_classes_that_cannot_be_are_refused(wanted: object, complaint: str) -> None:
+    with pytest.raises(DARError) as caught:
+        tiny.PRIOR.class_indices(wanted)
     assert complaint in str(caught.value)
 
 

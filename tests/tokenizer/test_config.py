@@ -51,3 +51,8 @@ def test_a_size_that_is_not_whole_is_refused(field: str) -> None:
 def test_sizes_that_do_not_fit_each_other_are_refused(change: dict[str, int], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         dataclasses.replace(tiny.TOKENIZER, **change)
+
+
+def test_an_unknown_decoder_context_is_refused() -> None:
+    with pytest.raises(ValueError, match="decoder_context must be 'group' or 'prefix', not 'all'"):
+        TokenizerConfig(decoder_context="all")

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +243,38 @@ def test_published_size_has_the_published_number_of_parameters() -> None:
         model = SequentialDiffusionTokenizer(type(tiny.TOKENIZER)())
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert millions == pytest.approx(300, rel=0.02)
+
+
+PREFIX = dataclasses.replace(tiny.TOKENIZER, decoder_context="prefix")
+
+
+def test_patches_may_look_at_all_groups_so_far() -> None:
+    """Each step's network is given the conditions of its group and of those before it, in order."""
+    tokenizer, tokens, seen = tiny.tokenizer(PREFIX), tiny.tokens(2), []
+    handle = tokenizer.diffusion_decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
+    previews(tokenizer, tokens)
+    handle.remove()
+    condition = tokenizer.condition(tokens)
+    for k, given in enumerate(seen, start=1):
+        torch.testing.assert_close(given, condition[:, : k * GROUP])
+
+
+@torch.no_grad()
+def test_in_training_too_patches_see_the_groups_so_far_and_no_later_ones() -> None:
+    tokenizer, pixels, noise = tiny.tokenizer(PREFIX), tiny.pixels(4), tiny.noise(4)
+    u = torch.tensor([0.05, 0.3, 0.55, 0.9])  # a clock in each group
+    output = tokenizer(pixels, u, noise)
+    condition = tokenizer.latent_decoder(output.entries)
+    for i in range(4):
+        t = shifted_time(u[i : i + 1], PREFIX.time_shift)
+        x = t * PREFIX.data_std * pixels[i : i + 1] + (1 - t) * noise[i : i + 1]
+        velocity = tokenizer.velocity(x, t, condition[i : i + 1, : (i + 1) * GROUP])
+        torch.testing.assert_close(output.velocity[i : i + 1], velocity)
+
+
+@pytest.mark.parametrize("num_tokens", [2, 4, 6])
+def test_with_all_groups_so_far_a_prefix_still_gives_a_preview_to_the_bit(num_tokens: int) -> None:
+    tokenizer, tokens = tiny.tokenizer(PREFIX), tiny.tokens(2)
+    all_previews = previews(tokenizer, tokens)
+    image = tokenizer.decode(tokens, noise=tiny.noise(2), num_tokens=num_tokens)
+    assert torch.equal(image, all_previews[num_tokens // GROUP - 1])

@@ -10,16 +10,15 @@ from torch import nn
 
 from dar.cli import main
 from dar.data import ImageDataset, Share
+from dar.data.in_memory import DecodedImages, decode_images
 from dar.errors import DARError
 from dar.features.classifier import load_classifier
 from dar.storage import load_tensors, read_json
 from dar.train.classifier import (
     TRAINING,
     ClassifierTask,
-    DecodedImages,
     augment,
     classify,
-    decode,
     train_classifier,
 )
 from dar.train.classifier_recipe import ClassifierRecipe, classifier_recipe_names, load_classifier_recipe
@@ -79,7 +78,7 @@ def test_it_learns_what_holds_for_other_images(run: Path, others: Path) -> None:
     """Chance gives a third."""
     facts = read_json(run / "model" / TRAINING)
     assert facts["validation_accuracy"] > 0.8
-    classifier, held_out = load_classifier(run / "model"), decode(ImageDataset(others), 16, 0)
+    classifier, held_out = load_classifier(run / "model"), decode_images(ImageDataset(others), 16, 0)
     assert classifier.class_names == CLASSES
     assert classifier.name == "classifier:stripes"
     seen = classify(classifier, held_out.images).argmax(1)
@@ -177,7 +176,7 @@ def test_statistics_of_batch_normalisation_are_averaged_with_the_weights() -> No
 def test_broken_images_are_left_out_and_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = stripes(tmp_path / "images", 4, seed=2)
     (folder / "down" / "torn.png").write_bytes(b"\x89PNG torn")
-    images = decode(ImageDataset(folder), 16, 0)
+    images = decode_images(ImageDataset(folder), 16, 0)
     assert len(images) == 12
     assert (images.images.dtype, images.images.shape) == (torch.uint8, (12, 3, 16, 16))
     assert images.labels.bincount().tolist() == [4, 4, 4]
@@ -189,7 +188,7 @@ def test_data_without_a_readable_image_are_refused(tmp_path: Path) -> None:
     (tmp_path / "down").mkdir()
     (tmp_path / "down" / "torn.png").write_bytes(b"\x89PNG torn")
     with pytest.raises(DARError, match=r"none of the images of .* can be read"):
-        decode(ImageDataset(tmp_path), 16, 1)
+        decode_images(ImageDataset(tmp_path), 16, 1)
 
 
 def test_data_that_do_not_fit_are_refused(data: Path, tmp_path: Path) -> None:

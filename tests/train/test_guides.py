@@ -10,9 +10,12 @@ from transformers import Dinov2Config, Dinov2Model
 
 from dar.data import ImageDataset, Share
 from dar.errors import DARError
+from dar.features.classifier import ClassifierConfig, ImageClassifier
 from dar.features.perceptual import LINEAR, VGG
+from dar.flow import shifted_time
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.guides import moved
 from dar.train.loop import Outcome, make_optimizer
 from dar.train.recipe import Recipe
 from dar.train.run_folder import RunFolder
@@ -129,3 +132,59 @@ def test_a_loss_without_its_weights_fails_at_the_start(photos: Path, tmp_path: P
     with pytest.raises(DARError, match="none"):
         train_tokenizer(small_recipe(*settings), photos, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_serves_as_perceptual_network_alone_or_with_others(photos: Path, tmp_path: Path) -> None:
+    config = ClassifierConfig(name="own", class_names=("a", "b"), image_size=32, widths=(8,), architecture="pooled")
+    tiny.randomise(ImageClassifier(config), seed=1).save_pretrained(tmp_path / "own")
+    found = {}
+    for names in ("classifier:cifar10", str(tmp_path / "own"), f"[classifier:cifar10, {tmp_path / 'own'}]"):
+        recipe = small_recipe(
+            "tokenizer.image_size=32",
+            "tokenizer_training.perceptual_weight=1",
+            f"tokenizer_training.perceptual_network={names}",
+        )
+        task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+        piece = next(task.batches(0, 1, Share()))
+        losses = task.losses(task.model, piece, 0, range(4), torch.Generator().manual_seed(0))
+        found[names] = losses["perceptual"].item()
+    one, other, both = found.values()
+    assert one != other
+    assert both == pytest.approx((one + other) / 2, rel=1e-5)
+
+
+def test_a_network_for_images_of_another_size_is_refused(photos: Path) -> None:
+    recipe = small_recipe(
+        "tokenizer_training.perceptual_weight=1", "tokenizer_training.perceptual_network=classifier:cifar10"
+    )
+    with pytest.raises(DARError, match="32 x 32 pixels"):
+        TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+
+
+def test_time_weighs_the_perceptual_loss(photos: Path) -> None:
+    """All clocks at one time, the loss is that time's part of the unweighted one."""
+    losses = []
+    for timed in ("false", "true"):
+        recipe = small_recipe(
+            "tokenizer.image_size=32",
+            "tokenizer_training.perceptual_weight=1",
+            "tokenizer_training.perceptual_network=classifier:cifar10",
+            f"tokenizer_training.perceptual_timed={timed}",
+        )
+        task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+        pixels = next(task.batches(0, 1, Share())).pixels
+        u = torch.full((4,), 0.5)
+        output = task.tokenizer(pixels, u, torch.zeros_like(pixels))
+        losses.append(task.guides.losses(output, pixels, torch.zeros(4, 2).long(), None)["perceptual"].item())
+    time = shifted_time(0.5, recipe.tokenizer.time_shift)
+    assert losses[1] == pytest.approx(time * losses[0], rel=1e-5)
+
+
+def test_images_are_moved_by_limit_less_offset_with_mirrored_borders() -> None:
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    same = moved(image, torch.tensor([[1, 1]]), limit=1)
+    assert torch.equal(same, image)
+    down = moved(image, torch.tensor([[0, 1]]), limit=1)  # what comes in on top is the mirrored second row
+    assert torch.equal(down[0, 0], torch.cat([image[0, 0, 1:2], image[0, 0, :3]]))
+    left = moved(image, torch.tensor([[1, 2]]), limit=1)
+    assert torch.equal(left[0, 0], torch.cat([image[0, 0, :, 1:], image[0, 0, :, 2:3]], dim=1))

@@ -3,13 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from dar import DARPipeline
 from dar.data import ImageDataset, Share
 from dar.errors import DARError
 from dar.storage import load_tensors, weights_hash
 from dar.train.loop import Outcome
-from dar.train.prior import PriorTask, add_dropout, cross_entropy, held_out_cross_entropy, train_prior
+from dar.train.prior import PriorTask, add_dropout, corrupted, cross_entropy, held_out_cross_entropy, train_prior
 from dar.train.token_shards import tokenize_images
 from dar.train.tokens import TokenSet
 from tests import tiny
@@ -153,3 +155,33 @@ def test_images_without_classes_are_refused(tokenizer_folder: Path, tmp_path: Pa
     with pytest.raises(DARError, match="no class labels"):
         train_prior(RECIPE, flat, tokenizer_folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_share_of_the_tokens_before_is_replaced_in_every_process_alike() -> None:
+    settings = small_recipe("prior_training.token_noise=0.25", "prior_training.batch_size=64").prior_training
+    tokens = torch.full((64, 50), 7)
+
+    def seen(rows: range) -> Tensor:
+        draws = torch.Generator().manual_seed(0)
+        return corrupted(tokens[rows.start : rows.stop], settings, 1000, rows, draws)
+
+    whole = seen(range(64))
+    assert (whole != tokens).double().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert whole.unique().numel() > 500
+    assert torch.equal(torch.cat([seen(range(32)), seen(range(32, 64))]), whole)
+
+
+def test_noise_is_in_what_the_prior_sees_and_not_in_what_it_predicts() -> None:
+    training = dataclasses.replace(RECIPE.prior_training, token_noise=0.5)
+    recipe = dataclasses.replace(RECIPE, prior_training=training)
+    tokens, labels = tiny.tokens(4), torch.tensor([0, 1, 1, 0])
+    task = PriorTask(recipe, tiny.tokenizer(), ("bright", "dark"), TokenSet(tokens, labels.int()), None)
+    given: list[Tensor] = []
+
+    def model(classes: Tensor, seen: Tensor) -> Tensor:
+        given.append(seen)
+        return F.one_hot(tokens, 32) * 100.0
+
+    losses = task.losses(model, (labels, tokens), 0, range(4), torch.Generator().manual_seed(0))
+    assert losses["cross_entropy"].item() == pytest.approx(0)
+    assert 0 < (given[0] != tokens).double().mean() < 1

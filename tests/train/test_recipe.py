@@ -8,7 +8,7 @@ from dar.train.recipe import load_recipe, recipe_names, save_recipe
 
 
 def test_the_package_brings_the_promised_recipes() -> None:
-    assert {"debug", "cifar10", "imagenet256-L", "imagenet256-XL", "imagenet256-XXL"} <= set(recipe_names())
+    assert {"debug", "cifar10", "cifar10-cpu", "imagenet256-L", "imagenet256-XL", "imagenet256-XXL"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -94,7 +94,7 @@ def test_images_too_small_to_look_at_are_refused() -> None:
 
 
 def test_unknown_recipe_lists_the_known() -> None:
-    with pytest.raises(DARError, match="cifar10, debug, imagenet256-L, imagenet256-XL, imagenet256-XXL"):
+    with pytest.raises(DARError, match="cifar10, cifar10-cpu, debug, imagenet256-L, imagenet256-XL, imagenet256-XXL"):
         load_recipe("nothing")
 
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from dar.cli import convert, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
+from dar.cli import convert, data, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command("sample")(sample.sample)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("info")(info.info)
 app.command("tokenize")(tokenize.tokenize)
+app.command("data")(data.data)
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("convert")(convert.convert)

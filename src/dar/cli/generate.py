@@ -92,7 +92,8 @@ def _generate(
 
 
 def _write_images(images: list["Image.Image"], files: list[str], per_row: int, out: Path) -> None:
-    from dar.images import display_scale, grid, save_image
+    from dar.images import save_image
+    from dar.sheets import display_scale, grid
 
     for image, name in zip(images, files, strict=True):
         save_image(image, out / name)
@@ -103,7 +104,8 @@ def _write_images(images: list["Image.Image"], files: list[str], per_row: int, o
 
 def _write_previews(stages: list[list["Image.Image"]], out: Path) -> None:
     """A strip with a row an image and a column a step, and the same as an animation."""
-    from dar.images import display_scale, grid, save_animation, save_image
+    from dar.images import save_animation, save_image
+    from dar.sheets import display_scale, grid
 
     scale = display_scale(stages[0][0].width)
     save_image(grid(list(zip(*stages, strict=True)), scale=scale), out / STRIP)

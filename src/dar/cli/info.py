@@ -56,8 +56,8 @@ def _tell_records(folder: Path) -> None:
     from dar.storage import read_json
 
     recipe, figures = folder / RECIPE, folder / FIGURES
-    typer.echo(f"recipe     {recipe if recipe.exists() else 'not recorded with this model'}")
-    if recipe.exists():
+    typer.echo(f"recipe     {recipe if recipe.is_file() else 'not recorded with this model'}")
+    if recipe.is_file():
         typer.echo("".join(f"  {line}\n" for line in recipe.read_text(encoding="utf-8").splitlines()), nl=False)
     typer.echo(f"figures    {figures if figures.exists() else 'not recorded with this model'}")
     for name, value in read_json(figures).items() if figures.exists() else ():

@@ -12,6 +12,7 @@ from dar.errors import DARError
 
 SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset shards (.tar), or Hub id."
 
+
 Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one unless told.")]
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; the model's own number unless told.")]
@@ -27,6 +28,12 @@ OnlyClasses = Annotated[
 ]
 Chunk = Annotated[int, typer.Option(min=1, help="Consecutive images computed as one batch.")]
 Rounding = Annotated[str, typer.Option(help="adm: down from 127.5 (x + 1); dit: down from 127.5 x + 128.")]
+ImageColumn = Annotated[
+    str, typer.Option(help="Column of the images, or their ending in tars, where several fit; found unless told.")
+]
+LabelColumn = Annotated[
+    str, typer.Option(help="Column of the labels, or their ending in tars, where several fit; found unless told.")
+]
 Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dar.cli import options
+from dar.errors import printable
 
 
 def reconstruct(
@@ -36,4 +37,4 @@ def reconstruct(
         stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed=seed + i)]
         save_image(reconstruction_sheet(pixels, stages), out / file)
         curve = " ".join(f"{psnr(stage, pixels).item():.1f}" for stage in stages)
-        typer.echo(f"{out / file}: PSNR in dB from 1 to {len(stages)} groups {curve}")
+        typer.echo(f"{printable(out / file)}: PSNR in dB from 1 to {len(stages)} groups {curve}")

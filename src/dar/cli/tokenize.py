@@ -13,6 +13,8 @@ def tokenize(
     data: Annotated[str, typer.Option(help=options.SOURCES)],
     out: Annotated[Path, typer.Option(help="Folder for the shards: new, empty, or begun by the same command.")],
     model: options.Model = None,
+    image_column: options.ImageColumn = "",
+    label_column: options.LabelColumn = "",
     ten_crop: Annotated[
         bool, typer.Option("--ten-crop", help="Ten views of each image: corners and centre, and their mirror images.")
     ] = False,
@@ -42,9 +44,12 @@ def tokenize(
     if ten_crop and not flip:
         raise DARError("ten crops include their mirror images: leave --no-flip out")
     process, processes = options.place_among_processes()
+    images = ImageDataset(data, image_column=image_column, label_column=label_column)
+    if process == 0:
+        typer.echo(images.summary.sentence())
     complete = tokenize_images(
         load_tokenizer(model, device=options.own_device(device)),
-        ImageDataset(data),
+        images,
         out,
         views=10 if ten_crop else 2 if flip else 1,
         batch_size=batch_size,

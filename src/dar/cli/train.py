@@ -1,5 +1,6 @@
 """``dar train tokenizer``, ``dar train prior`` and ``dar train classifier``."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ app = typer.Typer(
     help="Train a tokenizer, then a prior on its tokens; or a classifier to compare models with.", no_args_is_help=True
 )
 
-Recipe = Annotated[str, typer.Option(help="debug, cifar10, imagenet256-L (-XL, -XXL), or a YAML file.")]
+Recipe = Annotated[str, typer.Option(help="debug, cifar10, cifar10-cpu, imagenet256-L (-XL, -XXL), or a YAML file.")]
 Data = Annotated[str, typer.Option(help=options.SOURCES)]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
@@ -35,6 +36,8 @@ def tokenizer(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Read images as they come, for what is large.")
     ] = False,
+    image_column: options.ImageColumn = "",
+    label_column: options.LabelColumn = "",
     resume: Resume = False,
     tracker: Tracker = None,
     dry_run: DryRun = False,
@@ -51,10 +54,13 @@ def tokenizer(
     from dar.train.recipe import load_recipe
     from dar.train.tokenizer import train_tokenizer
 
-    settings = load_recipe(recipe, [*(overrides or ()), *(["data.streaming=true"] if streaming else [])])
+    chosen = _columns("data", image_column, label_column)
+    settings = load_recipe(recipe, [*(overrides or ()), *(["data.streaming=true"] if streaming else []), *chosen])
     if dry_run:
         from dar.train.estimate import estimate_tokenizer
+        from dar.train.run_images import open_training_images, open_validation
 
+        _tell_found(process, open_training_images(settings.data, data), open_validation(settings.data, validation))
         _tell(estimate_tokenizer(settings, processes), settings.tokenizer_training, processes, process)
         return
     outcome = train_tokenizer(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
@@ -69,6 +75,8 @@ def prior(
     data: Annotated[str | None, typer.Option(help=f"{options.SOURCES} This, or --tokens.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Folder that dar tokenize wrote, in place of --data.")] = None,
     validation: Validation = None,
+    image_column: options.ImageColumn = "",
+    label_column: options.LabelColumn = "",
     resume: Resume = False,
     tracker: Tracker = None,
     dry_run: DryRun = False,
@@ -85,12 +93,14 @@ def prior(
     from dar.train.prior import train_prior
     from dar.train.recipe import load_recipe
 
-    settings = load_recipe(recipe, overrides or ())
+    settings = load_recipe(recipe, [*(overrides or ()), *_columns("data", image_column, label_column)])
     if dry_run:
         from dar.train.estimate import estimate_prior
         from dar.train.prior import open_labelled
+        from dar.train.run_images import open_validation
 
-        _, class_names = open_labelled(data, tokens)
+        source, class_names = open_labelled(settings, data, tokens)
+        _tell_found(process, source, open_validation(settings.data, validation))
         _tell(estimate_prior(settings, len(class_names), processes), settings.prior_training, processes, process)
         return
     outcome = train_prior(
@@ -105,6 +115,8 @@ def classifier(
     data: Data,
     out: Out,
     validation: Annotated[str | None, typer.Option(help="Held-out images, to measure the accuracy on.")] = None,
+    image_column: options.ImageColumn = "",
+    label_column: options.LabelColumn = "",
     resume: Resume = False,
     tracker: Tracker = None,
     overrides: Overrides = None,
@@ -120,9 +132,23 @@ def classifier(
     from dar.train.classifier import train_classifier
     from dar.train.classifier_recipe import load_classifier_recipe
 
-    settings = load_classifier_recipe(recipe, overrides or ())
+    chosen = _columns("classifier_training", image_column, label_column)
+    settings = load_classifier_recipe(recipe, [*(overrides or ()), *chosen])
     outcome = train_classifier(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
     _report(outcome, out, process)
+
+
+def _columns(section: str, image_column: str, label_column: str) -> list[str]:
+    """Overrides of a recipe that choose columns; what the recipe says stays where nothing is chosen."""
+    chosen = {"image_column": image_column, "label_column": label_column}
+    return [f"{section}.{name}={json.dumps(column)}" for name, column in chosen.items() if column]
+
+
+def _tell_found(process: int, *sources: object) -> None:
+    """Say what was found; tokens have been looked at when they were made."""
+    for source in sources:
+        if process == 0 and (summary := getattr(source, "summary", None)) is not None:
+            typer.echo(summary.sentence())
 
 
 def _tell(estimate: "Estimate", training: "TrainingRecipe", processes: int, process: int) -> None:

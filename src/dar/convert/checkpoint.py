@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from dar.errors import DARError, listed, quoted
-from dar.storage import DTYPES
+from dar.storage import DTYPES, check_regular_file
 
 
 class _StandIn:
@@ -135,6 +135,7 @@ def _load(path: Path) -> Any:
 
 
 def _check_kind(path: Path) -> None:
+    check_regular_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(32)

@@ -16,12 +16,12 @@ from dar.evaluate.report import METRICS, Estimate, Findings, Report, mean_estima
 from dar.evaluate.sample_file import Samples, check_square
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
-from dar.images import display_scale, grid
 from dar.metrics.agreement import agreement
 from dar.metrics.confidence import GROUPS, confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall, recall_confidence
+from dar.sheets import display_scale, grid
 
 NEIGHBOURS = 3
 DRAWS = 20

@@ -9,9 +9,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dar.data import BrokenImages, ImageDataset, in_workers
+from dar.data.crops import CenterCropDecoder, CroppedImages
 from dar.errors import DARError
 from dar.images import check_finite, to_levels
-from dar.squares import SquareDecoder, Squares
 
 LARGEST_DECIBELS = 100.0
 """What an image that equals its reference counts as, so that means stay finite."""
@@ -56,7 +56,7 @@ class LabelledImages:
         """Places of up to ``count`` of them, to be shown."""
         return set(self._drawn[:count])
 
-    def batches(self, batch_size: int, workers: int, bar: "tqdm[Any]") -> Iterator[Squares]:
+    def batches(self, batch_size: int, workers: int, bar: "tqdm[Any]") -> Iterator[CroppedImages]:
         """All of them in order, a few batches of which are in memory at a time.
 
         Args:
@@ -69,9 +69,9 @@ class LabelledImages:
         """
         starts = range(0, len(self.indices), batch_size)
         pieces = (self.indices[start : start + batch_size] for start in starts)
-        for batch in in_workers(SquareDecoder(self.data, self.size), pieces, workers):
+        for batch in in_workers(CenterCropDecoder(self.data, self.size), pieces, workers):
             self.broken.add(batch.seen, batch.broken)
-            self._hash.update(batch.levels.numpy().tobytes())
+            self._hash.update(batch.images.numpy().tobytes())
             if batch.indices:
                 yield batch
             bar.update(batch.seen)
@@ -88,7 +88,8 @@ class LabelledImages:
 
     def subject(self) -> dict[str, Any]:
         """What else is to be told of them."""
-        return {"data": self.data.source, "fingerprint": self.data.fingerprint, "broken": list(self.broken.messages)}
+        found = {"fingerprint": self.data.fingerprint, "found": self.data.summary.as_dict()}
+        return {"data": self.data.source, **found, "broken": list(self.broken.messages)}
 
 
 def saved_levels(pixels: Tensor) -> Tensor:

@@ -11,17 +11,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dar.data import ImageDataset
+from dar.data.crops import CroppedImages
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
-from dar.images import display_scale, from_levels, grid, to_images
+from dar.images import from_levels, to_images
 from dar.metrics.agreement import agreement
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
 from dar.prior import PriorConfig
-from dar.squares import Squares
+from dar.sheets import display_scale, grid
 from dar.storage import weights_hash
 
 ROWS = 8
@@ -122,12 +123,12 @@ def _tokens(count: int) -> str:
 
 
 def _generated(
-    pipeline: DARPipeline, batch: Squares, labels: list[int], length: int, seed: int, settings: Settings
+    pipeline: DARPipeline, batch: CroppedImages, labels: list[int], length: int, seed: int, settings: Settings
 ) -> Tensor:
     """Images of B labels that keep ``length`` tokens of a batch's: B x 3 x H x W levels, on the CPU."""
     wanted: Settings = {**settings, "seed": [seed + i for i in batch.indices]}
     if length:
-        wanted |= {"layout": to_images(from_levels(batch.levels)), "layout_tokens": length}
+        wanted |= {"layout": to_images(from_levels(batch.images)), "layout_tokens": length}
     for preview in pipeline.stream(labels, **wanted):
         pixels = preview.pixels
     return saved_levels(pixels).cpu()
@@ -169,7 +170,7 @@ class _Classes:
         self.of_data = _model_classes(data, config)
         self.of_classifier = torch.tensor(_logit_indices(config, classifier))
 
-    def new_labels(self, batch: Squares) -> list[int]:
+    def new_labels(self, batch: CroppedImages) -> list[int]:
         """A model's class for each image, other than its own; drawn from the seed and the image's index alone."""
         return [self._new_label(index, label) for index, label in zip(batch.indices, batch.labels, strict=True)]
 
@@ -181,7 +182,7 @@ class _Classes:
         return agreement(logits_BC.cpu(), self.of_classifier[labels])
 
     def _new_label(self, index: int, label: int) -> int:
-        own = self.of_data[label] if self.of_data else None
+        own = self.of_data[label] if self.of_data and label >= 0 else None
         others = [one for one in range(self.num_classes) if one != own]
         return others[random.Random(f"{self.seed}/new class {index}").getrandbits(63) % len(others)]
 
@@ -217,9 +218,9 @@ class _Found:
         self.rows: list[list[Image.Image]] = []
         self.classes: list[str] = []
 
-    def add(self, batch: Squares, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
+    def add(self, batch: CroppedImages, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
         """Take in L x B x 3 x H x W levels, L times B agreements, and the names of the B new classes."""
-        references = from_levels(batch.levels)
+        references = from_levels(batch.images)
         similarities = [layout_similarity(from_levels(levels), references) for levels in variants]
         self.values[SIMILARITY].append(torch.stack(similarities).clamp(max=LARGEST_DECIBELS))
         self.values[AGREEMENT].append(torch.stack(agreements))

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dar.data import ImageDataset
+from dar.data.crops import CroppedImages
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.paired_features import PairedFeatures
@@ -21,7 +22,6 @@ from dar.images import from_levels
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.reconstruction import decoded_groups, reconstruction_sheet
-from dar.squares import Squares
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import DEFAULT_SOLVER
@@ -95,7 +95,7 @@ def evaluate_reconstruction(
     found = _Found(tokenizer, extractor, perceptual, images)
     with tqdm(total=len(images.indices), desc="reconstructing", unit="image", dynamic_ncols=True) as bar:
         for batch in images.batches(batch_size, workers, bar):
-            originals = batch.levels.to(tokenizer.device)
+            originals = batch.images.to(tokenizer.device)
             tokens = tokenizer.encode(from_levels(originals))
             stages = decoded_groups(tokenizer, tokens, [seed + i for i in batch.indices], steps, solver)
             found.add(batch, originals, tokens, saved_levels(torch.stack(stages)))
@@ -182,7 +182,7 @@ class _Found:
         self.best: list[_Row] = []
         self.others: list[_Row] = []
 
-    def add(self, batch: Squares, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
+    def add(self, batch: CroppedImages, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
         """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
         pixels = from_levels(originals)
         start, self.count = self.count, self.count + len(originals)

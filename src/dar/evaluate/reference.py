@@ -87,7 +87,12 @@ UNKNOWN = "None"
 
 
 def load_reference(
-    source: str, extractor: Extractor, image_size: int, batch_size: int = 64, workers: int = 0
+    source: str,
+    extractor: Extractor,
+    image_size: int,
+    batch_size: int = 64,
+    workers: int = 0,
+    image_column: str = "",
 ) -> Reference:
     """Statistics of real images, read where they were saved and else computed.
 
@@ -100,6 +105,7 @@ def load_reference(
         image_size: pixels a side of the samples.
         batch_size: images to look at together.
         workers: processes that decode a data set ahead.
+        image_column: of a data set, see ``dar.data.open_images``.
 
     Raises:
         DARError: if it cannot be read, has images of another size, or was made with another extractor.
@@ -111,7 +117,8 @@ def load_reference(
     elif source.endswith(".npz"):
         reference = _from_npz(Path(source), extractor, image_size, batch_size)
     else:
-        reference = _from_data(source, extractor, image_size, batch_size, workers)
+        data = ImageDataset(source, image_column=image_column)
+        reference = _from_data(data, extractor, image_size, batch_size, workers)
     _check_statistics(reference)
     _check_use(reference, source, extractor, image_size)
     return reference
@@ -203,20 +210,20 @@ class _Collector:
         )
 
 
-def _from_data(source: str, extractor: Extractor, image_size: int, batch_size: int, workers: int) -> Reference:
-    data = ImageDataset(source)
-    shown = data.spread(LOOKED_AT)
+def _from_data(data: ImageDataset, extractor: Extractor, image_size: int, batch_size: int, workers: int) -> Reference:
+    tqdm.write(data.summary.sentence())
+    shown = data.preview_images(LOOKED_AT)
     if shown and max(min(image.size) for image in shown) < image_size:
         raise DARError(
-            f"the images of {source} are smaller than the samples' {image_size} x {image_size} pixels: "
+            f"the images of {data.source} are smaller than the samples' {image_size} x {image_size} pixels: "
             "use data of that resolution"
         )
     images = LabelledImages(data, image_size, None)
     collector = _Collector(extractor, len(images.indices), batch_size)
     with _progress(len(images.indices), extractor) as progress:
         for batch in images.batches(batch_size, workers, progress):
-            collector.add(batch.levels)
-    return collector.reference(source, images.protocol()["sha256"], image_size)
+            collector.add(batch.images)
+    return collector.reference(data.source, images.protocol()["sha256"], image_size)
 
 
 def _from_npz(path: Path, extractor: Extractor, image_size: int, batch_size: int) -> Reference:

@@ -9,7 +9,7 @@ from dar.errors import DARError, quoted
 from dar.evaluate.page import report_page
 from dar.evaluate.report import Report
 from dar.evaluate.report_json import from_json, to_json
-from dar.storage import refuse_existing, writing
+from dar.storage import check_regular_file, refuse_existing, writing
 
 REPORT = "report.json"
 PAGE = "report.html"
@@ -54,6 +54,7 @@ def read_report(path: Path) -> Report:
         DARError: if there is none, or it is damaged, of another version or of another kind.
     """
     file = path / REPORT if path.is_dir() else path
+    check_regular_file(file)
     try:
         return from_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -22,9 +22,10 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dar.errors import DARError, listed
-from dar.images import FORMATS, read_image
-from dar.storage import writing
+from dar.data.listing import list_folder
+from dar.errors import DARError, listed, printable
+from dar.images import read_image
+from dar.storage import check_regular_file, writing
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
 LONGEST_AGO = (1980, 1, 1, 0, 0, 0)
@@ -72,6 +73,7 @@ def open_samples(path: str | Path) -> Samples:
         DARError: if it is neither, holds no images, or holds them in another type or layout.
     """
     path = Path(path)
+    check_regular_file(path)
     if path.is_dir():
         return FolderSamples(path)
     if not path.exists():
@@ -122,8 +124,7 @@ class ArchiveSamples:
     @cached_property
     def hash(self) -> str:
         """See ``Samples``."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _digest(self.path).hex()
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """See ``Samples``."""
@@ -193,7 +194,9 @@ class ArchiveSamples:
 
 
 class FolderSamples:
-    """Images in a folder; see ``Samples``. Their classes are not known.
+    """Images in a folder, and in those inside it; see ``Samples``. Their classes are not known.
+
+    What else is there, as ``dar.data.listing`` finds it, is left out and said.
 
     Args:
         path: the folder.
@@ -205,11 +208,10 @@ class FolderSamples:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.labels: Tensor | None = None
-        self._files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in FORMATS and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
+        listing = list_folder(path)
+        self._files = [path.joinpath(*parts) for parts in listing.files.get("images", ())]
+        if listing.left_out:
+            tqdm.write(printable(f"left out of {path}: {', '.join(map(str, listing.left_out))}"))
         if not self._files:
             raise DARError(f"{path} holds no images: give a folder of PNG files, or an .npz file")
         self.width, self.height = read_image(self._files[0]).size
@@ -223,7 +225,7 @@ class FolderSamples:
         digest = hashlib.sha256()
         for file in self._files:
             digest.update(hashlib.sha256(file.relative_to(self.path).as_posix().encode()).digest())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(_digest(file))
         return digest.hexdigest()
 
     def batches(self, size: int) -> Iterator[Tensor]:
@@ -285,6 +287,16 @@ def write_pngs(samples: Samples, folder: Path, batch_size: int = 50) -> None:
                 for levels in images_B3HW.permute(0, 2, 3, 1).numpy():
                     Image.fromarray(levels).save(aside / f"{bar.n:06d}.png")
                     bar.update()
+
+
+def _digest(path: Path) -> bytes:
+    """SHA-256 of a file."""
+    check_regular_file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DARError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from error
 
 
 def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from dar.errors import DARError, listed
+from dar.storage import check_regular_file
 
 _ERRORS = (
     *(OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError),
@@ -39,6 +40,8 @@ def told_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[
 
 def load_config(source: str | Path) -> PreTrainedConfig:
     """What a folder, or a model on the Hub, says it is; raises as transformers does."""
+    for file in Path(source).iterdir() if Path(source).is_dir() else ():
+        check_regular_file(file)  # transformers would wait for what a pipe has to say
     return AutoConfig.from_pretrained(source, trust_remote_code=False)
 
 

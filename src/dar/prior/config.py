@@ -2,14 +2,24 @@
 
 import difflib
 import math
-import operator
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from dar.errors import DARError
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dar.errors import DARError, quoted
 from dar.nn import LARGEST
+
+Class = str | int | np.integer[Any] | Tensor
+"""A class's name, or its index: a whole number of Python, NumPy or torch."""
+
+Classes = Iterable[Class] | NDArray[np.integer[Any]]
+"""Several classes: a list, or an array or tensor of indices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,29 +85,46 @@ class PriorConfig:
         """Image tokens, class tokens and the null class's token."""
         return self.codebook_size + self.num_classes + 1
 
-    def class_index(self, wanted: str | int) -> int:
+    def class_indices(self, wanted: Classes) -> list[int]:
+        """Indices of classes given by names, indices or both.
+
+        Raises:
+            DARError: if that is no list, or an empty one, or for an entry that ``class_index`` refuses.
+        """
+        entries = wanted.tolist() if isinstance(wanted, Tensor | np.ndarray | np.generic) else wanted
+        entries = list(entries) if isinstance(entries, Iterable) and not isinstance(entries, str | bytes) else entries
+        if not isinstance(entries, list) or not entries:
+            raise DARError(f"classes must be a list with at least one class name or index, not {quoted(repr(entries))}")
+        return [self.class_index(entry) for entry in entries]
+
+    def class_index(self, wanted: Class) -> int:
         """Index of a class given by name or index; case and the choice of space, underscore or hyphen don't matter.
 
         Raises:
-            DARError: for an unknown name (with the nearest matches), one that several classes bear, or an index out
-                of range.
+            DARError: for an unknown name (with the nearest matches), one that several classes bear, an index out of
+                range, or what is neither.
         """
-        if isinstance(wanted, str):
-            matches = [i for i, name in enumerate(self.class_names) if _plain(name) == _plain(wanted)]
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise DARError(f"several classes are named {wanted!r}: give an index of {matches}")
-            if not re.fullmatch(r"-?[0-9]+", wanted.strip()):
-                raise DARError(f"there is no class {wanted!r}; {self._suggestion(wanted)}")
-            wanted = int(wanted)
-        try:
-            index = operator.index(wanted)
-        except TypeError:
-            raise DARError(f"a class is a name or a whole number, not {wanted!r}") from None
+        index: Any = wanted
+        if isinstance(wanted, Tensor | np.ndarray | np.generic) and wanted.ndim == 0:
+            index = wanted.item()
+        if isinstance(index, str):
+            index = self._index_of(index)
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise DARError(f"a class is a name or a whole number, not {quoted(repr(index))}")
         if not 0 <= index < self.num_classes:
             raise DARError(f"class index {index} is out of range: this model has classes 0 to {self.num_classes - 1}")
         return index
+
+    def _index_of(self, name: str) -> int:
+        """The class of a name, or the number that it spells."""
+        matches = [i for i, known in enumerate(self.class_names) if _plain(known) == _plain(name)]
+        if len(matches) > 1:
+            raise DARError(f"several classes are named {name!r}: give an index of {matches}")
+        if matches:
+            return matches[0]
+        if not re.fullmatch(r"-?[0-9]+", name.strip()):
+            raise DARError(f"there is no class {name!r}; {self._suggestion(name)}")
+        return int(name)
 
     def _suggestion(self, wanted: str) -> str:
         names = {_plain(name): name for name in self.class_names}

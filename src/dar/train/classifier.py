@@ -1,29 +1,29 @@
 """Training of a small image classifier, to look at generated images with."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from dar.data import BrokenImages, EndlessOrder, ImageDataset, Share
+from dar.data import EndlessOrder, ImageDataset, Share
+from dar.data.in_memory import DecodedImages, decode_images
 from dar.environment import run_record
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
-from dar.images import display_scale, grid, save_image
+from dar.images import save_image
 from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
-from dar.squares import SquareDecoder
+from dar.sheets import display_scale, grid
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit, step_generator
 from dar.train.recipe import save_recipe
 from dar.train.run_folder import RunFolder, begin
+from dar.train.run_images import check_classes, tell_found
 from dar.train.team import Team
 
 TRAINING = "training.json"
@@ -32,39 +32,6 @@ TRAINING = "training.json"
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 8
 BATCH = 250
-
-
-@dataclass(frozen=True)
-class DecodedImages:
-    """Images in memory.
-
-    Attributes:
-        images: M x 3 x S x S, uint8.
-        labels: M class indices, int64.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def decode(data: ImageDataset, size: int, max_broken_share: float) -> DecodedImages:
-    """All readable images of a data set, their central squares scaled to ``size``.
-
-    Raises:
-        DARError: if too many cannot be read, or one has no class.
-    """
-    broken, decoder, found = BrokenImages(data.source, max_broken_share), SquareDecoder(data, size), []
-    starts = range(0, len(data), BATCH)
-    for start in tqdm(starts, desc="decoding", unit="image", unit_scale=BATCH, dynamic_ncols=True, leave=False):
-        found.append(decoder(range(start, min(start + BATCH, len(data)))))
-        broken.add(found[-1].seen, found[-1].broken)
-    labels = [label for squares in found for label in squares.labels]
-    if not labels:
-        raise DARError(f"none of the images of {data.source} can be read: check the data")
-    return DecodedImages(torch.cat([squares.levels for squares in found]), torch.tensor(labels))
 
 
 def augment(images_BCHW: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:
@@ -175,19 +142,26 @@ def train_classifier(
     Raises:
         DARError: for data, folder or checkpoint that cannot be used, or a loss that diverged.
     """
-    settings, source = recipe.classifier_training, ImageDataset(data)
+    settings = recipe.classifier_training
+    columns = {"image_column": settings.image_column, "label_column": settings.label_column}
+    source = ImageDataset(data, **columns)
     if len(source.class_names) < 2:
         raise DARError(f"{data} has fewer than two classes to tell apart: put the images into a folder for each class")
-    held_out = None if validation is None else ImageDataset(validation, "validation")
-    if held_out is not None and held_out.class_names != source.class_names:
-        raise DARError(f"{validation} has other classes than {data}: validate on images of the same classes")
+    held_out = None if validation is None else ImageDataset(validation, "validation", **columns)
+    if held_out is not None:
+        check_classes(held_out, source.class_names, data)
+    for images in (source, held_out):
+        if images is not None and (unlabelled := int((images.labels < 0).sum())):
+            raise DARError(f"{unlabelled:,} images of {images.source} have no class: leave them out")
     team, run = Team(), RunFolder(Path(out))
+    found = {"data": source.summary, "validation": held_out.summary if held_out else None}
+    tell_found(found, team)
     team.share(settings.gradient_accumulation).positions(settings.batch_size, 0)
     check_trackers(trackers)
-    begin(run, recipe, team, source.fingerprint, resume=resume)
+    begin(run, recipe, team, source.fingerprint, found, resume=resume)
 
     def decoded(images: ImageDataset) -> DecodedImages:
-        return decode(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
+        return decode_images(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
 
     training, others = decoded(source), None if held_out is None else decoded(held_out)
     task = ClassifierTask(recipe, source.class_names, training, others)

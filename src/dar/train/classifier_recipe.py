@@ -18,12 +18,16 @@ class ClassifierTraining(TrainingRecipe):
         shift: by up to how many pixels images are moved along each axis; black comes in.
         flip: whether to mirror half of the images.
         max_broken_share: share of the images that may be unreadable before a run stops; a handful always may.
+        image_column: the column of images, or their ending in tars; empty finds it.
+        label_column: the column of labels, or their ending in tars; empty finds it.
     """
 
     label_smoothing: float = 0.1
     shift: int = 4
     flip: bool = True
     max_broken_share: float = 0.01
+    image_column: str = ""
+    label_column: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,7 +65,7 @@ class ClassifierRecipe:
 
     def fixed_settings(self) -> dict[str, Any]:
         """What may not change when a training is resumed, by name."""
-        names = ("seed", "batch_size", "shift", "flip")
+        names = ("seed", "batch_size", "shift", "flip", "image_column", "label_column")
         settings = {f"classifier_training.{name}": getattr(self.classifier_training, name) for name in names}
         return settings | {"classifier": self.config(("any", "other"))}
 

@@ -41,17 +41,18 @@ class Guides:
 
     Args:
         settings: of the training.
+        image_size: side of the images, in pixels.
         device: where they compute.
 
     Raises:
-        DARError: if the weights of one can't be had.
+        DARError: if the weights of one can't be had, or it is for images of another size.
     """
 
-    def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
+    def __init__(self, settings: TokenizerTraining, image_size: int, device: torch.device) -> None:
         self.settings = settings
         networks = settings.perceptual_network if settings.perceptual_weight > 0 else ()
         aligned = settings.alignment_weight > 0
-        self.distances = [_load_distance(name, settings).to(device) for name in networks]
+        self.distances = [_load_distance(name, settings, image_size).to(device) for name in networks]
         self.target = load_alignment_target(settings.alignment_model).to(device) if aligned else None
 
     def losses(
@@ -79,11 +80,18 @@ class Guides:
         return found
 
 
-def _load_distance(name: str, settings: TokenizerTraining) -> nn.Module:
-    """The network of a name in ``perceptual_network``."""
+def _load_distance(name: str, settings: TokenizerTraining, image_size: int) -> nn.Module:
+    """Load the network of a name in ``perceptual_network``."""
     if name == "lpips":
         return load_perceptual_distance(settings.perceptual_weights, "tokenizer_training.perceptual_weights")
-    return FeatureDistance(load_classifier(name.removeprefix("classifier:")))
+    classifier = load_classifier(name.removeprefix("classifier:"))
+    size = classifier.config.image_size
+    if size != image_size:
+        raise DARError(
+            f"the perceptual network {name} is for images of {size} x {size} pixels, these have {image_size} x "
+            f"{image_size}: train one with classifier.image_size={image_size}"
+        )
+    return FeatureDistance(classifier)
 
 
 def moved(images_B3HW: Tensor, offsets_B2: Tensor, limit: int) -> Tensor:

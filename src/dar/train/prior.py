@@ -15,15 +15,17 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from dar.data import EndlessOrder, ImageDataset, Share
 from dar.errors import DARError
-from dar.images import display_scale, grid, save_image
+from dar.images import save_image
 from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
 from dar.prior import Prior
+from dar.sheets import display_scale, grid
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import PriorTraining, Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
+from dar.train.run_images import check_classes, open_validation, tell_found
 from dar.train.team import Team, whole
 from dar.train.token_shards import TokenShards, tokenize_images
 from dar.train.tokens import Tokens
@@ -75,7 +77,8 @@ class PriorTask(Task):
             for positions in share.positions(self.settings.batch_size, step):
                 images = torch.tensor([self.order[position] for position in positions])
                 views = torch.tensor([self._view(position) for position in positions])
-                yield self.training.labels[images].long(), self.training.rows(images, views)
+                labels = with_null_class(self.training.labels[images], self.prior.config.null_class)
+                yield labels, self.training.rows(images, views)
 
     def _view(self, position: int) -> int:
         return random.Random(f"{self.settings.seed}/view {position}").randrange(self.training.views)
@@ -134,6 +137,11 @@ def corrupted(
     return torch.where(chances < settings.token_noise, others, tokens_BN)
 
 
+def with_null_class(labels: Tensor, null_class: int) -> Tensor:
+    """Class indices, int64, with the null class in place of ``UNLABELLED``."""
+    return labels.long().where(labels >= 0, null_class)
+
+
 def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
     """Mean over all tokens, in nats: scalar."""
     return F.cross_entropy(logits_BNV.float().flatten(0, 1), tokens_BN.flatten())
@@ -144,7 +152,7 @@ def held_out_cross_entropy(prior: Prior, tokens: Tokens) -> float:
     """Mean cross-entropy of the first view of all images, in nats a token."""
     total = 0.0
     for images in torch.arange(len(tokens)).split(VALIDATION_BATCH):
-        labels = tokens.labels[images].long().to(prior.device)
+        labels = with_null_class(tokens.labels[images], prior.config.null_class).to(prior.device)
         batch = tokens.rows(images, torch.zeros_like(images)).to(prior.device)
         total += cross_entropy(prior(labels, batch), batch).item() * len(labels)
     return total / len(tokens)
@@ -184,20 +192,37 @@ def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_
 
 
 def open_labelled(
-    data: str | Path | None, tokens: str | Path | None
+    recipe: Recipe, data: str | Path | None, tokens: str | Path | None
 ) -> tuple[ImageDataset | TokenShards, tuple[str, ...]]:
     """Images or tokens, whichever of the two is given, and the names of their classes.
 
     Raises:
-        DARError: if there are no classes, both or neither are given, or they cannot be read.
+        DARError: if there are no classes, both or neither are given, some images have no class and the recipe does not
+            give them the null class, or they cannot be read.
     """
     if (data is None) == (tokens is None):
         raise DARError("a prior is trained on either images or tokens: give one of --data and --tokens")
-    source = TokenShards(tokens) if tokens is not None else ImageDataset(str(data))
+    columns = {"image_column": recipe.data.image_column, "label_column": recipe.data.label_column}
+    source = TokenShards(tokens) if tokens is not None else ImageDataset(str(data), **columns)
     names = source.manifest.class_names if isinstance(source, TokenShards) else source.class_names
     if not names:
-        raise DARError(f"{tokens or data} has no class labels: put the images into a folder for each class")
+        raise DARError(
+            f"{tokens or data} has no class labels: put the images into a folder for each class, or name the column "
+            "that has them by --label-column"
+        )
+    _check_labelled(recipe, str(tokens or data), source.labels)
     return source, names
+
+
+def _check_labelled(recipe: Recipe, name: str, labels: Any) -> None:
+    unlabelled = int((labels < 0).sum())
+    if unlabelled == len(labels):
+        raise DARError(f"none of the {len(labels):,} images of {name} has a class: use a split that is labelled")
+    if unlabelled and not recipe.prior_training.unlabelled_as_null:
+        raise DARError(
+            f"{unlabelled:,} of the {len(labels):,} images of {name} have no class: leave them out, or train on them "
+            "as of the null class with prior_training.unlabelled_as_null=true"
+        )
 
 
 def train_prior(
@@ -231,19 +256,25 @@ def train_prior(
     Raises:
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
-    source, class_names = open_labelled(data, tokens)
+    source, class_names = open_labelled(recipe, data, tokens)
     team, run = Team(), RunFolder(Path(out))
     team.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
     frozen = load_tokenizer(tokenizer, device=team.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
     if isinstance(source, TokenShards) and source.manifest.tokenizer != weights_hash(frozen):
         raise DARError(f"{tokens} was made by another tokenizer than {tokenizer}: use that one, or tokenize again")
-    others = None if validation is None else ImageDataset(validation, "validation")
-    if others is not None and others.class_names != class_names:
-        raise DARError(f"{validation} has other classes than {tokens or data}: validate on images of the same classes")
+    others = open_validation(recipe.data, validation)
+    if others is not None:
+        check_classes(others, class_names, tokens or data)
+        _check_labelled(recipe, others.source, others.labels)
+    found = {
+        "data": source.summary if isinstance(source, ImageDataset) else None,
+        "validation": others.summary if others else None,
+    }
+    tell_found(found, team)
     fingerprint = source.manifest.identity if isinstance(source, TokenShards) else source.fingerprint
     check_trackers(trackers)
-    begin(run, recipe, team, fingerprint, resume=resume)
+    begin(run, recipe, team, fingerprint, found, resume=resume)
 
     def computed(images: ImageDataset, name: str, views: int) -> TokenShards:
         tokenize_images(

@@ -13,7 +13,7 @@ import yaml
 
 from dar.errors import DARError
 from dar.prior.config import PRIOR_SIZES, PriorConfig
-from dar.storage import writing
+from dar.storage import check_regular_file, writing
 from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
 
 if TYPE_CHECKING:
@@ -34,20 +34,29 @@ class DataRecipe:
         flip: whether to mirror half of the images.
         workers: processes that decode ahead; 0 decodes in the training process.
         max_broken_share: share of the images that may be unreadable before a run stops; a handful always may.
+        in_memory: whether the tokenizer's training decodes all images once, into memory, for small data sets; with the
+            centre crop. Batches stay what they are.
         streaming: whether the tokenizer's training reads images as they go by, for data that does not fit the disk.
         shuffle_buffer: when streaming, undecoded images in memory to draw the next one from.
+        image_column: the column of images, or their ending in tars; empty finds it.
+        label_column: the column of labels, or their ending in tars; empty finds it.
     """
 
     crop: str = "centre"
     flip: bool = True
     workers: int = 0
     max_broken_share: float = 0.01
+    in_memory: bool = False
     streaming: bool = False
     shuffle_buffer: int = 1000
+    image_column: str = ""
+    label_column: str = ""
 
     def __post_init__(self) -> None:
         if self.crop not in ("centre", "random"):
             raise ValueError(f"crop must be 'centre' or 'random', not {self.crop!r}")
+        if self.in_memory and (self.streaming or self.crop != "centre"):
+            raise ValueError("in_memory goes with the centre crop and without streaming: leave one of them out")
         require_at_least(self, 0, "workers")
         require_at_least(self, 1, "shuffle_buffer")
         if not 0 <= self.max_broken_share <= 1:
@@ -188,12 +197,14 @@ class PriorTraining(TrainingRecipe):
         token_noise: share of the tokens before each one that random ones replace, so that a wrong one does less harm
             when sampling; what is to be predicted stays.
         sharded: whether to spread the model over the processes (FSDP2) instead of giving each a copy.
+        unlabelled_as_null: whether images without a class are trained on as of the null class; else they are refused.
     """
 
     label_dropout: float = 0.1
     dropout: float = 0.0
     token_noise: float = 0.0
     sharded: bool = False
+    unlabelled_as_null: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,7 +262,9 @@ class Recipe:
             "tokenizer_training.adversarial_weight": bool(training.adversarial_weight),
         }
         found |= {f"tokenizer.{field.name}": getattr(self.tokenizer, field.name) for field in fields(self.tokenizer)}
-        found |= {f"data.{name}": getattr(self.data, name) for name in ("crop", "flip", "streaming", "shuffle_buffer")}
+        names = ("crop", "flip", "streaming", "shuffle_buffer", "image_column", "label_column")
+        found |= {f"data.{name}": getattr(self.data, name) for name in names}
+        found["prior_training.unlabelled_as_null"] = self.prior_training.unlabelled_as_null
         for model, settings in (("tokenizer", training), ("prior", self.prior_training)):
             found |= {f"{model}_training.{name}": getattr(settings, name) for name in ("seed", "batch_size")}
         return found | {"prior": self.prior_config(("any",))}
@@ -303,6 +316,7 @@ def read_recipe(
         DARError: naming the recipe, and the field and value that cannot be.
     """
     name = str(source)
+    check_regular_file(Path(name))
     if not Path(name).is_file() and name not in names:
         raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(names)}")
     path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))

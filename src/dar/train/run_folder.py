@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dar.data import DataSummary
 from dar.environment import run_record
 from dar.errors import DARError
 from dar.storage import writing
@@ -116,7 +117,7 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a file of JSON objects; one that a crash has torn is left out."""
     entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
             entries.append(json.loads(line))
         except ValueError:
@@ -124,27 +125,38 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, team: Team, data: str, *, resume: bool) -> None:
+def begin(
+    run: RunFolder,
+    recipe: Recipe | ClassifierRecipe,
+    team: Team,
+    data: str,
+    found: Mapping[str, DataSummary | None],
+    *,
+    resume: bool,
+) -> None:
     """Make a new run's folder, or check that an old one can go on; either way it then holds the recipe.
 
     Rates, steps and weights of losses may change when a run is resumed; sizes, seed, batch and which networks train may
     not.
-    Each start adds a line to ``launches.jsonl``: what was run, where, by which version.
+    Each start adds a line to ``launches.jsonl``: what was run, where, by which version, on which data.
 
     Args:
         run: the folder.
         recipe: of this start.
         team: the processes; the main one writes, and all stop if it cannot.
         data: fingerprint of the training data.
+        found: what was found of each set of images, by what it is for.
         resume: whether the run is an old one.
 
     Raises:
         DARError: if a new run's folder is not empty, or the old run's is none or was begun with other sizes.
     """
-    team.by_main(lambda: _begin(run, recipe, data, team.size, resume=resume))
+    images = {name: summary.as_dict() for name, summary in found.items() if summary is not None}
+    record = {"data": data, "images": images, "processes": team.size}
+    team.by_main(lambda: _begin(run, recipe, record, resume=resume))
 
 
-def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, data: str, processes: int, *, resume: bool) -> None:
+def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, record: Mapping[str, Any], *, resume: bool) -> None:
     if resume:
         if not run.recipe.is_file():
             raise DARError(f"{run.path} holds no run to resume: check the folder, or leave --resume out")
@@ -153,7 +165,7 @@ def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, data: str, process
         changed = [name for name, value in recipe.fixed_settings().items() if before[name] != value]
         if changed:
             raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
-        if any(launch["data"] != data for launch in read_lines(run.launches)):
+        if any(launch["data"] != record["data"] for launch in read_lines(run.launches)):
             tqdm.write(
                 "the data is not quite what the run began with (other files, times or place): results may differ"
             )
@@ -163,4 +175,4 @@ def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, data: str, process
     else:
         run.create()
     save_recipe(recipe, run.recipe)
-    append_line(run.launches, {**run_record(), "data": data, "processes": processes})
+    append_line(run.launches, {**run_record(), **record})

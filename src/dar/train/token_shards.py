@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dar.data import BrokenImages, ImageDataset, in_workers
+from dar.data import UNLABELLED, BrokenImages, ImageDataset, in_workers
+from dar.data.crops import CenterCropDecoder, CroppedImages
 from dar.errors import DARError
-from dar.squares import SquareDecoder, Squares
 from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, weights_hash, write_json
 from dar.tokenizer import SequentialDiffusionTokenizer
 
@@ -109,7 +109,7 @@ class Shard:
 
     Attributes:
         tokens: M x views x N, uint16 or int32.
-        labels: M, int32.
+        labels: M, int32; ``UNLABELLED`` for images without a class, 0 throughout where there are no classes.
         indices: M, int64, increasing; broken images are left out.
         broken: what was said of each broken image.
     """
@@ -199,7 +199,7 @@ def tokenize_images(
             broken.add(len(manifest.indices(shard)), _read_shard(folder, manifest, shard).broken)
         else:
             waiting.append(shard)
-    decoder = SquareDecoder(data, square_side(tokenizer.config.image_size, views))
+    decoder = CenterCropDecoder(data, square_side(tokenizer.config.image_size, views))
     pieces = [piece for shard in waiting for piece in _pieces(manifest.indices(shard), max(1, batch_size // views))]
     with tqdm(total=sum(map(len, pieces)), desc="tokenizing", unit="image", dynamic_ncols=True) as bar:
         decoded = in_workers(decoder, pieces, workers)
@@ -217,7 +217,7 @@ def _pieces(indices: range, size: int) -> Iterator[range]:
 
 def _encoded(
     tokenizer: SequentialDiffusionTokenizer,
-    decoded: Iterator[Squares],
+    decoded: Iterator[CroppedImages],
     manifest: Manifest,
     shard: int,
     batch_size: int,
@@ -236,9 +236,9 @@ def _encoded(
         broken.add(squares.seen, squares.broken)
         complaints += squares.broken
         indices += squares.indices
-        labels += squares.labels
+        labels += squares.labels if manifest.class_names else [0] * len(squares.labels)
         if squares.indices:
-            tokens.append(encode_views(tokenizer, squares.levels, manifest.views, batch_size).to(manifest.dtype))
+            tokens.append(encode_views(tokenizer, squares.images, manifest.views, batch_size).to(manifest.dtype))
         bar.update(squares.seen)
     numbers = torch.tensor(labels, dtype=torch.int32), torch.tensor(indices, dtype=torch.int64)
     return Shard(torch.cat(tokens), *numbers, complaints)
@@ -348,7 +348,8 @@ def _check_shard(manifest: Manifest, indices: range, shard: Shard) -> None:
         raise ValueError("indices are of another shard")
     if (shard.indices.diff() <= 0).any():
         raise ValueError("indices do not increase")
-    if count and not 0 <= int(shard.labels.min()) <= int(shard.labels.max()) < max(1, len(manifest.class_names)):
+    least = UNLABELLED if manifest.class_names else 0
+    if count and not least <= int(shard.labels.min()) <= int(shard.labels.max()) < max(1, len(manifest.class_names)):
         raise ValueError("labels are not of these classes")
 
 
@@ -382,7 +383,7 @@ class TokenShards:
 
     Attributes:
         manifest: what the folder holds.
-        labels: M class indices, int32; broken images are left out.
+        labels: M class indices, int32, ``UNLABELLED`` for images without a class; broken images are left out.
         views: views of each image.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.data import Augmentation, Batch, BrokenImages, Images, Share, images_to_show, open_images
+from dar.data import Batch, BrokenImages, Images, Share, preview_pixels
 from dar.flow import group_at
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
@@ -24,6 +24,7 @@ from dar.train.loop import Outcome, Task, fit
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
 from dar.train.run_folder import RunFolder, begin
+from dar.train.run_images import open_training_images, open_validation, stream_of, tell_found
 from dar.train.team import Team
 
 SAMPLE_IMAGES = 8
@@ -47,15 +48,16 @@ class TokenizerTask(Task):
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.tokenizer = SequentialDiffusionTokenizer(recipe.tokenizer)
-        self.guides = team.main_first(lambda: Guides(self.settings, team.device))  # one downloads, the others find
+        self.guides = team.main_first(
+            lambda: Guides(self.settings, recipe.tokenizer.image_size, team.device)
+        )  # one downloads, the others find
         self.model: nn.Module = self.tokenizer
         if self.guides.target is not None:
             self.model = AlignedTokenizer(self.tokenizer, self.settings.alignment_layer, self.guides.target.width)
         self.recomputed = (Block, DiffusionBlock)
-        augmentation = Augmentation(recipe.tokenizer.image_size, recipe.data.crop, recipe.data.flip)
-        self.stream = data.stream(augmentation, self.settings.seed)
+        self.stream = stream_of(recipe, data)
         self.broken = BrokenImages(data.source, recipe.data.max_broken_share)
-        self.shown = images_to_show(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
+        self.shown = preview_pixels(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
         codes = recipe.tokenizer.codebook_size
         self.counts = {
             "counts_since_reseed": torch.zeros(codes, dtype=torch.int64, device=team.device),
@@ -74,7 +76,7 @@ class TokenizerTask(Task):
     def batches(self, first: int, last: int, share: Share) -> Iterator[Batch]:
         """Pieces of steps ``first`` to ``last`` (excluded); names each unreadable image once."""
         for piece in self.stream.batches(self.settings.batch_size, first, last, self.recipe.data.workers, share):
-            self.broken.add(len(piece.labels), piece.broken)
+            self.broken.add(len(piece.pixels), piece.broken)
             yield piece
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
@@ -236,8 +238,10 @@ def train_tokenizer(
     """
     team, run = Team(), RunFolder(Path(out))
     team.share(recipe.tokenizer_training.gradient_accumulation).positions(recipe.tokenizer_training.batch_size, 0)
-    images = open_images(data, streaming=recipe.data.streaming, shuffle_buffer=recipe.data.shuffle_buffer)
-    task = TokenizerTask(recipe, images, open_images(validation, "validation") if validation else images, team)
+    images, held_out = open_training_images(recipe.data, data), open_validation(recipe.data, validation)
+    found = {"data": images.summary, "validation": held_out.summary if held_out else None}
+    tell_found(found, team)
+    task = TokenizerTask(recipe, images, held_out or images, team)
     check_trackers(trackers)
-    begin(run, recipe, team, images.fingerprint, resume=resume)
+    begin(run, recipe, team, images.fingerprint, found, resume=resume)
     return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)

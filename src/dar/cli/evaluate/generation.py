@@ -28,6 +28,7 @@ def generation(
     rounding: options.Rounding = "adm",
     batch_size: shared.BatchSize = 64,
     workers: shared.Workers = 0,
+    image_column: shared.ReferenceColumn = "",
     device: options.Device = "cpu",
 ) -> None:
     """Sample a model and compare the images with real ones: dar sample and dar evaluate samples in one.
@@ -64,7 +65,7 @@ def generation(
             top_p=top_p,
         )
         size = pipe.tokenizer.config.image_size
-        spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device)
+        spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device, image_column)
         file, described, class_names = out / "samples.npz", describe(model), pipe.prior.config.class_names
         sample(pipe, settings, file, described={**described, "class_names": list(class_names)})
         return evaluate_samples(

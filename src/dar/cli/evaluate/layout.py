@@ -18,6 +18,8 @@ def layout(
     data: Annotated[str, typer.Option(help=options.SOURCES)],
     out: shared.Out,
     model: shared.Model = None,
+    image_column: options.ImageColumn = "",
+    label_column: options.LabelColumn = "",
     classifier: Annotated[
         str, typer.Option(help="cifar10 (of this package), a folder of dar train classifier, or one of transformers.")
     ] = "cifar10",
@@ -44,14 +46,13 @@ def layout(
     scales = parse_guidance(guidance)
 
     def evaluation() -> "Findings":
-        from dar.data import ImageDataset
         from dar.evaluate.layout import evaluate_layout
         from dar.features.loading import load_extractor
         from dar.pipeline import DARPipeline
 
         return evaluate_layout(
             DARPipeline.from_pretrained(model, device=device),
-            ImageDataset(data),
+            shared.open_data(data, image_column, label_column),
             load_extractor(classifier, device),
             prefixes=tokens or PREFIXES,
             settings={

@@ -16,6 +16,8 @@ def reconstruction(
     data: Annotated[str, typer.Option(help=options.SOURCES)],
     out: shared.Out,
     model: shared.Model = None,
+    image_column: options.ImageColumn = "",
+    label_column: options.LabelColumn = "",
     extractor: Annotated[
         str | None, typer.Option(help=f"For rFID, which is left out without it: {shared.EXTRACTORS}")
     ] = None,
@@ -39,7 +41,6 @@ def reconstruction(
     """
 
     def evaluation() -> "Findings":
-        from dar.data import ImageDataset
         from dar.evaluate.reconstruction import evaluate_reconstruction
         from dar.features.loading import load_extractor
         from dar.features.perceptual import load_perceptual_distance
@@ -48,7 +49,7 @@ def reconstruction(
         weights = "" if lpips == "download" else lpips
         return evaluate_reconstruction(
             load_tokenizer(model, device=device),
-            ImageDataset(data),
+            shared.open_data(data, image_column, label_column),
             subject=describe(model),
             extractor=None if extractor is None else load_extractor(extractor, device),
             perceptual=None if weights is None else load_perceptual_distance(weights, "--lpips").to(device),

@@ -19,6 +19,7 @@ def samples(
     extractor: shared.Extractors = None,
     batch_size: shared.BatchSize = 64,
     workers: shared.Workers = 0,
+    image_column: shared.ReferenceColumn = "",
     device: options.Device = "cpu",
 ) -> None:
     """Compare images of any model with real ones: FID, sFID, Inception Score, precision, recall, class accuracy.
@@ -38,7 +39,9 @@ def samples(
         record = shared.recorded(opened)
         return evaluate_samples(
             opened,
-            shared.open_spaces(extractor, reference, opened.width, len(opened), batch_size, workers, device),
+            shared.open_spaces(
+                extractor, reference, opened.width, len(opened), batch_size, workers, device, image_column
+            ),
             out / FEATURES,
             subject={name: record[name] for name in ("model", "recipe", "settings") if name in record},
             class_names=record.get("class_names", ()),

@@ -14,6 +14,7 @@ from dar.errors import DARError
 from dar.extras import require_extra
 
 if TYPE_CHECKING:
+    from dar.data import ImageDataset
     from dar.evaluate.reference import Reference
     from dar.evaluate.report import Findings, Report
     from dar.evaluate.sample_file import Samples
@@ -37,6 +38,9 @@ References = Annotated[
 Extractors = Annotated[
     list[str] | None, typer.Option("--extractor", help=f"Inception unless told; repeat it for several: {EXTRACTORS}")
 ]
+ReferenceColumn = Annotated[
+    str, typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless told.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images looked at together.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")]
 
@@ -47,6 +51,19 @@ RESUMES, STARTS_ANEW = "the same command goes on", "nothing was written; the sam
 """What holds after Ctrl-C."""
 
 
+def open_data(data: str, image_column: str, label_column: str) -> "ImageDataset":
+    """Open images, and say what was found.
+
+    Raises:
+        DARError: if they cannot be opened.
+    """
+    from dar.data import ImageDataset
+
+    images = ImageDataset(data, image_column=image_column, label_column=label_column)
+    typer.echo(images.summary.sentence())
+    return images
+
+
 def open_spaces(
     extractors: Sequence[str] | None,
     references: Sequence[str],
@@ -55,6 +72,7 @@ def open_spaces(
     batch_size: int,
     workers: int,
     device: str,
+    image_column: str,
 ) -> "list[tuple[Extractor, Reference]]":
     """Each extractor with its reference; Inception alone if none is given.
 
@@ -76,7 +94,9 @@ def open_spaces(
     spaces = []
     for i, extractor in enumerate(opened):
         check_count(samples, extractor, image_size)
-        reference = load_reference(references[i % len(references)], extractor, image_size, batch_size, workers)
+        reference = load_reference(
+            references[i % len(references)], extractor, image_size, batch_size, workers, image_column
+        )
         spaces.append((extractor, reference))
     return spaces
 

@@ -32,6 +32,7 @@ def sweep(
     rounding: options.Rounding = "adm",
     batch_size: shared.BatchSize = 64,
     workers: shared.Workers = 0,
+    image_column: shared.ReferenceColumn = "",
     device: options.Device = "cpu",
 ) -> None:
     """Sample with several guidance scales and schedules, and draw fidelity against diversity.
@@ -63,7 +64,7 @@ def sweep(
             top_p=top_p,
         )
         size = pipe.tokenizer.config.image_size
-        spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device)
+        spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device, image_column)
         return evaluate_sweep(pipe, settings, scales, spaces, out, subject=describe(model), batch_size=batch_size)
 
     shared.report_in(out, evaluation)

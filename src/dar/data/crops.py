@@ -1,4 +1,4 @@
-"""Central squares of the images of a data set, decoded piece by piece."""
+"""Central crops of the images of a data set, decoded piece by piece."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,22 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dar.data import BrokenImage, ImageDataset
+from dar.data.dataset import ImageDataset
+from dar.data.unreadable import BrokenImage
 from dar.images import centre_crop
 
 
 @dataclass(frozen=True)
-class Squares:
+class CroppedImages:
     """A piece of a data set: M central squares, and complaints about the images that cannot be read.
 
     Attributes:
-        levels: M x 3 x H x H, uint8.
+        images: M x 3 x H x H, uint8.
         indices: M places in the data.
-        labels: M class indices of the data, 0 where it has no classes.
+        labels: M class indices of the data, ``UNLABELLED`` where it says none.
         broken: what is said of each of the others.
     """
 
-    levels: Tensor
+    images: Tensor
     indices: list[int]
     labels: list[int]
     broken: list[str]
@@ -34,7 +35,7 @@ class Squares:
 
 
 @dataclass(frozen=True)
-class SquareDecoder:
+class CenterCropDecoder:
     """Places in the data to central squares; can run in worker processes.
 
     Attributes:
@@ -45,13 +46,13 @@ class SquareDecoder:
     data: ImageDataset
     size: int
 
-    def __call__(self, places: Sequence[int]) -> Squares:
+    def __call__(self, places: Sequence[int]) -> CroppedImages:
         """The squares of the images at some places.
 
         Raises:
-            DARError: if an image lacks the class that others have.
+            DARError: if an image is of a class that has no name.
         """
-        found = Squares(torch.empty(len(places), 3, self.size, self.size, dtype=torch.uint8), [], [], [])
+        found = CroppedImages(torch.empty(len(places), 3, self.size, self.size, dtype=torch.uint8), [], [], [])
         for index in places:
             try:
                 image, label = self.data.example(index)
@@ -59,7 +60,7 @@ class SquareDecoder:
                 found.broken.append(str(error))
             else:
                 square = torch.from_numpy(np.array(centre_crop(image, self.size)))
-                found.levels[len(found.indices)] = square.permute(2, 0, 1)
+                found.images[len(found.indices)] = square.permute(2, 0, 1)
                 found.indices.append(index)
                 found.labels.append(label)
-        return replace(found, levels=found.levels[: len(found.indices)])
+        return replace(found, images=found.images[: len(found.indices)])

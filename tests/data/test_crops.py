@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from dar.data import ImageDataset
+from dar.data.crops import CenterCropDecoder
 from dar.images import centre_crop, read_image
-from dar.squares import SquareDecoder
 
 
 @pytest.fixture
@@ -24,21 +24,21 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_they_are_those_of_the_readable_images_in_the_order_asked_for(photos: Path) -> None:
-    found = SquareDecoder(ImageDataset(photos), 16)([5, 3, 0])
+    found = CenterCropDecoder(ImageDataset(photos), 16)([5, 3, 0])
     files = [photos / "bee" / "5.png", photos / "ape" / "0.png"]
     expected = np.stack([np.asarray(centre_crop(read_image(file), 16)) for file in files])
-    assert torch.equal(found.levels, torch.from_numpy(expected).permute(0, 3, 1, 2))
+    assert torch.equal(found.images, torch.from_numpy(expected).permute(0, 3, 1, 2))
     assert (found.indices, found.labels, found.seen) == ([5, 0], [1, 0], 3)
     assert ["3.png is not an image" in message for message in found.broken] == [True]
 
 
 def test_a_piece_without_a_readable_image_is_empty(photos: Path) -> None:
-    found = SquareDecoder(ImageDataset(photos), 16)(range(3, 4))
-    assert found.levels.shape == (0, 3, 16, 16)
+    found = CenterCropDecoder(ImageDataset(photos), 16)(range(3, 4))
+    assert found.images.shape == (0, 3, 16, 16)
     assert (found.indices, found.labels, found.seen) == ([], [], 1)
 
 
 def test_a_worker_can_be_given_it(photos: Path) -> None:
-    decoder = SquareDecoder(ImageDataset(photos), 16)
+    decoder = CenterCropDecoder(ImageDataset(photos), 16)
     copy = pickle.loads(pickle.dumps(decoder))
-    assert torch.equal(copy(range(6)).levels, decoder(range(6)).levels)
+    assert torch.equal(copy(range(6)).images, decoder(range(6)).images)

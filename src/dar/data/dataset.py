@@ -1,0 +1,174 @@
+"""A finite, indexable set of labelled images."""
+
+import random
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dar.data.classes import UNLABELLED, Classes, classes_of
+from dar.data.decoding import StoredImage, decode, name_of
+from dar.data.order import EndlessOrder
+from dar.data.rows import fingerprint, open_rows
+from dar.data.summary import DataSummary, summary_of
+from dar.data.unreadable import BrokenImage
+from dar.errors import DARError
+
+TRIED = 64
+"""So many images are tried in place of one that is broken."""
+
+
+class ImageDataset:
+    """A finite, indexable set of labelled images.
+
+    Args:
+        source: see ``open_images``.
+        split: see ``open_images``.
+        image_column: see ``open_images``.
+        label_column: see ``open_images``.
+
+    Attributes:
+        source: what the user calls it.
+
+    Raises:
+        DARError: if there is no such source, it holds no images, or there is more than one way to read it.
+    """
+
+    def __init__(
+        self, source: str | Path, split: str = "train", *, image_column: str = "", label_column: str = ""
+    ) -> None:
+        self.source, self._chosen = str(source), (image_column, label_column)
+        self._rows = open_rows(source, split, streaming=False, image_column=image_column, label_column=label_column)
+
+    def __len__(self) -> int:
+        return len(self._rows.table)
+
+    def image(self, index: int) -> Image.Image:
+        """Image ``index``, RGB.
+
+        Raises:
+            BrokenImage: if it cannot be read.
+        """
+        return decode(self._rows, self._rows.table[index], self._place(index))
+
+    def example(self, index: int) -> tuple[Image.Image, int]:
+        """Image ``index``, RGB, and its class index; ``UNLABELLED`` where the data say no class, or none certain.
+
+        Raises:
+            BrokenImage: if it cannot be read.
+            DARError: if it is of a class that has no name.
+        """
+        row = self._rows.table[index]
+        return decode(self._rows, row, self._place(index)), self._label(row, index)
+
+    def stored(self, index: int) -> StoredImage:
+        """Image ``index`` as the data hold it, not decoded.
+
+        Raises:
+            DARError: if it is of a class that has no name.
+        """
+        row = self._rows.table[index]
+        label = self._label(row, index)
+        return StoredImage(self._rows, row, self._place(index), None if label < 0 else self.class_names[label])
+
+    def caption(self, index: int) -> str | None:
+        """The caption of image ``index``; None where it has none."""
+        column = self._rows.columns.caption
+        return None if column is None else self._rows.table.select_columns([column])[index][column]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The class index of each image, ``UNLABELLED`` where the data say none.
+
+        Raises:
+            DARError: if an image is of a class that has no name, or it is not clear which column is the class.
+        """
+        column, classes = self._rows.columns.label, self._classes
+        if column is None:
+            return np.full(len(self), UNLABELLED)
+        said = self._rows.table.select_columns([column]).with_format("arrow")[:].column(column)
+        said = said.combine_chunks().dictionary_encode()
+        distinct = [classes.index(value, f"an image of {self.source}") for value in said.dictionary.to_pylist()]
+        places = said.indices.fill_null(len(distinct)).to_numpy()
+        return np.array([*distinct, UNLABELLED], dtype=np.int64)[places]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a label; empty where the images have no labels.
+
+        Raises:
+            DARError: if it is not clear which column is the class.
+        """
+        return self._classes.names
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the data changes."""
+        return fingerprint(self._rows.found, *self._chosen)
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """What was found."""
+        if self._rows.columns.rivals:
+            return summary_of(self._rows, (), None)
+        if self._rows.found.kind == "images" or not self.class_names:
+            return summary_of(self._rows, self.class_names, 0)
+        seen = set(self.labels.tolist())
+        unseen = [name for i, name in enumerate(self.class_names) if i not in seen]
+        return summary_of(self._rows, self.class_names, int((self.labels < 0).sum()), unseen)
+
+    def preview_images(self, count: int) -> list[Image.Image]:
+        """Up to ``count`` readable images, drawn: data that take classes in turn would at equal distances give one."""
+        order = EndlessOrder(len(self), seed=0)
+        found: dict[int, Image.Image] = {}
+        for k in range(min(count + TRIED, len(self))):
+            if len(found) < count and (image := self._readable(order[k])) is not None:
+                found[order[k]] = image
+        return [found[index] for index in sorted(found)]
+
+    @cached_property
+    def _classes(self) -> Classes:
+        columns, table = self._rows.columns, self._rows.table
+        return classes_of(self.source, columns, lambda: table.unique(columns.label))
+
+    @property
+    def _known_classes(self) -> Classes:
+        return Classes(()) if self._rows.columns.rivals else self._classes
+
+    def _label(self, row: dict[str, Any], index: int) -> int:
+        column = self._rows.columns.label
+        name = name_of(self._rows, row, self._place(index))
+        return self._known_classes.index(row[column] if column else None, name)
+
+    def _place(self, index: int) -> str:
+        return f"row {index} of {self.source}"
+
+    def _readable(self, index: int) -> Image.Image | None:
+        try:
+            return self.image(index)
+        except BrokenImage:
+            return None
+
+
+def first_readable(data: ImageDataset, index: int, rng: random.Random) -> tuple[Image.Image, list[str]]:
+    """The image at ``index``, or in its place one that is drawn; and what was said of those that cannot be read.
+
+    Raises:
+        DARError: if none of those that were tried can be read.
+    """
+    broken: list[str] = []
+    try:
+        return data.image(index), broken
+    except BrokenImage as error:
+        broken.append(str(error))
+    others = rng.sample(range(len(data)), min(TRIED, len(data)))
+    for other in others:
+        try:
+            return data.image(other), broken
+        except BrokenImage as error:
+            if other != index:
+                broken.append(str(error))
+    raise DARError(f"none of the {len(others)} images of {data.source} that were tried can be read; first: {broken[0]}")

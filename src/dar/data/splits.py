@@ -1,0 +1,45 @@
+"""Names of splits, in names of folders and files."""
+
+import re
+from collections.abc import Collection
+
+from dar.errors import DARError
+
+NAMES = {
+    "train": frozenset({"train", "training"}),
+    "validation": frozenset({"val", "valid", "validation", "dev"}),
+    "test": frozenset({"test", "testing"}),
+}
+"""What people call each split."""
+
+
+def split_called(name: str) -> str | None:
+    """The split that a whole name stands for, or None.
+
+    >>> split_called("Val"), split_called("trains")
+    ('validation', None)
+    """
+    return next((split for split, names in NAMES.items() if name.lower() in names), None)
+
+
+def splits_in(name: str) -> set[str]:
+    """Splits that a name has among its words, which end at anything but a letter.
+
+    >>> splits_in("train-00000-of-00002.parquet"), splits_in("latest.tar")
+    ({'train'}, set())
+    """
+    return {split for word in re.split(r"[\W\d_]+", name) if (split := split_called(word))}
+
+
+def choose_split(name: str, wanted: str, there: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """The split to read, and what to say of the choice: where validation is wanted but missing, test stands in for it.
+
+    Raises:
+        DARError: if the split is not there.
+    """
+    wanted = split_called(wanted) or wanted
+    if wanted in there:
+        return wanted, ()
+    if wanted == "validation" and "test" in there:
+        return "test", ("its split test stands in for validation, which it does not have",)
+    raise DARError(f"{name} has the split {', '.join(sorted(there))}, none of {wanted}: name the folder or file itself")

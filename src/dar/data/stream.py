@@ -1,0 +1,161 @@
+"""The endless, seeded sequence of augmented training images, in batches.
+
+What stands at a position depends on the data and the seed alone: not on processes, workers or resuming.
+"""
+
+import itertools
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from dar.data.augmentation import Augmentation
+from dar.data.dataset import ImageDataset, first_readable
+from dar.data.opening import Images
+from dar.data.order import EndlessOrder, Share, piece_positions
+from dar.data.streamed import StreamedImages
+from dar.data.unreadable import BrokenImage
+from dar.data.workers import in_workers
+from dar.errors import DARError
+from dar.images import to_pixels
+
+SPARE_ROWS = 16
+"""A streamed image that is broken gives way to one of so many that follow it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one training step.
+
+    Attributes:
+        pixels: B x 3 x H x W in [-1, 1].
+        broken: what was said of images that could not be read; good ones took their places.
+    """
+
+    pixels: Tensor
+    broken: list[str]
+
+
+class ImageStream(Protocol):
+    """An endless sequence of augmented training images."""
+
+    def batches(
+        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+    ) -> Iterator[Batch]:
+        """One process's pieces of the batches ``first`` to ``last`` (excluded), in order.
+
+        Args:
+            batch_size: images a batch, over all processes.
+            first: number of the first batch; batch i holds positions i * batch_size and on.
+            last: number of the batch to stop before.
+            workers: processes that decode ahead; 0 decodes in this one.
+            share: which part of each batch to give; the whole batch unless told.
+
+        Raises:
+            DARError: if the batch cannot be shared, too many images in a row are broken, or a worker dies.
+        """
+
+
+def training_stream(images: Images, augmentation: Augmentation, seed: int) -> ImageStream:
+    """The endless stream of training images; ``seed`` chooses order and augmentation."""
+    if isinstance(images, StreamedImages):
+        return ShuffledStream(images, augmentation, seed)
+    return AugmentedStream(images, augmentation, seed)
+
+
+Example = tuple[Image.Image, list[str]]
+"""An augmented image, and what was said of those that it replaces."""
+
+
+class AugmentedStream:
+    """The endless stream of an indexable set: one seeded order of all images after another.
+
+    Args:
+        data: the images.
+        augmentation: applied to each, with its own randomness.
+        seed: chooses order and augmentation.
+    """
+
+    def __init__(self, data: ImageDataset, augmentation: Augmentation, seed: int) -> None:
+        self.data, self.augmentation, self.seed = data, augmentation, seed
+        self.order = EndlessOrder(len(data), seed)
+
+    def __getitem__(self, position: int) -> Example:
+        others = random.Random(f"{self.seed}/{position} in place of a broken image")
+        image, broken = first_readable(self.data, self.order[position], others)
+        return self.augmentation(image, position_rng(self.seed, position)), broken
+
+    def batches(
+        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+    ) -> Iterator[Batch]:
+        """See ``ImageStream``."""
+        return in_workers(self._batch, piece_positions(batch_size, first, last, share), workers)
+
+    def _batch(self, positions: range) -> Batch:
+        return _batch([self[position] for position in positions])
+
+
+@dataclass(frozen=True)
+class ShuffledStream:
+    """The endless stream of a streamed set.
+
+    Each process reads all of it, undecoded, and hands its own positions, with what follows them, to its workers.
+
+    Args:
+        data: the images.
+        augmentation: applied to each, with its own randomness.
+        seed: chooses order and augmentation.
+    """
+
+    data: StreamedImages
+    augmentation: Augmentation
+    seed: int
+
+    def batches(
+        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+    ) -> Iterator[Batch]:
+        """See ``ImageStream``."""
+        return in_workers(self._batch, self._windows(piece_positions(batch_size, first, last, share)), workers)
+
+    def _windows(self, pieces: Iterable[range]) -> Iterator[tuple[range, list[dict[str, Any]]]]:
+        """Each piece with the rows at its positions, and SPARE_ROWS more."""
+        waiting: deque[dict[str, Any]] = deque()
+        rows: Iterator[dict[str, Any]] | None = None
+        at = 0
+        for piece in pieces:
+            if rows is None:
+                rows, at = self.data.rows(self.seed, piece.start), piece.start
+            while at < piece.start:
+                waiting.popleft() if waiting else next(rows)
+                at += 1
+            waiting.extend(itertools.islice(rows, max(0, len(piece) + SPARE_ROWS - len(waiting))))
+            yield piece, list(itertools.islice(waiting, len(piece) + SPARE_ROWS))
+
+    def _batch(self, window: tuple[range, list[dict[str, Any]]]) -> Batch:
+        positions, rows = window
+        return _batch([self._example(position, rows[i : i + SPARE_ROWS + 1]) for i, position in enumerate(positions)])
+
+    def _example(self, position: int, rows: Sequence[dict[str, Any]]) -> Example:
+        broken: list[str] = []
+        for offset, row in enumerate(rows):
+            try:
+                image = self.data.image(row, position + offset)
+            except BrokenImage as error:
+                broken.append(str(error))
+            else:
+                return self.augmentation(image, position_rng(self.seed, position)), broken
+        raise DARError(f"{len(rows)} images of {self.data.source} in a row cannot be read; first: {broken[0]}")
+
+
+def position_rng(seed: int, position: int) -> random.Random:
+    """What chooses the augmentation of the image at a position of a stream."""
+    return random.Random(f"{seed}/{position}")
+
+
+def _batch(examples: Sequence[Example]) -> Batch:
+    images, broken = zip(*examples, strict=True)
+    return Batch(to_pixels(images), [message for messages in broken for message in messages])
