@@ -1,6 +1,6 @@
 """Images a second of training on synthetic images, and which share of the rate of matrix products that is.
 
-    python benchmarks/training_speed.py --recipe cifar10
+    python benchmarks/training_speed.py --recipe cifar10-cpu
 
 Each line is one way of computing the same steps, in one run on one machine: forward, backward, clipping, AdamW, and
 the running average.
@@ -79,7 +79,7 @@ def tell(what: str, batch: int, seconds: float, operations: float, rate: float) 
 
 
 def main(
-    recipe: Annotated[str, typer.Option(help="Whose sizes to train.")] = "cifar10",
+    recipe: Annotated[str, typer.Option(help="Whose sizes to train.")] = "cifar10-cpu",
     batch: Annotated[int | None, typer.Option(help="Images a step on this device; the recipe's unless told.")] = None,
 ) -> None:
     """Compare attention kernels, and compiling with not."""

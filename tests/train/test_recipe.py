@@ -8,7 +8,9 @@ from dar.train.recipe import load_recipe, recipe_names, save_recipe
 
 
 def test_the_package_brings_the_promised_recipes() -> None:
-    assert {"debug", "cifar10", "cifar10-cpu", "imagenet256-L", "imagenet256-XL", "imagenet256-XXL"} <= set(recipe_names())
+    assert {"debug", "cifar10", "cifar10-cpu", "imagenet256-L", "imagenet256-XL", "imagenet256-XXL"} <= set(
+        recipe_names()
+    )
 
 
 @pytest.mark.parametrize("name", recipe_names())
