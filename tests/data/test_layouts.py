@@ -195,6 +195,20 @@ LAYOUTS = {
     "split folders in a wrapper": Layout(
         files(*(f"imagenet/{name}" for name in IMAGENET)), "class folders", CAT_DOG, ("cat", "dog"), "train"
     ),
+    "split folders with equal words around": Layout(
+        files("train2017/cat/0.png", "train2017/dog/1.png", "val2017/cat/2.png", "val2017/dog/3.png"),
+        "class folders",
+        CAT_DOG,
+        ("cat", "dog"),
+        "train",
+        left_out=("2 images of other splits (val2017",),
+    ),
+    "class folders with names of splits among their words": Layout(
+        files("train car/0.png", "test tube/1.png"),
+        "class folders",
+        [(0, "train car"), (1, "test tube")],
+        ("test tube", "train car"),
+    ),
     "split folders without classes": Layout(
         files("Training/0.png", "Testing/1.png"), "image folder", unlabelled(0), split="train"
     ),
@@ -382,6 +396,15 @@ LAYOUTS = {
         lambda root: (
             text("classes.txt", "cat\ndog\n")(root),
             tar(root / "x.tar", {"jpg": png(0), "cls": "0"}, {"jpg": png(1), "cls": "1"}),
+        )[1],
+        "WebDataset",
+        CAT_DOG,
+        ("cat", "dog"),
+    ),
+    "tar, named classes as Windows writes them": Layout(
+        lambda root: (
+            text("classes.txt", "\ufeffcat\r\ndog\r\n\r\n")(root),
+            tar(root / "x.tar", {"jpg": png(0), "cls": "cat"}, {"jpg": png(1), "cls": "dog"}),
         )[1],
         "WebDataset",
         CAT_DOG,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dar.data.found import Parts, some
-from dar.data.splits import split_called
+from dar.data.splits import split_called, split_within
 from dar.errors import DARError
 
 
@@ -16,17 +16,18 @@ def wrapper_of(files: Sequence[Parts]) -> str | None:
 
 
 def split_folders(name: str, files: Iterable[Parts]) -> dict[str, str] | None:
-    """The folders right below, by split; None unless each of them bears the name of one.
+    """The folders right below, by split; None unless each of them bears the name of one, as ``train`` and ``val``, or
+    with equal words around it, as ``train2017`` and ``val2017``.
 
     Raises:
         DARError: if two are of one split.
     """
-    tops = {file[0] if len(file) > 1 else None for file in files}
+    tops = sorted({file[0] if len(file) > 1 else "" for file in files})
+    told = [split_within(top) for top in tops]
+    if None in told or len({around for _, around in filter(None, told)}) > 1:
+        return None
     found: dict[str, str] = {}
-    for top in sorted(top or "" for top in tops):
-        split = split_called(top)
-        if split is None:
-            return None
+    for top, (split, _) in zip(tops, filter(None, told), strict=True):
         if split in found:
             raise DARError(f"{name} has two folders of {split}, {found[split]} and {top}: name the one that is meant")
         found[split] = top
