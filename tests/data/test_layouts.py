@@ -181,6 +181,7 @@ LAYOUTS = {
         "class folders",
         [*CAT_DOG, (2, "tree")],
         ("cat", "dog", "tree"),
+        notes=("classes are the folders that hold the images, such as animals/cat",),
     ),
     "unpacked wrapper": Layout(
         files("photos/photos/cat/0.png", "photos/photos/dog/1.png"), "class folders", CAT_DOG, ("cat", "dog")
@@ -222,7 +223,11 @@ LAYOUTS = {
     ),
     "a split folder itself": Layout(files(*IMAGENET, given="train"), "class folders", CAT_DOG, ("cat", "dog")),
     "train is a class": Layout(
-        files("train/0.png", "car/1.png"), "class folders", [(0, "train"), (1, "car")], ("car", "train")
+        files("train/0.png", "car/1.png"),
+        "class folders",
+        [(0, "train"), (1, "car")],
+        ("car", "train"),
+        notes=("train taken for a class, since car bears no name of a split",),
     ),
     "other files": Layout(
         files("cat/0.png", "dog/1.png", texts={"notes.txt": "", "cat/x.heic": "", "bird/readme.md": ""}),
@@ -551,6 +556,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         files("cat/a/0.png", "cat/b/1.png", "dog/a/2.png"),
         "train",
         r"not clear which folders of .* are its classes, since cat/a, dog/a bear the same names",
+    ),
+    "classes of different depths": (
+        files("cat/0.png", "dog/small/1.png", "dog/large/2.png"),
+        "train",
+        r"not clear which folders of .* are its classes, since the images of cat lie less deep than others",
     ),
     "no such split of folders": (files("val/0.png"), "train", r"has the split validation, none of train"),
     "two folders of a split": (files("val/0.png", "valid/1.png"), "train", "two folders of validation, val and valid"),

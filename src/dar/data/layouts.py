@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dar.data.class_folders import class_of_each, split_folders, wrapper_of
+from dar.data.class_folders import class_of_each, notes_on, split_folders, wrapper_of
 from dar.data.found import Found, LeftOut, Parts, counted_as, left_out, some
 from dar.data.listing import KINDS, Listing, list_folder
 from dar.data.splits import choose_split, split_called, splits_in
@@ -97,6 +97,7 @@ def _image_folder(name: str, listing: Listing, split: str) -> Found:
     _enter_split(found, name, split)
     _enter_wrappers(found)
     classes = class_of_each(name, found.below)
+    notes = found.notes + (() if classes is None else notes_on(found.below, classes))
     return Found(
         name,
         split,
@@ -107,7 +108,7 @@ def _image_folder(name: str, listing: Listing, split: str) -> Found:
         None if classes is None else tuple(classes),
         tuple(listing.root.joinpath(*file) for file in listing.metadata),
         listing.left_out + found.skipped,
-        found.notes + _empty_folders(found, listing.folders),
+        notes + _empty_folders(found, listing.folders),
     )
 
 
