@@ -307,6 +307,20 @@ LAYOUTS = {
         [(0, "dog"), (1, "cat"), (2, None)],
         ("cat", "dog"),
     ),
+    "Parquet, truth values as labels": Layout(
+        lambda root: table(root / "x.parquet", [0, 1], Label=([True, False], datasets.Value("bool"))),
+        "Parquet",
+        [(0, "True"), (1, "False")],
+        ("False", "True"),
+    ),
+    "Parquet, labels that are none": Layout(
+        lambda root: table(
+            root / "x.parquet", [0, 1], label=([0.5, None], datasets.Value("float64")), fine_label=[0, 1]
+        ),
+        "Parquet",
+        unlabelled(0, 1),
+        notes=("no column is known for the class (others: fine_label, label): choose one with --label-column",),
+    ),
     "Parquet, categories of pandas": Layout(
         lambda root: _categories(root / "x.parquet"), "Parquet", CAT_DOG, ("cat", "dog")
     ),
