@@ -368,6 +368,13 @@ LAYOUTS = {
         split="train",
         left_out=("2 files of other splits (test.parquet, val-0.parquet)",),
     ),
+    "Parquet files, one missing": Layout(
+        tables(train_00000_of_00003=[0], train_00002_of_00003=[1]),
+        "Parquet",
+        unlabelled(0, 1),
+        split="train",
+        notes=("1 file is missing of those that their names count",),
+    ),
     "Parquet files, some without a split": Layout(
         tables(train=[0], extra=[1]),
         "Parquet",
@@ -589,6 +596,18 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         tables(plain__train__0000=[0], other__train__0000=[1]),
         "train",
         "holds several sets of splits, in other, plain",
+    ),
+    "several configurations, by names of files": (
+        tables(plain__train_00000_of_00001=[0], other__train_00000_of_00001=[1]),
+        "train",
+        "holds several sets of splits, in other, plain",
+    ),
+    "no such file": (lambda root: root / "x.parquet", "train", "x.parquet does not exist: check the path"),
+    "no such folder": (lambda root: root / "x", "train", "x does not exist: check the path"),
+    "labels in some files": (
+        lambda root: (table(root / "a.parquet", [0]), table(root / "b.parquet", [1], label=[1])) and root,
+        "train",
+        "column 'label' of .*b.parquet is not as in .*a.parquet",
     ),
     "only HEIC": (
         files(texts={"0.heic": "x", "1.heic": "x"}),

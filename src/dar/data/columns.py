@@ -101,6 +101,11 @@ def _label_columns(source: str, features: Mapping[str, Any], chosen: str) -> lis
                 f"column {chosen!r} of {source} holds neither whole numbers nor texts: choose another, or convert it"
             )
         return [chosen]
+    return label_columns(features)
+
+
+def label_columns(features: Mapping[str, Any]) -> list[str]:
+    """All columns that fit equally well for the label, or none."""
     tests: list[Callable[[str, Any], bool]] = [
         lambda name, kind: _is_class_label(kind),
         lambda name, kind: name == "cls" and _is_label(kind),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from dar.data.captions import captions_of
 from dar.data.classes import named_classes
-from dar.data.columns import Columns, columns_of, image_columns, meaning
+from dar.data.columns import Columns, columns_of, image_columns, label_columns, meaning
 from dar.data.failures import guarded
 from dar.data.found import Found
 from dar.data.layouts import locate
@@ -143,8 +143,8 @@ def _of_parquet(found: Found, footers: _Footers, streaming: bool, image_column: 
     if not (count := sum(footer.rows for footer in of_files)):
         raise DARError(f"{found.name} holds no images, since its tables have no rows: check the path")
     for footer in of_files[1:]:
-        for name in columns.wanted:
-            if meaning(footer.features.get(name)) != meaning(first[name]):
+        for name in [*columns.wanted, *([] if columns.label else label_columns(footer.features))]:
+            if meaning(footer.features.get(name)) != meaning(first.get(name)):
                 raise DARError(
                     f"column {name!r} of {footer.path} is not as in {found.files[0]} (it is missing, of another type "
                     "or with other class names): give files of one kind"
