@@ -97,11 +97,11 @@ def tables(given: str = "", **numbers: list[int]) -> Build:
     return build
 
 
-def tar(path: Path, *samples: dict[str, bytes | str]) -> Path:
-    """A WebDataset shard of samples, each by ending."""
+def tar(path: Path, *samples: dict[str, bytes | str], apart: dict[str, bytes | str] | None = None) -> Path:
+    """A WebDataset shard of samples, each by ending; ``apart`` are more members of the first, behind all others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
-        for i, sample in enumerate(samples):
+        for i, sample in [*enumerate(samples), (0, apart or {})]:
             for ending, content in sample.items():
                 content = content.encode() if isinstance(content, str) else content
                 member = tarfile.TarInfo(f"{i:04d}.{ending}")
@@ -646,6 +646,16 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "train",
         r"x.parquet cannot be read as a Parquet file",
     ),
+    "a tar of other things": (
+        lambda root: tar(root / "x.tar", {"heic": "x", "json": "{}"}, {"heic": "x"}),
+        "train",
+        r"x.tar holds no images, since the endings of its samples are heic, json: give PNG or JPEG",
+    ),
+    "a sample whose members are apart": (
+        lambda root: tar(root / "x.tar", {"png": png(0)}, {"png": png(1)}, apart={"cls": "0"}),
+        "train",
+        r"the members of 0000 in .*x.tar are apart",
+    ),
     "a damaged tar": (
         lambda root: (root / "x.tar").write_bytes(b"no tar at all") * 0 or root / "x.tar",
         "train",
@@ -693,6 +703,20 @@ def test_a_chosen_column_must_be_there_and_fit(tmp_path: Path, option: str) -> N
         ImageDataset(path, **{option: "size"})
     with pytest.raises(DARError, match=r"is a folder of images, without columns"):
         ImageDataset(files("0.png")(tmp_path / "folder"), **{option: "image"})
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["indexed", "streamed"])
+@pytest.mark.parametrize("option", ["image_column", "label_column"])
+def test_a_chosen_ending_of_a_tar_must_be_there(tmp_path: Path, option: str, streaming: bool) -> None:
+    path = tar(tmp_path / "x.tar", {"png": png(0), "cls": "0"})
+    with pytest.raises(DARError, match=r"no sample of .*x.tar .* has nope: choose endings .* such as cls, png"):
+        open_images(path, streaming=streaming, **{option: "nope"})
+
+
+def test_samples_without_an_image_are_broken_by_name(tmp_path: Path) -> None:
+    data = ImageDataset(tar(tmp_path / "x.tar", {"png": png(0)}, {"cls": "0"}))
+    with pytest.raises(DARError, match=r"^0001 in x.tar holds no image$"):
+        data.image(1)
 
 
 def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ FOLDER_SHARDS = 1024
 TAR_BATCH = 100
 """Samples in memory while tars are prepared."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the rows that are kept in the cache of ``datasets``; to be raised when they change."""
 
 
@@ -169,9 +169,7 @@ def _of_tars(found: Found, streaming: bool, image_column: str, label_column: str
 
     from dar.data.tars import first_rows, tar_rows
 
-    first = next(filter(None, (first_rows(file, image_column, label_column) for file in found.files)), None)
-    if first is None:
-        raise DARError(f"{found.name} holds no images, since its tar files have no samples: check the path")
+    first = first_rows(found.name, found.files, image_column, label_column)
     texts = {name: datasets.Value("string") for name in ("label", "caption", "shard")}
     features = datasets.Features({"image": datasets.Image(decode=False), **texts})
     files = [str(file) for file in found.files]

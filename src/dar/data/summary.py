@@ -59,7 +59,7 @@ class DataSummary:
     def _images(self) -> str:
         if self.images is not None:
             return counted_as(self.images, "image")
-        return f"images, uncounted, in {counted_as(self.files, 'file')}" if self.files else "images, uncounted,"
+        return f"images, not counted, in {counted_as(self.files, 'file')}," if self.files else "images, not counted,"
 
     def _classes(self) -> str:
         if self.class_names is None:
