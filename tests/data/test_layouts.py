@@ -284,6 +284,19 @@ LAYOUTS = {
         ("cat", "dog"),
         captions="a cat, sitting",
     ),
+    "metadata.csv with empty texts and other names": Layout(
+        files("0.png", "1.png", texts={"metadata.csv": "\ufefffile_name,text\n0.png,a cat\n1.png,\n2.png,x\n"}),
+        "image folder",
+        unlabelled(0, 1),
+        captions="a cat",
+        notes=("1 caption is of no image that is there (",),
+    ),
+    "metadata.jsonl without captions": Layout(
+        files("0.png", texts={"metadata.jsonl": '{"file_name": "0.png", "tags": "cat"}\n'}),
+        "image folder",
+        unlabelled(0),
+        notes=("no captions in ",),
+    ),
     # Parquet.
     "Parquet file": Layout(
         lambda root: table(root / "x.parquet", [0, 1], label=([0, 1], CLASS_LABEL)), "Parquet", CAT_DOG, ("cat", "dog")
@@ -340,9 +353,9 @@ LAYOUTS = {
     ),
     "Parquet, plain bytes": Layout(lambda root: _bytes(root / "x.parquet"), "Parquet", CAT_DOG, ("cat", "dog")),
     "Parquet, captions": Layout(
-        lambda root: table(root / "x.parquet", [0, 1], caption=["a cat", "a dog"]),
+        lambda root: table(root / "x.parquet", [0, 1, 2], caption=["a cat", "a dog", ""]),
         "Parquet",
-        unlabelled(0, 1),
+        unlabelled(0, 1, 2),
         captions="a dog",
     ),
     "folder of Parquet files": Layout(tables(a=[0], b=[1, 2]), "Parquet", unlabelled(0, 1, 2)),
@@ -536,7 +549,9 @@ def test_layout_is_read_as_the_table_says(
     check_summary(data.summary, layout, streaming)
     if layout.captions is not None and isinstance(data, ImageDataset):
         assert layout.captions in [data.caption(i) for i in range(len(data))]
-        assert all(caption is None or isinstance(caption, str) for caption in map(data.caption, range(len(data))))
+        assert all(
+            caption is None or (isinstance(caption, str) and caption) for caption in map(data.caption, range(len(data)))
+        )
 
 
 def check_summary(summary: DataSummary, layout: Layout, streaming: bool) -> None:
@@ -608,6 +623,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         lambda root: (table(root / "a.parquet", [0]), table(root / "b.parquet", [1], label=[1])) and root,
         "train",
         "column 'label' of .*b.parquet is not as in .*a.parquet",
+    ),
+    "a damaged metadata.jsonl": (
+        files("0.png", texts={"metadata.jsonl": "{"}),
+        "train",
+        r"^line 1 of \S+metadata.jsonl is not a JSON object \([^)]*\([^)]*\)\): write it again$",
     ),
     "only HEIC": (
         files(texts={"0.heic": "x", "1.heic": "x"}),

@@ -59,7 +59,7 @@ class StoredImage:
     def caption(self) -> str | None:
         """Its caption; None where it has none."""
         column = self.rows.columns.caption
-        return None if column is None else self.row[column]
+        return None if column is None else self.row[column] or None
 
     def encoded(self) -> bytes:
         """What its file holds.

@@ -104,7 +104,8 @@ def _of_images(found: Found, streaming: bool) -> Rows:
     if found.classes is not None:
         names = tuple(sorted(set(found.classes)))
         columns["label"], features["label"] = found.classes, datasets.ClassLabel(names=list(names))
-    captions = captions_of(found.files, found.metadata)
+    captions, notes = captions_of(found.files, found.metadata)
+    found = replace(found, notes=found.notes + notes)
     if captions is not None:
         columns["caption"], features["caption"] = captions, datasets.Value("string")
     table: Any = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
