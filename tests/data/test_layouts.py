@@ -97,11 +97,11 @@ def tables(given: str = "", **numbers: list[int]) -> Build:
     return build
 
 
-def tar(path: Path, *samples: dict[str, bytes | str]) -> Path:
-    """A WebDataset shard of samples, each by ending."""
+def tar(path: Path, *samples: dict[str, bytes | str], apart: dict[str, bytes | str] | None = None) -> Path:
+    """A WebDataset shard of samples, each by ending; ``apart`` are more members of the first, behind all others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
-        for i, sample in enumerate(samples):
+        for i, sample in [*enumerate(samples), (0, apart or {})]:
             for ending, content in sample.items():
                 content = content.encode() if isinstance(content, str) else content
                 member = tarfile.TarInfo(f"{i:04d}.{ending}")
@@ -181,6 +181,7 @@ LAYOUTS = {
         "class folders",
         [*CAT_DOG, (2, "tree")],
         ("cat", "dog", "tree"),
+        notes=("classes are the folders that hold the images, such as animals/cat",),
     ),
     "unpacked wrapper": Layout(
         files("photos/photos/cat/0.png", "photos/photos/dog/1.png"), "class folders", CAT_DOG, ("cat", "dog")
@@ -195,6 +196,20 @@ LAYOUTS = {
     "split folders in a wrapper": Layout(
         files(*(f"imagenet/{name}" for name in IMAGENET)), "class folders", CAT_DOG, ("cat", "dog"), "train"
     ),
+    "split folders with equal words around": Layout(
+        files("train2017/cat/0.png", "train2017/dog/1.png", "val2017/cat/2.png", "val2017/dog/3.png"),
+        "class folders",
+        CAT_DOG,
+        ("cat", "dog"),
+        "train",
+        left_out=("2 images of other splits (val2017",),
+    ),
+    "class folders with names of splits among their words": Layout(
+        files("train car/0.png", "test tube/1.png"),
+        "class folders",
+        [(0, "train car"), (1, "test tube")],
+        ("test tube", "train car"),
+    ),
     "split folders without classes": Layout(
         files("Training/0.png", "Testing/1.png"), "image folder", unlabelled(0), split="train"
     ),
@@ -208,7 +223,11 @@ LAYOUTS = {
     ),
     "a split folder itself": Layout(files(*IMAGENET, given="train"), "class folders", CAT_DOG, ("cat", "dog")),
     "train is a class": Layout(
-        files("train/0.png", "car/1.png"), "class folders", [(0, "train"), (1, "car")], ("car", "train")
+        files("train/0.png", "car/1.png"),
+        "class folders",
+        [(0, "train"), (1, "car")],
+        ("car", "train"),
+        notes=("train taken for a class, since car bears no name of a split",),
     ),
     "other files": Layout(
         files("cat/0.png", "dog/1.png", texts={"notes.txt": "", "cat/x.heic": "", "bird/readme.md": ""}),
@@ -265,6 +284,19 @@ LAYOUTS = {
         ("cat", "dog"),
         captions="a cat, sitting",
     ),
+    "metadata.csv with empty texts and other names": Layout(
+        files("0.png", "1.png", texts={"metadata.csv": "\ufefffile_name,text\n0.png,a cat\n1.png,\n2.png,x\n"}),
+        "image folder",
+        unlabelled(0, 1),
+        captions="a cat",
+        notes=("1 caption is of no image that is there (",),
+    ),
+    "metadata.jsonl without captions": Layout(
+        files("0.png", texts={"metadata.jsonl": '{"file_name": "0.png", "tags": "cat"}\n'}),
+        "image folder",
+        unlabelled(0),
+        notes=("no captions in ",),
+    ),
     # Parquet.
     "Parquet file": Layout(
         lambda root: table(root / "x.parquet", [0, 1], label=([0, 1], CLASS_LABEL)), "Parquet", CAT_DOG, ("cat", "dog")
@@ -288,6 +320,20 @@ LAYOUTS = {
         [(0, "dog"), (1, "cat"), (2, None)],
         ("cat", "dog"),
     ),
+    "Parquet, truth values as labels": Layout(
+        lambda root: table(root / "x.parquet", [0, 1], Label=([True, False], datasets.Value("bool"))),
+        "Parquet",
+        [(0, "True"), (1, "False")],
+        ("False", "True"),
+    ),
+    "Parquet, labels that are none": Layout(
+        lambda root: table(
+            root / "x.parquet", [0, 1], label=([0.5, None], datasets.Value("float64")), fine_label=[0, 1]
+        ),
+        "Parquet",
+        unlabelled(0, 1),
+        notes=("no column is known for the class (others: fine_label, label): choose one with --label-column",),
+    ),
     "Parquet, categories of pandas": Layout(
         lambda root: _categories(root / "x.parquet"), "Parquet", CAT_DOG, ("cat", "dog")
     ),
@@ -307,9 +353,9 @@ LAYOUTS = {
     ),
     "Parquet, plain bytes": Layout(lambda root: _bytes(root / "x.parquet"), "Parquet", CAT_DOG, ("cat", "dog")),
     "Parquet, captions": Layout(
-        lambda root: table(root / "x.parquet", [0, 1], caption=["a cat", "a dog"]),
+        lambda root: table(root / "x.parquet", [0, 1, 2], caption=["a cat", "a dog", ""]),
         "Parquet",
-        unlabelled(0, 1),
+        unlabelled(0, 1, 2),
         captions="a dog",
     ),
     "folder of Parquet files": Layout(tables(a=[0], b=[1, 2]), "Parquet", unlabelled(0, 1, 2)),
@@ -334,6 +380,13 @@ LAYOUTS = {
         unlabelled(0, 1),
         split="train",
         left_out=("2 files of other splits (test.parquet, val-0.parquet)",),
+    ),
+    "Parquet files, one missing": Layout(
+        tables(train_00000_of_00003=[0], train_00002_of_00003=[1]),
+        "Parquet",
+        unlabelled(0, 1),
+        split="train",
+        notes=("1 file is missing of those that their names count",),
     ),
     "Parquet files, some without a split": Layout(
         tables(train=[0], extra=[1]),
@@ -382,6 +435,15 @@ LAYOUTS = {
         lambda root: (
             text("classes.txt", "cat\ndog\n")(root),
             tar(root / "x.tar", {"jpg": png(0), "cls": "0"}, {"jpg": png(1), "cls": "1"}),
+        )[1],
+        "WebDataset",
+        CAT_DOG,
+        ("cat", "dog"),
+    ),
+    "tar, named classes as Windows writes them": Layout(
+        lambda root: (
+            text("classes.txt", "\ufeffcat\r\ndog\r\n\r\n")(root),
+            tar(root / "x.tar", {"jpg": png(0), "cls": "cat"}, {"jpg": png(1), "cls": "dog"}),
         )[1],
         "WebDataset",
         CAT_DOG,
@@ -487,7 +549,9 @@ def test_layout_is_read_as_the_table_says(
     check_summary(data.summary, layout, streaming)
     if layout.captions is not None and isinstance(data, ImageDataset):
         assert layout.captions in [data.caption(i) for i in range(len(data))]
-        assert all(caption is None or isinstance(caption, str) for caption in map(data.caption, range(len(data))))
+        assert all(
+            caption is None or (isinstance(caption, str) and caption) for caption in map(data.caption, range(len(data)))
+        )
 
 
 def check_summary(summary: DataSummary, layout: Layout, streaming: bool) -> None:
@@ -529,6 +593,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "train",
         r"not clear which folders of .* are its classes, since cat/a, dog/a bear the same names",
     ),
+    "classes of different depths": (
+        files("cat/0.png", "dog/small/1.png", "dog/large/2.png"),
+        "train",
+        r"not clear which folders of .* are its classes, since the images of cat lie less deep than others",
+    ),
     "no such split of folders": (files("val/0.png"), "train", r"has the split validation, none of train"),
     "two folders of a split": (files("val/0.png", "valid/1.png"), "train", "two folders of validation, val and valid"),
     "no such split of files": (tables(test_0=[0]), "train", "has the split test, none of train"),
@@ -542,6 +611,23 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         tables(plain__train__0000=[0], other__train__0000=[1]),
         "train",
         "holds several sets of splits, in other, plain",
+    ),
+    "several configurations, by names of files": (
+        tables(plain__train_00000_of_00001=[0], other__train_00000_of_00001=[1]),
+        "train",
+        "holds several sets of splits, in other, plain",
+    ),
+    "no such file": (lambda root: root / "x.parquet", "train", "x.parquet does not exist: check the path"),
+    "no such folder": (lambda root: root / "x", "train", "x does not exist: check the path"),
+    "labels in some files": (
+        lambda root: (table(root / "a.parquet", [0]), table(root / "b.parquet", [1], label=[1])) and root,
+        "train",
+        "column 'label' of .*b.parquet is not as in .*a.parquet",
+    ),
+    "a damaged metadata.jsonl": (
+        files("0.png", texts={"metadata.jsonl": "{"}),
+        "train",
+        r"^line 1 of \S+metadata.jsonl is not a JSON object \([^)]*\([^)]*\)\): write it again$",
     ),
     "only HEIC": (
         files(texts={"0.heic": "x", "1.heic": "x"}),
@@ -579,6 +665,16 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         lambda root: (root / "x.parquet").write_bytes(b"") * 0 or root / "x.parquet",
         "train",
         r"x.parquet cannot be read as a Parquet file",
+    ),
+    "a tar of other things": (
+        lambda root: tar(root / "x.tar", {"heic": "x", "json": "{}"}, {"heic": "x"}),
+        "train",
+        r"x.tar holds no images, since the endings of its samples are heic, json: give PNG or JPEG",
+    ),
+    "a sample whose members are apart": (
+        lambda root: tar(root / "x.tar", {"png": png(0)}, {"png": png(1)}, apart={"cls": "0"}),
+        "train",
+        r"the members of 0000 in .*x.tar are apart",
     ),
     "a damaged tar": (
         lambda root: (root / "x.tar").write_bytes(b"no tar at all") * 0 or root / "x.tar",
@@ -627,6 +723,20 @@ def test_a_chosen_column_must_be_there_and_fit(tmp_path: Path, option: str) -> N
         ImageDataset(path, **{option: "size"})
     with pytest.raises(DARError, match=r"is a folder of images, without columns"):
         ImageDataset(files("0.png")(tmp_path / "folder"), **{option: "image"})
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["indexed", "streamed"])
+@pytest.mark.parametrize("option", ["image_column", "label_column"])
+def test_a_chosen_ending_of_a_tar_must_be_there(tmp_path: Path, option: str, streaming: bool) -> None:
+    path = tar(tmp_path / "x.tar", {"png": png(0), "cls": "0"})
+    with pytest.raises(DARError, match=r"no sample of .*x.tar .* has nope: choose endings .* such as cls, png"):
+        open_images(path, streaming=streaming, **{option: "nope"})
+
+
+def test_samples_without_an_image_are_broken_by_name(tmp_path: Path) -> None:
+    data = ImageDataset(tar(tmp_path / "x.tar", {"png": png(0)}, {"cls": "0"}))
+    with pytest.raises(DARError, match=r"^0001 in x.tar holds no image$"):
+        data.image(1)
 
 
 def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:

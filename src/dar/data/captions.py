@@ -2,26 +2,36 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dar.data.columns import CAPTION_NAMES
+from dar.data.found import counted_as, some
 from dar.errors import DARError, quoted
 
 
-def captions_of(files: Iterable[Path], metadata: Iterable[Path]) -> list[str | None] | None:
-    """The caption of each image; None where no file tells any.
+def captions_of(files: Sequence[Path], metadata: Iterable[Path]) -> tuple[list[str | None] | None, tuple[str, ...]]:
+    """The caption of each image, None where no file tells any; and what to say of captions that fit no image.
 
     A line of such a file has the image's path below the file's own folder as ``file_name``, and its caption as ``text``
-    or ``caption``.
+    or ``caption``. An empty text is no caption.
 
     Raises:
         DARError: if a file cannot be understood.
     """
+    metadata = list(metadata)
     found = dict(pair for path in metadata for pair in _captions_in(path))
-    captions = [found.get(str(file)) for file in files] if found else []
-    return captions if any(caption is not None for caption in captions) else None
+    captions = [found.get(str(file)) for file in files]
+    astray = [name for name in set(found).difference(map(str, files)) if not Path(name).exists()]
+    notes = []
+    if astray:
+        notes.append(
+            f"{counted_as(len(astray), 'caption is', 'captions are')} of no image that is there ({some(astray)})"
+        )
+    if metadata and not found:
+        notes.append(f"no captions in {some(map(str, metadata))}: lines have file_name, and text or caption")
+    return (captions if any(captions) else None), tuple(notes)
 
 
 def _captions_in(path: Path) -> Iterator[tuple[str, str]]:
@@ -29,9 +39,11 @@ def _captions_in(path: Path) -> Iterator[tuple[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file) if path.suffix == ".csv" else _json_lines(path, file)
             for row in rows:
-                caption = next((row[name] for name in CAPTION_NAMES if isinstance(row.get(name), str)), None)
-                if caption is not None and isinstance(row.get("file_name"), str):
-                    yield str(path.parent / row["file_name"]), caption
+                texts = [row[name].strip() for name in CAPTION_NAMES if isinstance(row.get(name), str)]
+                if any(texts) and isinstance(row.get("file_name"), str):
+                    yield str(path.parent / row["file_name"]), next(filter(None, texts))
+    except DARError:
+        raise
     except (OSError, ValueError, csv.Error) as error:
         raise DARError(f"{path} cannot be read ({quoted(error)}): write it again") from error
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dar.data.found import Parts, some
-from dar.data.splits import split_called
+from dar.data.splits import split_called, split_within
 from dar.errors import DARError
 
 
@@ -16,17 +16,18 @@ def wrapper_of(files: Sequence[Parts]) -> str | None:
 
 
 def split_folders(name: str, files: Iterable[Parts]) -> dict[str, str] | None:
-    """The folders right below, by split; None unless each of them bears the name of one.
+    """The folders right below, by split; None unless each of them bears the name of one, as ``train`` and ``val``, or
+    with equal words around it, as ``train2017`` and ``val2017``.
 
     Raises:
         DARError: if two are of one split.
     """
-    tops = {file[0] if len(file) > 1 else None for file in files}
+    tops = sorted({file[0] if len(file) > 1 else "" for file in files})
+    told = [split_within(top) for top in tops]
+    if None in told or len({around for _, around in filter(None, told)}) > 1:
+        return None
     found: dict[str, str] = {}
-    for top in sorted(top or "" for top in tops):
-        split = split_called(top)
-        if split is None:
-            return None
+    for top, (split, _) in zip(tops, filter(None, told), strict=True):
         if split in found:
             raise DARError(f"{name} has two folders of {split}, {found[split]} and {top}: name the one that is meant")
         found[split] = top
@@ -50,16 +51,34 @@ def class_of_each(name: str, files: Sequence[Parts]) -> list[str] | None:
     holding = _outermost({file[:-1] for file in files})
     if not _branching(holding):
         return [file[0] for file in files]
+    shallow = [folder for folder in holding if len(folder) != max(map(len, holding))]
     twice = {leaf for leaf, count in Counter(folder[-1] for folder in holding).items() if count > 1}
-    if not twice:
-        return [next(file[:i][-1] for i in range(1, len(file)) if file[:i] in holding) for file in files]
-    if all(folder[-1] in twice for folder in holding if len(folder) > 1):
+    if not twice and not shallow:
+        return [file[: len(next(iter(holding)))][-1] for file in files]
+    if twice and all(folder[-1] in twice for folder in holding if len(folder) > 1):
         return [file[0] for file in files]
-    folders = ["/".join(folder) for folder in holding if folder[-1] in twice]
-    raise DARError(
-        f"it is not clear which folders of {name} are its classes, since {some(folders)} bear the same names while "
-        "others don't: put the images of each class into one folder right below it"
+    alike = some("/".join(folder) for folder in holding if folder[-1] in twice)
+    why = (
+        f"{alike} bear the same names while others don't"
+        if twice
+        else f"the images of {some(map('/'.join, shallow))} lie less deep than others"
     )
+    raise DARError(
+        f"it is not clear which folders of {name} are its classes, since {why}: "
+        "put the images of each class into one folder right below it"
+    )
+
+
+def notes_on(files: Sequence[Parts], classes: Sequence[str]) -> tuple[str, ...]:
+    """What to say where folders could be understood in another way than ``class_of_each`` does."""
+    nested = next((file for file, name in zip(files, classes, strict=True) if file[0] != name), None)
+    if nested is not None:
+        return (f"classes are the folders that hold the images, such as {some(['/'.join(nested[:-1])])}",)
+    splits = {name for name in classes if split_called(name)}
+    others = set(classes) - splits
+    if not splits or not others:
+        return ()
+    return (f"{some(splits)} taken for a class, since {some(others)} bears no name of a split",)
 
 
 def _outermost(folders: set[Parts]) -> set[Parts]:

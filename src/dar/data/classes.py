@@ -124,8 +124,8 @@ def named_classes(found: Found) -> tuple[str, ...] | None:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        text = path.read_text(encoding="utf-8-sig")
+        names = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError) as error:
         raise DARError(f"the class names in {path} cannot be read ({error}): write them again") from error
     if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):

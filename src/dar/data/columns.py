@@ -10,7 +10,7 @@ IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp")
 """Columns of plain bytes that are taken for images."""
 
 LABEL_NAMES = ("label", "labels", "class", "cls", "class_label", "class_name")
-"""Columns of numbers or texts that are taken for classes."""
+"""Columns of whole numbers, texts or truth values that are taken for classes, in small or capital letters."""
 
 CAPTION_NAMES = ("caption", "text")
 """Columns of texts that are taken for captions, the first there is."""
@@ -28,6 +28,7 @@ class Columns:
         rivals: columns that may all be the label; then none is taken until one is chosen.
         caption: the caption, or None.
         shard: the file that a row came from, or None.
+        others: where there is no label, all other columns, for one of them may be meant.
     """
 
     image: str
@@ -37,6 +38,7 @@ class Columns:
     rivals: tuple[str, ...] = ()
     caption: str | None = None
     shard: str | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> list[str]:
@@ -60,10 +62,11 @@ def columns_of(source: str, features: Mapping[str, Any], image_column: str = "",
     labels = _label_columns(source, features, label_column)
     caption = next((name for name in CAPTION_NAMES if is_text(features.get(name)) and name not in labels), None)
     if len(labels) != 1:
-        return Columns(image, rivals=tuple(labels), caption=caption)
+        others = () if labels else tuple(name for name in features if name not in (image, caption))
+        return Columns(image, rivals=tuple(labels), caption=caption, others=others)
     kind = features[labels[0]]
     names = tuple(kind.names) if _is_class_label(kind) else None
-    return Columns(image, labels[0], names, "texts" if is_text(kind) else "indices", caption=caption)
+    return Columns(image, labels[0], names, "indices" if _is_whole(kind) else "texts", caption=caption)
 
 
 def image_columns(features: Mapping[str, Any]) -> list[str]:
@@ -80,7 +83,9 @@ def _image_column(source: str, features: Mapping[str, Any], chosen: str) -> str:
             raise DARError(f"column {chosen!r} of {source} holds no images: choose another --image-column")
         return chosen
     if not fitting:
-        raise DARError(f"{source} has no column of images; its columns are {listed(features)}")
+        raise DARError(
+            f"{source} has no column of images; its columns are {listed(features)}: choose one of bytes with --image-column"
+        )
     if len(fitting) > 1:
         raise DARError(f"{source} has several columns of images, {listed(fitting)}: choose one with --image-column")
     return fitting[0]
@@ -92,12 +97,19 @@ def _label_columns(source: str, features: Mapping[str, Any], chosen: str) -> lis
         if chosen not in features:
             raise DARError(f"{source} has no column {chosen!r} for --label-column; its columns are {listed(features)}")
         if not _is_label(features[chosen]):
-            raise DARError(f"column {chosen!r} of {source} holds neither numbers nor texts: choose another one")
+            raise DARError(
+                f"column {chosen!r} of {source} holds neither whole numbers nor texts: choose another, or convert it"
+            )
         return [chosen]
+    return label_columns(features)
+
+
+def label_columns(features: Mapping[str, Any]) -> list[str]:
+    """All columns that fit equally well for the label, or none."""
     tests: list[Callable[[str, Any], bool]] = [
         lambda name, kind: _is_class_label(kind),
         lambda name, kind: name == "cls" and _is_label(kind),
-        lambda name, kind: name in LABEL_NAMES and _is_label(kind),
+        lambda name, kind: name.lower() in LABEL_NAMES and _is_label(kind),
     ]
     found = ([name for name, kind in features.items() if fits(name, kind)] for fits in tests)
     return next((names for names in found if names), [])
@@ -116,7 +128,11 @@ def is_text(kind: Any) -> bool:
 
 
 def _is_label(kind: Any) -> bool:
-    return is_text(kind) or "int" in str(getattr(kind, "dtype", ""))
+    return is_text(kind) or _is_whole(kind) or getattr(kind, "dtype", "") == "bool"
+
+
+def _is_whole(kind: Any) -> bool:
+    return str(getattr(kind, "dtype", "")).startswith(("int", "uint"))
 
 
 def _is_class_label(kind: Any) -> bool:

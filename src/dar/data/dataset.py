@@ -77,7 +77,7 @@ class ImageDataset:
     def caption(self, index: int) -> str | None:
         """The caption of image ``index``; None where it has none."""
         column = self._rows.columns.caption
-        return None if column is None else self._rows.table.select_columns([column])[index][column]
+        return None if column is None else self._rows.table.select_columns([column])[index][column] or None
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:

@@ -59,7 +59,7 @@ class StoredImage:
     def caption(self) -> str | None:
         """Its caption; None where it has none."""
         column = self.rows.columns.caption
-        return None if column is None else self.row[column]
+        return None if column is None else self.row[column] or None
 
     def encoded(self) -> bytes:
         """What its file holds.
@@ -94,6 +94,8 @@ def _content(found: Found, stored: dict[str, Any] | None, name: str) -> bytes | 
     if stored["bytes"] is not None:
         return stored["bytes"]
     path = str(stored["path"])
+    if found.kind == "webdataset":
+        raise DARError(f"{name} holds no image")
     if found.kind == "images":
         return path
     if found.kind == "hub" and _is_on_hub(path, found.name):

@@ -4,11 +4,12 @@ docs/data.md has the table of all layouts. Nothing is decided by the place of a 
 readings are possible, the data are refused with a sentence that names them.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dar.data.class_folders import class_of_each, split_folders, wrapper_of
+from dar.data.class_folders import class_of_each, notes_on, split_folders, wrapper_of
 from dar.data.found import Found, LeftOut, Parts, counted_as, left_out, some
 from dar.data.listing import KINDS, Listing, list_folder
 from dar.data.splits import choose_split, split_called, splits_in
@@ -16,6 +17,9 @@ from dar.errors import DARError
 
 TITLES = {"images": "image", "parquet": "Parquet file", "webdataset": "tar file"}
 """What a file of each kind is called."""
+
+PART_OF = re.compile(r"(\d+)-of-(\d+)")
+"""In names of files that are parts of a whole, as ``train-00000-of-00002.parquet``."""
 
 
 def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool]) -> Found:
@@ -35,6 +39,8 @@ def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool])
     kind = KINDS.get(path.suffix.lower())
     if path.is_file() and kind in ("parquet", "webdataset"):
         return Found(name, split, None, kind, path.parent, (path,))
+    if not path.exists() and (kind or path.is_absolute() or name.startswith((".", "~"))):
+        raise DARError(f"{name} does not exist: check the path")
     if path.exists() or path.is_symlink():
         raise DARError(
             f"{name} is not a data set: give a folder of images, a Parquet file, WebDataset shards (.tar) or a Hub id"
@@ -97,6 +103,7 @@ def _image_folder(name: str, listing: Listing, split: str) -> Found:
     _enter_split(found, name, split)
     _enter_wrappers(found)
     classes = class_of_each(name, found.below)
+    notes = found.notes + (() if classes is None else notes_on(found.below, classes))
     return Found(
         name,
         split,
@@ -107,7 +114,7 @@ def _image_folder(name: str, listing: Listing, split: str) -> Found:
         None if classes is None else tuple(classes),
         tuple(listing.root.joinpath(*file) for file in listing.metadata),
         listing.left_out + found.skipped,
-        found.notes + _empty_folders(found, listing.folders),
+        notes + _empty_folders(found, listing.folders),
     )
 
 
@@ -144,13 +151,15 @@ def _shards(name: str, listing: Listing, kind: str, split: str) -> Found:
         (unnamed if named is None else of_splits.setdefault(named, [])).append(file)
     if not of_splits:
         paths = tuple(listing.root.joinpath(*file) for file in unnamed)
-        return Found(name, split, None, kind, listing.root, paths, left_out=listing.left_out)
+        notes = _missing_parts(unnamed)
+        return Found(name, split, None, kind, listing.root, paths, left_out=listing.left_out, notes=notes)
     there = f"{name} (of which {_some(unnamed)} names no split)" if unnamed else name
     chosen, notes = choose_split(there, split, of_splits)
     others = [file for other, files in of_splits.items() if other != chosen for file in files]
     skipped = left_out("file of another split", "files of other splits", others)
     skipped += left_out("file that names no split", "files that name no split", unnamed)
     _refuse_configurations(name, of_splits[chosen])
+    notes += _missing_parts(of_splits[chosen])
     paths = tuple(listing.root.joinpath(*file) for file in of_splits[chosen])
     return Found(name, split, chosen, kind, listing.root, paths, left_out=listing.left_out + skipped, notes=notes)
 
@@ -166,8 +175,28 @@ def _split_of(name: str, file: Parts) -> str | None:
 
 
 def _refuse_configurations(name: str, files: Sequence[Parts]) -> None:
-    """Folders of splits in several folders, as the Hub keeps several configurations of a set, are not one set."""
+    """Splits in several folders, as the Hub keeps several configurations of a set, are not one set.
+
+    They are told by folders of splits, or by the same part of a whole in several folders.
+    """
     above = {file[:i] for file in files for i, part in enumerate(file[:-1]) if split_called(part)}
-    if len(above) > 1:
-        folders = ["/".join(folder) or "." for folder in above]
+    places: dict[str, set[Parts]] = {}
+    for file in files:
+        if PART_OF.search(file[-1]):
+            places.setdefault(file[-1], set()).add(file[:-1])
+    several = next((folders for folders in (above, *places.values()) if len(folders) > 1), None)
+    if several is not None:
+        folders = ["/".join(folder) or "." for folder in several]
         raise DARError(f"{name} holds several sets of splits, in {some(folders)}: name the one that is meant")
+
+
+def _missing_parts(files: Sequence[Parts]) -> tuple[str, ...]:
+    """What to say of files that are not there, though others such as ``train-00000-of-00002`` tell of them."""
+    there: dict[tuple[str, int], set[int]] = {}
+    for file in files:
+        if part := PART_OF.search(file[-1]):
+            there.setdefault((file[-1][: part.start()], int(part[2])), set()).add(int(part[1]))
+    missing = sum(max(0, count - len(parts)) for (_, count), parts in there.items())
+    return (
+        (f"{counted_as(missing, 'file is', 'files are')} missing of those that their names count",) if missing else ()
+    )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from dar.data.captions import captions_of
 from dar.data.classes import named_classes
-from dar.data.columns import Columns, columns_of, image_columns, meaning
+from dar.data.columns import Columns, columns_of, image_columns, label_columns, meaning
 from dar.data.failures import guarded
 from dar.data.found import Found
 from dar.data.layouts import locate
@@ -21,7 +21,7 @@ FOLDER_SHARDS = 1024
 TAR_BATCH = 100
 """Samples in memory while tars are prepared."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the rows that are kept in the cache of ``datasets``; to be raised when they change."""
 
 
@@ -104,7 +104,8 @@ def _of_images(found: Found, streaming: bool) -> Rows:
     if found.classes is not None:
         names = tuple(sorted(set(found.classes)))
         columns["label"], features["label"] = found.classes, datasets.ClassLabel(names=list(names))
-    captions = captions_of(found.files, found.metadata)
+    captions, notes = captions_of(found.files, found.metadata)
+    found = replace(found, notes=found.notes + notes)
     if captions is not None:
         columns["caption"], features["caption"] = captions, datasets.Value("string")
     table: Any = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
@@ -143,8 +144,8 @@ def _of_parquet(found: Found, footers: _Footers, streaming: bool, image_column: 
     if not (count := sum(footer.rows for footer in of_files)):
         raise DARError(f"{found.name} holds no images, since its tables have no rows: check the path")
     for footer in of_files[1:]:
-        for name in columns.wanted:
-            if meaning(footer.features.get(name)) != meaning(first[name]):
+        for name in [*columns.wanted, *([] if columns.label else label_columns(footer.features))]:
+            if meaning(footer.features.get(name)) != meaning(first.get(name)):
                 raise DARError(
                     f"column {name!r} of {footer.path} is not as in {found.files[0]} (it is missing, of another type "
                     "or with other class names): give files of one kind"
@@ -169,9 +170,7 @@ def _of_tars(found: Found, streaming: bool, image_column: str, label_column: str
 
     from dar.data.tars import first_rows, tar_rows
 
-    first = next(filter(None, (first_rows(file, image_column, label_column) for file in found.files)), None)
-    if first is None:
-        raise DARError(f"{found.name} holds no images, since its tar files have no samples: check the path")
+    first = first_rows(found.name, found.files, image_column, label_column)
     texts = {name: datasets.Value("string") for name in ("label", "caption", "shard")}
     features = datasets.Features({"image": datasets.Image(decode=False), **texts})
     files = [str(file) for file in found.files]

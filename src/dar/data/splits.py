@@ -31,6 +31,20 @@ def splits_in(name: str) -> set[str]:
     return {split for word in re.split(r"[\W\d_]+", name) if (split := split_called(word))}
 
 
+def split_within(name: str) -> tuple[str, str] | None:
+    """The split that one word of a name stands for, and the name around it; None where no word or several do.
+
+    >>> split_within("train2017"), split_within("Val"), split_within("trains")
+    (('train', '*2017'), ('validation', '*'), None)
+    """
+    words = re.split(r"([\W\d_]+)", name)
+    found = [i for i, word in enumerate(words) if split_called(word)]
+    if len(found) != 1:
+        return None
+    (place,) = found
+    return str(split_called(words[place])), "".join([*words[:place], "*", *words[place + 1 :]])
+
+
 def choose_split(name: str, wanted: str, there: Collection[str]) -> tuple[str, tuple[str, ...]]:
     """The split to read, and what to say of the choice: where validation is wanted but missing, test stands in for it.
 

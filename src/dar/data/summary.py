@@ -6,7 +6,7 @@ from typing import Any
 
 from dar.data.found import LeftOut, counted_as, some
 from dar.data.rows import Rows
-from dar.errors import quoted
+from dar.errors import listed, quoted
 
 SHOWN_CLASSES = 3
 
@@ -59,7 +59,7 @@ class DataSummary:
     def _images(self) -> str:
         if self.images is not None:
             return counted_as(self.images, "image")
-        return f"images, uncounted, in {counted_as(self.files, 'file')}" if self.files else "images, uncounted,"
+        return f"images, not counted, in {counted_as(self.files, 'file')}," if self.files else "images, not counted,"
 
     def _classes(self) -> str:
         if self.class_names is None:
@@ -84,6 +84,7 @@ def summary_of(
     """
     found, rivals = rows.found, rows.columns.rivals
     empty = f"no images of {len(unseen):,} of the classes ({some(unseen)})"
+    beside = f"no column is known for the class (others: {listed(rows.columns.others)}): choose one with --label-column"
     unsure = f"its classes may be any of the columns {', '.join(rivals)}: choose with --label-column"
     return DataSummary(
         source=found.name,
@@ -95,7 +96,10 @@ def summary_of(
         captions=rows.columns.caption is not None,
         files=len(found.files),
         left_out=found.left_out,
-        notes=found.notes + ((unsure,) if rivals else ()) + ((empty,) if unseen else ()),
+        notes=found.notes
+        + ((unsure,) if rivals else ())
+        + ((beside,) if rows.columns.others else ())
+        + ((empty,) if unseen else ()),
     )
 
 

@@ -24,7 +24,7 @@ Sample = dict[str, tuple[str, bytes]]
 
 
 def tar_rows(files: Sequence[str], image_column: str, label_column: str) -> Iterator[dict[str, Any]]:
-    """Rows of shards: image, label and caption as texts, and the shard.
+    """Rows of shards: image, label and caption as texts, and the shard. A sample without an image has no bytes.
 
     Args:
         files: paths of tar files.
@@ -32,23 +32,51 @@ def tar_rows(files: Sequence[str], image_column: str, label_column: str) -> Iter
         label_column: which ending is the class's; empty takes ``cls``, or else another name of classes.
 
     Raises:
-        DARError: if a file is no tar, or a sample has several images.
+        DARError: if a file is no tar, a sample has several images, or its members are apart.
     """
     for file in files:
+        has_image: dict[str, bool] = {}
         for key, sample in _samples(file):
             name = f"{key} in {Path(file).name}"
             image = _image(sample, image_column, name)
+            if key in has_image and not (image and has_image[key]):
+                raise DARError(f"the members of {key} in {file} are apart: write those of a sample one after the other")
+            has_image[key] = image is not None
             yield {
-                "image": None if image is None else {"path": image[0], "bytes": image[1]},
+                "image": {"path": key, "bytes": None} if image is None else {"path": image[0], "bytes": image[1]},
                 "label": _label(sample, label_column, name),
                 "caption": _caption(sample),
                 "shard": file,
             }
 
 
-def first_rows(file: Path, image_column: str, label_column: str) -> list[dict[str, Any]]:
-    """The first few rows of a shard; errors as of ``tar_rows``."""
-    return list(islice(tar_rows([str(file)], image_column, label_column), LOOKED_AT))
+def first_rows(source: str, files: Sequence[Path], image_column: str, label_column: str) -> list[dict[str, Any]]:
+    """The first few rows of a set, from its first shard that has what is looked for.
+
+    Args:
+        source: what the user calls the data.
+        files: the shards.
+        image_column: see ``tar_rows``.
+        label_column: see ``tar_rows``.
+
+    Raises:
+        DARError: if there are no images, or nothing of an ending that was chosen; also as of ``tar_rows``.
+    """
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        rows = list(islice(tar_rows([str(file)], image_column, label_column), LOOKED_AT))
+        labelled = not label_column or any(row["label"] is not None for row in rows)
+        if labelled and any(row["image"]["bytes"] is not None for row in rows):
+            return rows
+    endings = listed({ending for file in files for _, sample in islice(_samples(str(file)), 1) for ending in sample})
+    if not endings:
+        raise DARError(f"{source} holds no images, since its tar files have no samples: check the path")
+    if image_column or label_column:
+        chosen = " and ".join(filter(None, (image_column, label_column)))
+        raise DARError(
+            f"no sample of {source} that was looked at has {chosen}: choose endings that are there, such as {endings}"
+        )
+    raise DARError(f"{source} holds no images, since the endings of its samples are {endings}: give PNG or JPEG images")
 
 
 def _samples(file: str) -> Iterator[tuple[str, Sample]]:
