@@ -17,7 +17,7 @@ from dar.pipeline import BUNDLED, RECIPE
 from dar.storage import write_json
 from dar.train.run_folder import RunFolder
 
-LIMIT_MB = 40
+LIMIT_MB = 22
 
 
 def training_facts(run: RunFolder) -> dict[str, Any]:
