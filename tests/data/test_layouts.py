@@ -328,10 +328,15 @@ LAYOUTS = {
     ),
     "Parquet, labels that are none": Layout(
         lambda root: table(
-            root / "x.parquet", [0, 1], label=([0.5, None], datasets.Value("float64")), fine_label=[0, 1]
+            root / "x.parquet",
+            [0, 1],
+            mask=([{"bytes": png(9), "path": None}] * 2, datasets.Image()),
+            label=([0.5, None], datasets.Value("float64")),
+            fine_label=[0, 1],
         ),
         "Parquet",
         unlabelled(0, 1),
+        options=(("image_column", "image"),),
         notes=("no column is known for the class (others: fine_label, label): choose one with --label-column",),
     ),
     "Parquet, categories of pandas": Layout(

@@ -28,7 +28,7 @@ class Columns:
         rivals: columns that may all be the label; then none is taken until one is chosen.
         caption: the caption, or None.
         shard: the file that a row came from, or None.
-        others: where there is no label, all other columns, for one of them may be meant.
+        others: where there is no label, all other columns but those of images, for one may be meant.
     """
 
     image: str
@@ -62,7 +62,7 @@ def columns_of(source: str, features: Mapping[str, Any], image_column: str = "",
     labels = _label_columns(source, features, label_column)
     caption = next((name for name in CAPTION_NAMES if is_text(features.get(name)) and name not in labels), None)
     if len(labels) != 1:
-        others = () if labels else tuple(name for name in features if name not in (image, caption))
+        others = () if labels else tuple(set(features) - {image, caption, *image_columns(features)})
         return Columns(image, rivals=tuple(labels), caption=caption, others=others)
     kind = features[labels[0]]
     names = tuple(kind.names) if _is_class_label(kind) else None
@@ -84,7 +84,8 @@ def _image_column(source: str, features: Mapping[str, Any], chosen: str) -> str:
         return chosen
     if not fitting:
         raise DARError(
-            f"{source} has no column of images; its columns are {listed(features)}: choose one of bytes with --image-column"
+            f"{source} has no column of images; its columns are {listed(features)}: "
+            "choose one of bytes with --image-column"
         )
     if len(fitting) > 1:
         raise DARError(f"{source} has several columns of images, {listed(fitting)}: choose one with --image-column")

@@ -152,7 +152,8 @@ class DataReport:
             return "none", ()
         share = self.captions.count / max(1, self.looked_at)
         told = (
-            f"{_count(self.captions.count, 'image has', 'images have')} one ({_percent(share)}), {self.captions.distinct:,} different; "
+            f"{_count(self.captions.count, 'image has', 'images have')} one ({_percent(share)}), "
+            f"{self.captions.distinct:,} different; "
             f"words: median {self.captions.median_words}, at most {self.captions.most_words}"
         )
         return told, self.captions.examples
