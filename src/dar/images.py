@@ -1,12 +1,14 @@
 """Pictures: reading what people have, turning it into pixels and back, and writing them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from dar.errors import DARError
@@ -181,14 +183,32 @@ def from_levels(levels: Tensor) -> Tensor:
     return levels.float() / 127.5 - 1
 
 
-def save_image(image: Image.Image, path: Path) -> None:
-    """Write a picture, whole or not at all; the ending of the name chooses the format."""
+def save_image(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:
+    """Write a picture, whole or not at all; the ending of the name chooses the format.
+
+    Args:
+        image: the picture.
+        path: the file.
+        texts: what a PNG is to hold as text, by keyword.
+    """
+    settings: dict[str, Any] = {}
+    if texts:
+        settings["pnginfo"] = info = PngInfo()
+        for keyword, text in texts.items():
+            info.add_text(keyword, text)
     with writing(path) as aside:
-        image.save(aside)
+        image.save(aside, **settings)
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int = 250) -> None:
-    """Write an animated GIF that lingers on its last frame and then starts again."""
+    """Write an animation that lingers on its last frame and then starts again; the ending chooses the format.
+
+    Args:
+        frames: of one size.
+        path: the file, which ends in .gif (256 colours a frame), .png or .webp (all colours).
+        milliseconds: that each frame but the last is shown.
+    """
     durations = [milliseconds] * (len(frames) - 1) + [6 * milliseconds]
+    settings: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
     with writing(path) as aside:
-        frames[0].save(aside, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        frames[0].save(aside, save_all=True, append_images=frames[1:], duration=durations, loop=0, **settings)

@@ -83,6 +83,7 @@ class Settings(TypedDict, total=False):
     top_p: float
     layout: Layout | Sequence[Layout] | None
     layout_tokens: int | None
+    kept_tokens: Sequence[int] | None
 
 
 class DARPipeline:
@@ -166,6 +167,7 @@ class DARPipeline:
         top_p: float = 1.0,
         layout: Layout | Sequence[Layout] | None = None,
         layout_tokens: int | None = None,
+        kept_tokens: Sequence[int] | None = None,
     ) -> Iterator[Preview]:
         """Generate one image a class, with a preview after every denoising step.
 
@@ -188,6 +190,7 @@ class DARPipeline:
             layout: a picture whose first tokens are kept, so that its layout stays while the class changes; or one
                 picture an image.
             layout_tokens: how many of its tokens to keep, 1 to N; goes with ``layout``.
+            kept_tokens: the first tokens of all images themselves, where they are known; instead of ``layout``.
 
         Returns:
             An iterator of previews, one a step; the last is the finished batch.
@@ -200,6 +203,10 @@ class DARPipeline:
         indices = torch.tensor(self.prior.config.class_indices(classes))
         guidance_scales(guidance_scale, config.num_tokens)
         prefix = self._layout_prefix(layout, layout_tokens, len(indices))
+        if kept_tokens:
+            if prefix is not None:
+                raise DARError("a layout and its tokens were both given: leave one out")
+            prefix = self._checked_tokens(kept_tokens).expand(len(indices), -1)
         noise, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(indices)), config.image_size, config.num_tokens)
         columns = generate_tokens(self.prior, indices, uniforms, guidance_scale, sampling, prefix)
         known: list[Tensor] = []
@@ -222,6 +229,15 @@ class DARPipeline:
             raise DARError(f"{len(layouts)} layouts were given for {count} images: give one an image, or a single one")
         pixels = to_pixels([centre_crop(_read_layout(one), self.tokenizer.config.image_size) for one in layouts])
         return self.tokenizer.encode(pixels)[:, :layout_tokens].expand(count, -1)
+
+    def _checked_tokens(self, tokens: Sequence[int]) -> Tensor:
+        config = self.tokenizer.config
+        if len(tokens) > config.num_tokens or not all(0 <= token < config.codebook_size for token in tokens):
+            raise DARError(
+                f"tokens to keep must be at most {config.num_tokens} numbers from 0 to {config.codebook_size - 1}, "
+                f"not {len(tokens)} from {min(tokens)} to {max(tokens)}"
+            )
+        return torch.tensor(tokens)
 
 
 def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:

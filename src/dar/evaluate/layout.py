@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
@@ -22,6 +21,7 @@ from dar.metrics.agreement import agreement
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
 from dar.prior import PriorConfig
+from dar.progress import progress_bar
 from dar.sheets import display_scale, grid
 from dar.storage import weights_hash
 
@@ -79,7 +79,7 @@ def evaluate_layout(
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
     pipeline.stream([0], **settings)  # checks the settings at the call
     found = _Found(lengths, images.few(ROWS))
-    with tqdm(total=len(images.indices), desc="laying out", unit="image", dynamic_ncols=True) as bar:
+    with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
             variants = [_generated(pipeline, batch, labels, length, seed, settings) for length in lengths]

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from dar.data import BrokenImages, EndlessOrder, ImageDataset, Share
 from dar.data.crops import CenterCropDecoder
@@ -18,6 +17,7 @@ from dar.features.classifier import ImageClassifier
 from dar.images import save_image
 from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
+from dar.progress import progress_bar
 from dar.sheets import display_scale, grid
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
@@ -59,10 +59,11 @@ def decode(data: ImageDataset, size: int, max_broken_share: float) -> DecodedIma
         DARError: if too many cannot be read, or one has no class.
     """
     broken, decoder, found = BrokenImages(data.source, max_broken_share), CenterCropDecoder(data, size), []
-    starts = range(0, len(data), BATCH)
-    for start in tqdm(starts, desc="decoding", unit="image", unit_scale=BATCH, dynamic_ncols=True, leave=False):
-        found.append(decoder(range(start, min(start + BATCH, len(data)))))
-        broken.add(found[-1].seen, found[-1].broken)
+    with progress_bar(len(data), desc="decoding") as bar:
+        for start in range(0, len(data), BATCH):
+            found.append(decoder(range(start, min(start + BATCH, len(data)))))
+            broken.add(found[-1].seen, found[-1].broken)
+            bar.update(found[-1].seen)
     labels = [label for squares in found for label in squares.labels]
     if not labels:
         raise DARError(f"none of the images of {data.source} can be read: check the data")
