@@ -96,7 +96,7 @@ class Journey:
         before = [] if reference is None else [reference]
         rows = [[*before, *self._stages[place]] for place in places]
         names = [f"{self.plan.images[i].class_name}, seed {self.plan.images[i].seed}" for i in places]
-        columns = [*["reference"] * len(before), *self._columns()]
+        columns = [*[self.plan.reference_caption] * len(before), *self._columns()]
         save_image(
             captioned_grid(rows, row_names=names, column_names=columns, scale=display_scale(rows[0][0].width)), path
         )

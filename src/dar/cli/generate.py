@@ -151,7 +151,9 @@ def _write_sheets(album: "Album", journey: "Journey | None", animate: Path | Non
     from dar.cli.album import ANIMATION, STRIP
 
     album.write_record()
-    typer.echo(f"{len(album.made)} images and {printable(album.write_sheet())}")
+    typer.echo(
+        f"{len(album.made)} {'image' if len(album.made) == 1 else 'images'} and {printable(album.write_sheet())}"
+    )
     if journey is not None and previews:
         journey.write_strip(album.out / STRIP)
         journey.write_animation(album.out / ANIMATION)
@@ -170,4 +172,6 @@ def _compared(like: Path, again: Path) -> str:
     first, second = (np.asarray(read_image(path), dtype=np.int16) for path in (like, again))
     if first.shape != second.shape:
         return f"{printable(like)} was resized since it was made, so that the two cannot be compared"
-    return f"{printable(again)} differs from {printable(like)} by at most {abs(first - second).max()} of 255 levels"
+    if not (largest := abs(first - second).max()):
+        return f"{printable(again)} equals {printable(like)} to the last digit"
+    return f"{printable(again)} differs from {printable(like)} by at most {largest} of 255 levels"

@@ -22,7 +22,7 @@ from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline, Settings
 from dar.prior import PriorConfig
 from dar.progress import progress_bar
-from dar.sheets import display_scale, grid
+from dar.sheets import captioned_grid, display_scale
 from dar.storage import weights_hash
 
 ROWS = 8
@@ -78,7 +78,7 @@ def evaluate_layout(
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
     pipeline.stream([0], **settings)  # checks the settings at the call
-    found = _Found(lengths, images.few(ROWS))
+    found = _Found(lengths, images.few(ROWS), data.class_names)
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
@@ -212,11 +212,12 @@ def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
 class _Found:
     """What was measured so far, for L numbers of tokens."""
 
-    def __init__(self, lengths: list[int], shown: set[int]) -> None:
-        self.lengths, self.shown = lengths, shown
+    def __init__(self, lengths: list[int], shown: set[int], data_classes: Sequence[str]) -> None:
+        self.lengths, self.shown, self.data_classes = lengths, shown, data_classes
         self.values: dict[str, list[Tensor]] = {SIMILARITY: [], AGREEMENT: []}
         self.rows: list[list[Image.Image]] = []
         self.classes: list[str] = []
+        self.own_classes: list[str] = []
 
     def add(self, batch: CroppedImages, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
         """Take in L x B x 3 x H x W levels, L times B agreements, and the names of the B new classes."""
@@ -228,6 +229,7 @@ class _Found:
             if index in self.shown:
                 self.rows.append(to_images(torch.cat([references[i : i + 1], from_levels(variants[:, i])])))
                 self.classes.append(classes[i])
+                self.own_classes.append(self.data_classes[batch.labels[i]] if batch.labels[i] >= 0 else "")
 
     def figures(self) -> dict[int, dict[str, Estimate]]:
         """Both metrics by number of tokens."""
@@ -240,4 +242,13 @@ class _Found:
         """The images shown, with a column a number of tokens, by title."""
         kept = ", ".join(map(str, self.lengths[:-1])) + f" and {self.lengths[-1]}"
         title = f"References, then samples that keep {kept} of their tokens; rows become {', '.join(self.classes)}"
-        return {title: grid(self.rows, scale=display_scale(self.rows[0][0].width))} if self.rows else {}
+        if not self.rows:
+            return {}
+        sheet = captioned_grid(
+            self.rows,
+            captions=[[own] for own in self.own_classes],
+            row_names=[f"made {name}" for name in self.classes],
+            column_names=["reference", *(f"{_tokens(length)} kept" for length in self.lengths)],
+            scale=display_scale(self.rows[0][0].width),
+        )
+        return {title: sheet}

@@ -244,4 +244,4 @@ def _finite_psnr(images: Tensor, references: Tensor) -> Tensor:
 
 def _sheet(rows: list[_Row]) -> Image.Image:
     original, *stages = from_levels(torch.stack([row.levels for row in rows], dim=1))
-    return reconstruction_sheet(original, stages)
+    return reconstruction_sheet(original, stages, [f"image {row.index}" for row in rows])
