@@ -69,10 +69,6 @@ def generate(
     """
     scales = parse_guidance(guidance)
     _check_options(context, class_, like, animate)
-    from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
-    from dar.cli.generation_plan import plan_like, plan_of_options
-    from dar.pipeline import DARPipeline
-
     settings: Settings = {
         "guidance_scale": scales,
         "steps": steps,
@@ -81,11 +77,16 @@ def generate(
         "top_k": top_k,
         "top_p": top_p,
     }
-    pipe = DARPipeline.from_pretrained(model, device=device)
-    if like is not None:
-        plan = plan_like(pipe, model, like)
-    else:
-        plan = plan_of_options(pipe, model, class_ or [], num, seed, settings, layout, layout_tokens)
+    with options.interruptible("no image was begun"):
+        from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
+        from dar.cli.generation_plan import plan_like, plan_of_options
+        from dar.pipeline import DARPipeline
+
+        pipe = DARPipeline.from_pretrained(model, device=device)
+        if like is not None:
+            plan = plan_like(pipe, model, like)
+        else:
+            plan = plan_of_options(pipe, model, class_ or [], num, seed, settings, layout, layout_tokens)
     names = [plan.file(i) for i in range(len(plan.images))] + [SHEET, RECORD, *([STRIP, ANIMATION] if previews else [])]
     _prepare_files(out, names, like, animate, overwrite=overwrite)
 
