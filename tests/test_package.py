@@ -13,9 +13,12 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors"},
+    {"checks", "device"},
     {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
     {"image_files"},
-    {"images", "sheets", "tokenizer", "prior", "features"},
+    {"images", "sheets"},
+    {"tokenizer", "prior", "features"},
+    {"generation"},
     {"data", "pipeline", "reconstruction"},
     {"train", "convert", "evaluate", "inspection"},
     {"cli"},

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import options
-from dar.cli.sampling import parse_guidance
+from dar.cli.sampling import given_settings, tell_settings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from dar.pipeline import DARPipeline, Settings
+    from dar.generation.request import Settings
+    from dar.pipeline import DARPipeline
 
 SHEET, STRIP, ANIMATION, RECORD = "sheet.png", "previews.png", "previews.gif", "generation.json"
 
@@ -22,12 +23,12 @@ def generate(
     model: options.Model = None,
     num: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 1,
     seed: options.Seed = 0,
-    guidance: options.Guidance = "1:3",
+    guidance: options.Guidance = None,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
-    temperature: options.Temperature = 1.0,
+    solver: options.Solver = None,
+    temperature: options.Temperature = None,
     top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
+    top_p: options.TopP = None,
     previews: Annotated[bool, typer.Option("--previews", help="Also draw the way from coarse to fine.")] = False,
     layout: Annotated[Path | None, typer.Option(help="Picture whose layout to keep.")] = None,
     layout_tokens: Annotated[int | None, typer.Option(help="How many of its first tokens to keep.")] = None,
@@ -39,28 +40,20 @@ def generate(
 
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
     """
-    scales = parse_guidance(guidance)
+    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
     from dar.pipeline import DARPipeline
     from dar.storage import write_json
 
-    settings: Settings = {
-        "guidance_scale": scales,
-        "steps": steps,
-        "solver": solver,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "layout": layout,
-        "layout_tokens": layout_tokens,
-    }
     pipe = DARPipeline.from_pretrained(model, device=device)
     indices = [pipe.prior.config.class_index(wanted) for wanted in class_ for _ in range(num)]
     names = [pipe.prior.config.class_names[index] for index in indices]
     files = [f"{i:04d}-{_file_name(name)}.png" for i, name in enumerate(names)]
     extra = [STRIP, ANIMATION] if previews else []
+    settings: Settings = {"layout": layout, "layout_tokens": layout_tokens, **given}  # type: ignore[typeddict-item]
     # The stream checks its arguments at the call: nothing is written before that.
     pipe.stream(indices[:1], **settings | {"seed": seed})
     options.prepare_outputs(out, [*files, SHEET, RECORD, *extra], overwrite=overwrite)
+    tell_settings(pipe, given)
 
     stages = _generate(pipe, indices, seed, batch_size, settings)
     _write_images(stages[-1], files, num, out)
@@ -68,8 +61,8 @@ def generate(
         _write_previews([stage[::num] for stage in stages], out)  # the first image of each class
     described = enumerate(zip(files, names, strict=True))
     images = [{"file": file, "class": name, "seed": seed + i} for i, (file, name) in described]
-    record = {"model": model or "bundled", "images": images, **settings}
-    write_json(out / RECORD, {**record, "steps": len(stages), "layout": str(layout) if layout else None})
+    kept = {"layout": str(layout) if layout else None, "layout_tokens": layout_tokens}
+    write_json(out / RECORD, {"model": model or "bundled", "images": images, **pipe.resolved(given).values(), **kept})
 
 
 def _generate(

@@ -32,7 +32,6 @@ from dar.train.tokens import Tokens
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 4
-SHOWN_GUIDANCE = (1.0, 3.0)
 VALIDATION_BATCH = 128
 
 
@@ -103,7 +102,7 @@ class PriorTask(Task):
         pipe = DARPipeline(self.tokenizer, averaged)
         count = min(SHOWN_CLASSES, averaged.config.num_classes)
         classes = [index for index in range(count) for _ in range(SHOWN_PER_CLASS)]
-        images = pipe(classes, guidance_scale=SHOWN_GUIDANCE).images
+        images = pipe(classes).images
         rows = [images[i : i + SHOWN_PER_CLASS] for i in range(0, len(images), SHOWN_PER_CLASS)]
         save_image(grid(rows, scale=display_scale(self.tokenizer.config.image_size)), picture)
         if self.validation is None:
