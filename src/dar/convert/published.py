@@ -79,8 +79,9 @@ _NUM_TOKENS = 256
 def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None) -> list[Path]:
     """Write published files as a model folder: ``out/tokenizer``, ``out/prior``, or both.
 
-    With a prior of a size whose guidance was published comes ``out/sampling.json``, unless there is one. A half that ``out`` holds already stays, and the new one must agree with it. Nothing is written before all that was
-    given is checked. Weights keep their dtype, and are mapped from their file instead of read into memory.
+    A half that ``out`` holds already stays, and the new one must agree with it. Nothing is written before all that was
+    given is checked. Weights keep their dtype, and are mapped from their file instead of read into memory. With a prior
+    of a size whose guidance was published comes ``out/sampling.json``, unless there is one.
 
     Args:
         out: the model folder; made if need be.
