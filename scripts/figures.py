@@ -16,8 +16,8 @@ from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from dar import DARPipeline
+from dar.generation.request import Settings
 from dar.images import centre_crop, read_image, save_image, to_images, to_pixels
-from dar.pipeline import Settings
 from dar.reconstruction import groups_named, reconstructions
 from dar.sheets import captioned_grid
 

@@ -13,10 +13,13 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors"},
+    {"checks", "device"},
     {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics", "progress"},
     {"image_files"},
-    {"images", "sheets", "provenance", "tokenizer", "prior", "features"},
-    {"class_sheet", "terminal"},
+    {"images", "sheets"},
+    {"provenance", "class_sheet", "terminal"},
+    {"tokenizer", "prior", "features"},
+    {"generation"},
     {"data", "pipeline", "reconstruction"},
     {"train", "convert", "evaluate", "inspection"},
     {"cli"},

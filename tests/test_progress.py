@@ -29,6 +29,11 @@ def test_a_terminal_sees_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "%|" in told(monkeypatch, Terminal(), 3)
 
 
+def test_a_notebook_sees_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    assert "%|" in told(monkeypatch, stream, 3)
+
+
 def test_a_log_has_one_line_of_a_short_job(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = told(monkeypatch, io.StringIO(), 50, desc="tokenizing")
     assert heard.count("\n") == 1

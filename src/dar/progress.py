@@ -32,11 +32,11 @@ def progress_bar(
         initial: how many were done before.
         smoothing: weight of the latest rate in a bar, from 0 (the average) to 1.
         shown: whether to tell anything.
-        log_seconds: the least time between two lines where standard error is no terminal.
+        log_seconds: the least time between two lines where standard error is no terminal and no notebook.
     """
     if not shown:
         return tqdm(total=total, initial=initial, unit=unit, desc=desc, disable=True)
-    if sys.stderr.isatty():
+    if _is_watched():
         return tqdm(total=total, initial=initial, unit=unit, desc=desc, smoothing=smoothing, dynamic_ncols=True)
     return _LogLines(
         total=total,
@@ -50,6 +50,11 @@ def progress_bar(
         leave=False,
         delay=1e-9,  # no line at the start
     )
+
+
+def _is_watched() -> bool:
+    """Whether standard error is a terminal or a notebook, where a bar can be redrawn."""
+    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
 
 
 class _LogLines(tqdm):  # type: ignore[type-arg]  # at run time the class takes no type

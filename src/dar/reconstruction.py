@@ -15,18 +15,21 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import DEFAULT_SOLVER
 
 
-def reconstructions(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0) -> list[Tensor]:
+def reconstructions(
+    tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0, solver: str = DEFAULT_SOLVER
+) -> list[Tensor]:
     """What the first 1, 2, ... and all K groups of an image's own tokens decode to, in K steps.
 
     Args:
         tokenizer: the model.
         pixels: B x 3 x H x W in [-1, 1].
         seed: of the noise.
+        solver: "adams-bashforth-2" or "euler".
 
     Returns:
         K tensors B x 3 x H x W in [-1, 1].
     """
-    return decoded_groups(tokenizer, tokenizer.encode(pixels), seed, steps=tokenizer.config.num_groups)
+    return decoded_groups(tokenizer, tokenizer.encode(pixels), seed, tokenizer.config.num_groups, solver)
 
 
 def decoded_groups(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dar.cli.generation_plan import Plan
-    from dar.pipeline import Preview
+    from dar.generation.results import Preview
     from dar.provenance import Provenance
 
 SHEET, STRIP, ANIMATION, RECORD = "sheet.png", "previews.png", "previews.gif", "generation.json"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import options
-from dar.cli.sampling import parse_guidance
+from dar.cli.sampling import given_settings
 from dar.errors import DARError, printable
 
 if TYPE_CHECKING:
     from dar.cli.album import Album, Journey
     from dar.cli.generation_plan import Plan
-    from dar.pipeline import DARPipeline, Settings
+    from dar.pipeline import DARPipeline
 
 TOLD_BY_PICTURE = (
     *("class_", "num", "seed", "guidance", "steps", "solver"),
@@ -35,12 +35,12 @@ def generate(
     model: options.Model = None,
     num: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 1,
     seed: options.Seed = 0,
-    guidance: options.Guidance = "1:3",
+    guidance: options.Guidance = None,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
-    temperature: options.Temperature = 1.0,
+    solver: options.Solver = None,
+    temperature: options.Temperature = None,
     top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
+    top_p: options.TopP = None,
     previews: Annotated[bool, typer.Option("--previews", help="Also draw the way from coarse to fine.")] = False,
     animate: Annotated[
         Path | None, typer.Option(help="Also write that way as an animation: a .webp, .gif or .png file.")
@@ -67,16 +67,8 @@ def generate(
 
     Example: dar generate --like out/0003-ship.png --out again/
     """
-    scales = parse_guidance(guidance)
+    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
     _check_options(context, class_, like, animate)
-    settings: Settings = {
-        "guidance_scale": scales,
-        "steps": steps,
-        "solver": solver,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-    }
     with options.interruptible("no image was begun"):
         from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
         from dar.cli.generation_plan import plan_like, plan_of_options
@@ -86,7 +78,7 @@ def generate(
         if like is not None:
             plan = plan_like(pipe, model, like)
         else:
-            plan = plan_of_options(pipe, model, class_ or [], num, seed, settings, layout, layout_tokens)
+            plan = plan_of_options(pipe, model, class_ or [], num, seed, given, layout, layout_tokens)
     names = [plan.file(i) for i in range(len(plan.images))] + [SHEET, RECORD, *([STRIP, ANIMATION] if previews else [])]
     _prepare_files(out, names, like, animate, overwrite=overwrite)
 
@@ -136,9 +128,9 @@ def _generate(
         with watching(len(plan.images), plan.images[0].steps, show=show) as watch:
             for start in range(0, len(plan.images), batch_size):
                 batch = plan.images[start : start + batch_size]
-                names, seeds = [one.class_name for one in batch], [one.seed for one in batch]
+                seeds = [one.seed for one in batch]
                 for preview in pipe.stream([one.class_index for one in batch], **plan.settings | {"seed": seeds}):
-                    watch(preview, names, seeds)
+                    watch(preview)
                     if journey is not None:
                         journey.add(start, preview)
                     if preview.is_final:

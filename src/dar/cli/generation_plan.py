@@ -1,11 +1,13 @@
 """What ``dar generate`` is to make: from its options, or like a picture that it made before."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dar.class_sheet import class_sheet
+from dar.cli.sampling import tell_settings
 from dar.errors import DARError
+from dar.generation.settings import GenerationSettings
 from dar.images import centre_crop, read_image
 from dar.provenance import SHOWN_DIGITS, Provenance, read_provenance
 from dar.storage import weights_hash
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from dar.pipeline import DARPipeline, Settings
+    from dar.generation.request import Settings
+    from dar.generation.settings import GivenSettings
+    from dar.pipeline import DARPipeline
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def plan_of_options(
     classes: list[str],
     num: int,
     seed: int,
-    settings: "Settings",
+    given: "GivenSettings",
     layout: Path | None,
     layout_tokens: int | None,
 ) -> Plan:
@@ -79,17 +83,17 @@ def plan_of_options(
         DARError: for a class, a setting or a layout that cannot be.
     """
     indices = [pipe.prior.config.class_index(wanted) for wanted in classes for _ in range(num)]
-    whole = settings | {"layout": layout, "layout_tokens": layout_tokens}
-    pipe.stream(indices[:1], **whole | {"seed": seed})  # checks its arguments at the call
-    used = _as_used(pipe, model, settings)
-    names = pipe.prior.config.class_names
-    images = [replace(used, class_name=names[k], class_index=k, seed=seed + i) for i, k in enumerate(indices)]
+    used = pipe.resolved(given)
+    settings: Settings = {**used.values(), "layout": layout, "layout_tokens": layout_tokens}  # type: ignore[typeddict-item]
+    pipe.stream(indices[:1], **settings | {"seed": seed})  # checks its arguments at the call
+    tell_settings(pipe, given)
+    images = _images(pipe, model, used, indices, seed)
     if layout is None:
-        return Plan(images, whole, num)
+        return Plan(images, settings, num)
     config = pipe.tokenizer.config
     reference = centre_crop(read_image(layout), config.image_size)
     caption = f"reference, first {layout_tokens} of {config.num_tokens} tokens kept"
-    return Plan(images, whole, num, layout, layout_tokens, reference, caption)
+    return Plan(images, settings, num, layout, layout_tokens, reference, caption)
 
 
 def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
@@ -99,50 +103,41 @@ def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
         DARError: if the picture does not tell how it was made, or another model made it.
     """
     made = read_provenance(picture)
-    _check_same_model(pipe, model, picture, made)
-    settings: Settings = {
-        "guidance_scale": made.guidance_scale,
-        "temperature": made.temperature,
-        "top_k": made.top_k,
-        "top_p": made.top_p,
-        "steps": made.steps,
-        "solver": made.solver,
-        "kept_tokens": made.kept_tokens,
-    }
+    _check_same_model(pipe, picture, made)
+    used = GenerationSettings(**{field.name: getattr(made, field.name) for field in fields(GenerationSettings)})
+    settings: Settings = {**used.values(), "kept_tokens": made.kept_tokens}  # type: ignore[typeddict-item]
     pipe.stream([made.class_index], **settings | {"seed": made.seed})
-    used = _as_used(pipe, model, settings)
-    name = pipe.prior.config.class_names[made.class_index]
-    return Plan([replace(used, class_name=name, class_index=made.class_index, seed=made.seed)], settings)
+    return Plan(_images(pipe, model, used, [made.class_index], made.seed), settings)
 
 
-def _as_used(pipe: "DARPipeline", model: str | None, settings: "Settings") -> Provenance:
-    """The model, and the settings with the values that generation uses; class and seed are to be filled in."""
-    scale, hashes = settings["guidance_scale"], _hashes(pipe)
-    return Provenance(
-        model=model or "bundled",
-        tokenizer=hashes["tokenizer"],
-        prior=hashes["prior"],
-        class_name="",
-        class_index=0,
-        seed=0,
-        guidance_scale=(scale[0], scale[1]) if isinstance(scale, tuple) else (scale, scale),
-        temperature=settings["temperature"],
-        top_k=settings["top_k"],
-        top_p=settings["top_p"],
-        steps=settings["steps"] or pipe.tokenizer.config.num_steps,
-        solver=settings["solver"],
-    )
+def _images(
+    pipe: "DARPipeline", model: str | None, used: GenerationSettings, indices: list[int], seed: int
+) -> list[Provenance]:
+    """How each image is made, but for tokens of a layout."""
+    hashes, names = _hashes(pipe), pipe.prior.config.class_names
+    return [
+        Provenance(
+            model=model or "bundled",
+            tokenizer=hashes["tokenizer"],
+            prior=hashes["prior"],
+            class_name=names[index],
+            class_index=index,
+            seed=seed + i,
+            **used.values(),
+        )
+        for i, index in enumerate(indices)
+    ]
 
 
 def _hashes(pipe: "DARPipeline") -> dict[str, str]:
     return {"tokenizer": weights_hash(pipe.tokenizer), "prior": weights_hash(pipe.prior)}
 
 
-def _check_same_model(pipe: "DARPipeline", model: str | None, picture: Path, made: Provenance) -> None:
+def _check_same_model(pipe: "DARPipeline", picture: Path, made: Provenance) -> None:
     for part, hash_ in _hashes(pipe).items():
         other = getattr(made, part)
         if other != hash_:
             raise DARError(
                 f"{picture} was made with the {part} {other[:SHOWN_DIGITS]} of {made.model}, but the {part} of "
-                f"{model or 'the bundled model'} is {hash_[:SHOWN_DIGITS]}: give the model that made it as --model"
+                f"{pipe.name} is {hash_[:SHOWN_DIGITS]}: give the model that made it as --model"
             )

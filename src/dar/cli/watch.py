@@ -1,14 +1,14 @@
 """Telling how far generation is: pictures in a terminal, a bar, or a line a batch in a log."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dar.pipeline import Preview
+    from dar.generation.results import Preview
 
-Watch = Callable[["Preview", Sequence[str], Sequence[int]], None]
-"""Told of a batch after each step: the preview, and the names of classes and the seeds of its images."""
+Watch = Callable[["Preview"], None]
+"""Told of a batch after each step."""
 
 
 @contextmanager
@@ -29,8 +29,9 @@ def watching(total: int, steps: int, *, show: bool | None) -> Iterator[Watch]:
         return
     with PictureScreen(console, total, steps) as screen:
 
-        def see(preview: "Preview", names: Sequence[str], seeds: Sequence[int]) -> None:
-            screen.show(preview.images, names, [f"seed {seed}" for seed in seeds], preview.step)
+        def see(preview: "Preview") -> None:
+            details = [f"seed {seed}" for seed in preview.seeds]
+            screen.show(preview.images, preview.class_names, details, preview.step)
 
         yield see
 
@@ -41,10 +42,10 @@ def _counting(total: int) -> Iterator[Watch]:
 
     with progress_bar(total, log_seconds=0) as bar:
 
-        def count(preview: "Preview", names: Sequence[str], seeds: Sequence[int]) -> None:
+        def count(preview: "Preview") -> None:
             if preview.is_final:
                 bar.set_postfix_str("", refresh=False)
-                bar.update(len(seeds))
+                bar.update(len(preview.seeds))
             else:
                 bar.set_postfix_str(f"denoising step {preview.step}")
 

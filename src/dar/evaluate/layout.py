@@ -1,6 +1,5 @@
 """Layout control: how far images that keep a picture's first tokens keep its layout, and still show another class."""
 
-import inspect
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -16,10 +15,12 @@ from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
+from dar.generation.request import Settings
+from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import from_levels, to_images
 from dar.metrics.agreement import agreement
 from dar.metrics.similarity import layout_similarity
-from dar.pipeline import DARPipeline, Settings
+from dar.pipeline import DARPipeline
 from dar.prior import PriorConfig
 from dar.progress import progress_bar
 from dar.sheets import captioned_grid, display_scale
@@ -38,7 +39,7 @@ def evaluate_layout(
     classifier: Extractor,
     *,
     prefixes: Sequence[int],
-    settings: Settings,
+    settings: GivenSettings,
     subject: dict[str, Any] | None = None,
     count: int | None = None,
     seed: int = 0,
@@ -58,7 +59,7 @@ def evaluate_layout(
         data: reference images; if they have classes, the model must have these too.
         classifier: finds logits; its class names must contain the model's.
         prefixes: numbers of tokens to keep, 1 to N; 0 and N are added.
-        settings: how to sample, but for the seed and the layout.
+        settings: how to sample; the model's own where not given.
         subject: what is to be told of the model beside its hash.
         count: reference images, drawn from all over the data; all of them unless told.
         seed: image i of the data has its class drawn from this and i, and uses seed + i.
@@ -77,12 +78,12 @@ def evaluate_layout(
     lengths = _lengths(prefixes, config.num_tokens)
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
-    pipeline.stream([0], **settings)  # checks the settings at the call
+    used = pipeline.resolved(settings)
     found = _Found(lengths, images.few(ROWS), data.class_names)
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
-            variants = [_generated(pipeline, batch, labels, length, seed, settings) for length in lengths]
+            variants = [_generated(pipeline, batch, labels, length, seed, used) for length in lengths]
             agreements = [classes.agreement(levels, labels) for levels in variants]
             found.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
     figures = found.figures()
@@ -92,7 +93,7 @@ def evaluate_layout(
             **(subject or {}),
             "tokenizer": weights_hash(pipeline.tokenizer),
             "prior": weights_hash(pipeline.prior),
-            **_told(pipeline, settings),
+            **used.values(),
             "seed": seed,
             "images": images.subject(),
         },
@@ -123,24 +124,15 @@ def _tokens(count: int) -> str:
 
 
 def _generated(
-    pipeline: DARPipeline, batch: CroppedImages, labels: list[int], length: int, seed: int, settings: Settings
+    pipeline: DARPipeline, batch: CroppedImages, labels: list[int], length: int, seed: int, used: GenerationSettings
 ) -> Tensor:
     """Images of B labels that keep ``length`` tokens of a batch's: B x 3 x H x W levels, on the CPU."""
-    wanted: Settings = {**settings, "seed": [seed + i for i in batch.indices]}
+    wanted = Settings(seed=[seed + i for i in batch.indices], **used.values())  # type: ignore[typeddict-item]
     if length:
         wanted |= {"layout": to_images(from_levels(batch.images)), "layout_tokens": length}
     for preview in pipeline.stream(labels, **wanted):
         pixels = preview.pixels
     return saved_levels(pixels).cpu()
-
-
-def _told(pipeline: DARPipeline, settings: Settings) -> dict[str, Any]:
-    """The settings with the values of those that were not given."""
-    arguments = inspect.signature(pipeline.stream).parameters.values()
-    values = {one.name: one.default for one in arguments if one.default is not one.empty} | dict(settings)
-    steps = pipeline.tokenizer.config.num_steps if values["steps"] is None else values["steps"]
-    names = ("guidance_scale", "steps", "solver", "temperature", "top_k", "top_p")
-    return {name: values[name] for name in names} | {"steps": steps}
 
 
 def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:

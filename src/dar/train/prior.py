@@ -32,7 +32,6 @@ from dar.train.tokens import Tokens
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 4
-SHOWN_GUIDANCE = (1.0, 3.0)
 VALIDATION_BATCH = 128
 
 
@@ -103,7 +102,7 @@ class PriorTask(Task):
         pipe = DARPipeline(self.tokenizer, averaged)
         count = min(SHOWN_CLASSES, averaged.config.num_classes)
         classes = [index for index in range(count) for _ in range(SHOWN_PER_CLASS)]
-        images = pipe(classes, guidance_scale=SHOWN_GUIDANCE).images
+        images = pipe(classes).images
         names = [averaged.config.class_names[index] for index in classes]
         save_image(class_sheet(images, names, [f"seed {i}" for i in range(len(images))]), picture)
         if self.validation is None:
