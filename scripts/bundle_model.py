@@ -13,6 +13,7 @@ import torch
 import typer
 
 from dar import DARPipeline
+from dar.cli.sampling import given_settings
 from dar.pipeline import BUNDLED, RECIPE
 from dar.storage import write_json
 from dar.train.run_folder import RunFolder
@@ -31,13 +32,16 @@ def main(
     prior_run: Annotated[Path, typer.Option(help="Run folder of dar train prior.")],
     hardware: Annotated[str, typer.Option(help="What the training ran on.")],
     remark: Annotated[str, typer.Option(help="In what the training differed from its recipe.")] = "",
+    guidance: Annotated[str | None, typer.Option(help="Guidance that its sweep found best.")] = None,
+    solver: Annotated[str | None, typer.Option(help="Solver that its sweep found best.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature that its sweep found best.")] = None,
     out: Annotated[Path, typer.Option(help="Folder in the package.")] = Path("src/dar/models") / BUNDLED,
 ) -> None:
     """Convert, copy, and check the size."""
     runs = {"tokenizer": RunFolder(tokenizer_run), "prior": RunFolder(prior_run)}
     pipe = DARPipeline.from_pretrained(runs["prior"].model)
-    pipe.tokenizer.to(torch.float16)
-    pipe.prior.to(torch.float16)
+    pipe.settings = pipe.settings.replaced(given_settings(guidance, None, solver, temperature, None, None))
+    pipe.to(torch.float16)
     pipe.save_pretrained(out)
     for part in ("tokenizer", "prior"):
         (out / part / "README.md").unlink()  # the model has one card

@@ -16,10 +16,10 @@ from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from dar import DARPipeline
+from dar.generation.request import Settings
 from dar.images import centre_crop, read_image, save_image, to_images, to_pixels
-from dar.pipeline import Settings
-from dar.reconstruction import reconstructions
-from dar.sheets import display_scale, grid
+from dar.reconstruction import groups_named, reconstructions
+from dar.sheets import captioned_grid
 
 SETTINGS: Settings = {"guidance_scale": 5.0, "temperature": 0.9}
 LAYOUT_TOKENS = (0, 8, 16, 32)
@@ -79,25 +79,27 @@ def classes(pipe: DARPipeline, path: Path, per_class: int = 10) -> None:
     names = pipe.prior.config.class_names
     images = pipe([name for name in names for _ in range(per_class)], **SETTINGS).images
     rows = [images[i : i + per_class] for i in range(0, len(images), per_class)]
-    save_image(grid(rows, scale=2), path)
+    save_image(captioned_grid(rows, row_names=names, scale=3), path)
 
 
 def previews(pipe: DARPipeline, path: Path) -> None:
     """A row an image and a column a denoising step."""
     names = ["airplane", "horse", "ship", "truck"]
     stages = [preview.images for preview in pipe.stream(names, **SETTINGS)]
-    save_image(grid(list(zip(*stages, strict=True)), scale=3), path)
+    columns = [groups_named(k) for k in range(1, len(stages) + 1)]
+    rows = list(zip(*stages, strict=True))
+    save_image(captioned_grid(rows, row_names=names, column_names=columns, scale=3), path)
 
 
 def layout(pipe: DARPipeline, photo: Image.Image, path: Path) -> None:
     """The reference, and for more and more of its tokens what several classes make of them."""
-    scale = display_scale(photo.width) // 2
     names = ["airplane", "deer", "ship", "truck"]
     rows = []
     for kept in LAYOUT_TOKENS:
         prefix = {"layout": photo, "layout_tokens": kept} if kept else {}
         rows.append([photo, *pipe(names, **SETTINGS, **prefix).images])
-    save_image(grid(rows, scale=scale), path)
+    kept_names = [f"{kept} of {pipe.tokenizer.config.num_tokens} tokens kept" for kept in LAYOUT_TOKENS]
+    save_image(captioned_grid(rows, row_names=kept_names, column_names=["reference", *names], scale=3), path)
 
 
 def main(

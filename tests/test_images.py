@@ -299,15 +299,17 @@ def test_save_image(tmp_path: Path) -> None:
     assert colours(read_image(tmp_path / "new" / "a.png")) == colours(image)
 
 
-def test_animation_holds_every_frame_and_lingers_on_the_last(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_animation_holds_every_frame_and_lingers_on_the_last(tmp_path: Path, ending: str) -> None:
     frames = [Image.new("RGB", (4, 4), (60 * i, 0, 0)) for i in range(4)]
-    save_animation(frames, tmp_path / "a.gif", milliseconds=100)
-    with Image.open(tmp_path / "a.gif") as animation:
+    save_animation(frames, tmp_path / f"a.{ending}", milliseconds=100)
+    with Image.open(tmp_path / f"a.{ending}") as animation:
         assert animation.n_frames == 4
         assert animation.info["loop"] == 0
         durations = []
         for i in range(4):
             animation.seek(i)
+            animation.load()
             durations.append(animation.info["duration"])
             assert animation.convert("RGB").getpixel((0, 0))[0] == pytest.approx(60 * i, abs=3)
     assert durations == [100, 100, 100, 600]

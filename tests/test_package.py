@@ -13,9 +13,13 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors"},
-    {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"checks", "device"},
+    {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics", "progress"},
     {"image_files"},
-    {"images", "sheets", "tokenizer", "prior", "features"},
+    {"images", "sheets"},
+    {"provenance", "class_sheet", "terminal"},
+    {"tokenizer", "prior", "features"},
+    {"generation"},
     {"data", "pipeline", "reconstruction"},
     {"train", "convert", "evaluate", "inspection"},
     {"cli"},
@@ -80,6 +84,12 @@ def test_modules_depend_downwards_only() -> None:
     for one, other in (("tokenizer", "prior"), ("prior", "tokenizer")):
         text = "".join(file.read_text() for file in (SOURCE / one).rglob("*.py"))
         assert f"dar.{other}" not in text
+
+
+def test_one_module_makes_progress_bars() -> None:
+    """So that a log never holds copies of one."""
+    makers = [file.name for file in SOURCE.rglob("*.py") if re.search(r"\btqdm\(|\btrange\(", file.read_text())]
+    assert makers == ["progress.py"]
 
 
 def test_no_pickle_is_executed() -> None:

@@ -159,6 +159,13 @@ def test_layout_keeps_the_first_tokens_of_the_picture(
         assert not torch.equal(generated.tokens, reference.expand(3, -1))
 
 
+def test_tokens_to_keep_may_be_known(pipeline: DARPipeline, picture: Image.Image) -> None:
+    expected = pipeline(CLASSES, layout=picture, layout_tokens=3, seed=5)
+    again = pipeline(CLASSES, kept_tokens=expected.tokens[0, :3].tolist(), seed=5)
+    assert torch.equal(again.tokens, expected.tokens)
+    assert bitmaps(again.images) == bitmaps(expected.images)
+
+
 def test_layout_may_be_a_file(pipeline: DARPipeline, picture: Image.Image, tmp_path: Path) -> None:
     picture.save(tmp_path / "layout.png")
     expected = bitmaps(pipeline(["cat"], layout=picture, layout_tokens=4).images)
@@ -196,9 +203,12 @@ def test_a_layout_picture_that_its_decoder_chokes_on_is_refused(pipeline: DARPip
         ({"layout": ["gone.png"] * 2, "layout_tokens": 4}, "2 layouts were given for 1 images"),
         ({"layout": [], "layout_tokens": 4}, "0 layouts were given for 1 images"),
         ({"layout": ["gone.png"], "layout_tokens": 4}, "gone.png does not exist"),
+        ({"kept_tokens": [32]}, "numbers from 0 to 31, not 1 from 32 to 32"),
+        ({"kept_tokens": [0] * 9}, "at most 8 numbers"),
+        ({"kept_tokens": [-1, 0.5]}, "a token to keep must be a whole number"),
         ({"classes": []}, "at least one class"),
-        ({"classes": "cat"}, "classes must be a list"),
-        ({"classes": 1}, "classes must be a list"),
+        ({"classes": None}, "a class is a name or a whole number, not None"),
+        ({"classes": "dog"}, "there is no class 'dog'"),
         ({"classes": ["cat", "dog"]}, "there is no class 'dog'"),
         ({"classes": [3]}, "class index 3 is out of range"),
         ({"seed": [1, 2]}, "2 seeds were given for 1 images"),

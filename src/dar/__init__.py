@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dar.errors import DARError
-    from dar.pipeline import DARPipeline, Generation, Preview
+    from dar.generation.results import Generation, Preview
+    from dar.generation.settings import GenerationSettings
+    from dar.pipeline import DARPipeline
     from dar.prior import Prior, PriorConfig
     from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 
@@ -17,6 +19,7 @@ __all__ = [
     "DARError",
     "DARPipeline",
     "Generation",
+    "GenerationSettings",
     "Preview",
     "Prior",
     "PriorConfig",
@@ -27,8 +30,9 @@ __all__ = [
 _HOMES = {
     "DARError": "dar.errors",
     "DARPipeline": "dar.pipeline",
-    "Generation": "dar.pipeline",
-    "Preview": "dar.pipeline",
+    "Generation": "dar.generation.results",
+    "GenerationSettings": "dar.generation.settings",
+    "Preview": "dar.generation.results",
     "Prior": "dar.prior",
     "PriorConfig": "dar.prior",
     "SequentialDiffusionTokenizer": "dar.tokenizer",

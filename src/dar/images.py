@@ -1,20 +1,25 @@
 """Pictures: reading what people have, turning it into pixels and back, and writing them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from dar.errors import DARError
-from dar.image_files import opened_image
+from dar.image_files import decoding, opened_image
 from dar.storage import writing
 
 STRIP_PIXELS = 2**18
 """Pixels converted at a time where that takes memory."""
+
+Picture = Image.Image | NDArray[np.uint8] | str | Path
+"""A picture of Pillow, an array H x W, H x W x 3 or H x W x 4, uint8, or the file that holds a picture."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,6 +51,48 @@ def read_image(source: str | Path | bytes, name: str | None = None, max_pixels: 
     name = name or ("the image" if isinstance(source, bytes) else str(source))
     with opened_image(source, name, max_pixels) as image:
         return to_rgb(image)
+
+
+def open_picture(picture: Picture, name: str = "the picture") -> Image.Image:
+    """Upright 8-bit RGB from whatever holds a picture.
+
+    Args:
+        picture: see ``Picture``.
+        name: what to call it in errors, unless it is a file.
+
+    Raises:
+        DARError: if it is no picture, or cannot be read.
+    """
+    if isinstance(picture, str | Path):
+        return read_image(picture)
+    if isinstance(picture, np.ndarray):
+        return to_rgb(_from_array(picture, name))
+    if isinstance(picture, Image.Image):
+        with decoding(name):  # an opened picture is read only now
+            return to_rgb(picture)
+    kind = type(picture).__name__
+    raise DARError(f"{name} must be an image of Pillow, a uint8 array H x W x 3, or a file, not {kind}")
+
+
+def listed_pictures(pictures: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
+    """Pictures as a list, and whether it was a single one; an array B x H x W x 3 is B pictures."""
+    is_single = pictures.ndim < 4 if isinstance(pictures, np.ndarray) else not isinstance(pictures, Sequence)
+    if is_single or isinstance(pictures, str):
+        return [pictures], True  # type: ignore[list-item]
+    return list(pictures), False  # type: ignore[arg-type]
+
+
+def square_pixels(pictures: Sequence[Picture], size: int, name: str = "the picture") -> Tensor:
+    """Central squares of pictures, scaled to ``size``: B x 3 x size x size in [-1, 1]; raises as ``open_picture``."""
+    return to_pixels([centre_crop(open_picture(picture, name), size) for picture in pictures])
+
+
+def _from_array(array: NDArray[np.uint8], name: str) -> Image.Image:
+    is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not is_picture or not array.size:
+        shape = " x ".join(map(str, array.shape))
+        raise DARError(f"{name} is an array of {array.dtype}, {shape}: a picture is uint8, H x W x 3, in 0 to 255")
+    return Image.fromarray(array)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -181,14 +228,32 @@ def from_levels(levels: Tensor) -> Tensor:
     return levels.float() / 127.5 - 1
 
 
-def save_image(image: Image.Image, path: Path) -> None:
-    """Write a picture, whole or not at all; the ending of the name chooses the format."""
+def save_image(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:
+    """Write a picture, whole or not at all; the ending of the name chooses the format.
+
+    Args:
+        image: the picture.
+        path: the file.
+        texts: what a PNG is to hold as text, by keyword.
+    """
+    settings: dict[str, Any] = {}
+    if texts:
+        settings["pnginfo"] = info = PngInfo()
+        for keyword, text in texts.items():
+            info.add_text(keyword, text)
     with writing(path) as aside:
-        image.save(aside)
+        image.save(aside, **settings)
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int = 250) -> None:
-    """Write an animated GIF that lingers on its last frame and then starts again."""
+    """Write an animation that lingers on its last frame and then starts again; the ending chooses the format.
+
+    Args:
+        frames: of one size.
+        path: the file, which ends in .gif (256 colours a frame), .png or .webp (all colours).
+        milliseconds: that each frame but the last is shown.
+    """
     durations = [milliseconds] * (len(frames) - 1) + [6 * milliseconds]
+    settings: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
     with writing(path) as aside:
-        frames[0].save(aside, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        frames[0].save(aside, save_all=True, append_images=frames[1:], duration=durations, loop=0, **settings)

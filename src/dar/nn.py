@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.errors import DARError
-
 HEAD_WIDTH = 64
 NORM_EPS = 1e-6
 
@@ -72,7 +70,8 @@ def rotate(x_BHTC: Tensor, rotary: Rotary) -> Tensor:
     """Turn adjacent channel pairs of each token by its angles."""
     cos, sin = rotary
     even, odd = x_BHTC.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+    return turned.type_as(x_BHTC)  # angles are float32, whatever the weights are
 
 
 class KeyValueCache:
@@ -201,15 +200,3 @@ class Block(nn.Module):
         mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask=mask_TS, cache=cache)
         x_BTD = x_BTD + self.attention_gate * mixed
         return x_BTD + self.mlp_gate * self.mlp(self.mlp_norm(x_BTD))
-
-
-def check_device(device: str | torch.device) -> None:
-    """Make sure that something can be computed on a device.
-
-    Raises:
-        DARError: if there is no such device.
-    """
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either, at length
-        raise DARError(f"cannot compute on {device} here: choose another device, such as cpu") from error

@@ -1,27 +1,25 @@
 """Class label -> tokens -> denoising steps -> previews -> image."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
 import torch
-from PIL import Image
-from torch import Tensor
 
+from dar.checks import refuse_unknown_arguments
+from dar.device import Device, as_device, as_dtype, convert_weights, placement
 from dar.errors import DARError
-from dar.image_files import decoding
-from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
-from dar.nn import check_device
+from dar.generation.request import Request, Settings, make_request
+from dar.generation.results import Generation, Preview
+from dar.generation.settings import GenerationSettings, GivenSettings, load_settings, save_settings
+from dar.generation.streaming import previews
 from dar.prior import Prior, PriorConfig
 from dar.prior.config import Classes
-from dar.prior.sampling import Guidance, Sampling, generate_tokens, guidance_scales
-from dar.randomness import Seed, draw_noise_and_uniforms, image_seeds
-from dar.storage import told_hub_errors
+from dar.progress import progress_bar
+from dar.storage import HubOptions, local_folder
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
-from dar.tokenizer.model import DEFAULT_SOLVER
 
 BUNDLED = "cifar10"
 """Name of the model that the package brings along."""
@@ -32,58 +30,6 @@ TOKENIZER, PRIOR = "tokenizer", "prior"
 RECIPE, FIGURES = "recipe.yaml", "figures.json"
 """Files that a saved pipeline may hold beside them: how it was trained, and what was measured."""
 
-Layout = Image.Image | str | Path
-"""A picture, or the file that holds it."""
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a batch looks like after a denoising step.
-
-    Attributes:
-        step: how many steps are done, from 1.
-        pixels: B x 3 x H x W in [-1, 1].
-        tokens: B x n, int64: the tokens known so far.
-        is_final: whether this is the finished batch, and ``tokens`` therefore B x N.
-    """
-
-    step: int
-    pixels: Tensor
-    tokens: Tensor
-    is_final: bool
-
-    @cached_property
-    def images(self) -> list[Image.Image]:
-        """The batch as pictures."""
-        return to_images(self.pixels)
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A finished batch.
-
-    Attributes:
-        images: B pictures.
-        tokens: B x N, int64.
-    """
-
-    images: list[Image.Image]
-    tokens: Tensor
-
-
-class Settings(TypedDict, total=False):
-    """The keyword arguments of ``DARPipeline.stream``, explained there."""
-
-    guidance_scale: Guidance
-    seed: Seed
-    steps: int | None
-    solver: str
-    temperature: float
-    top_k: int | None
-    top_p: float
-    layout: Layout | Sequence[Layout] | None
-    layout_tokens: int | None
-
 
 class DARPipeline:
     """A tokenizer and a prior that speak the same tokens.
@@ -91,82 +37,179 @@ class DARPipeline:
     Args:
         tokenizer: turns tokens into pixels.
         prior: predicts tokens.
+        settings: the model's own, for whatever a call leaves open; the package's defaults unless given.
+        name: what to call the model.
 
     Raises:
         DARError: if the two disagree on the size of the codebook or the number of tokens.
     """
 
-    def __init__(self, tokenizer: SequentialDiffusionTokenizer, prior: Prior) -> None:
+    def __init__(
+        self,
+        tokenizer: SequentialDiffusionTokenizer,
+        prior: Prior,
+        settings: GenerationSettings | None = None,
+        name: str = "a model without a name",
+    ) -> None:
         check_agreement(tokenizer.config, prior.config)
         self.tokenizer = tokenizer.eval()
         self.prior = prior.eval()
+        self.settings = settings or GenerationSettings()
+        self.name = name
 
     @classmethod
-    def from_pretrained(cls, source: str | Path | None = None, *, device: str | torch.device = "cpu") -> Self:
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        device: Device = "cpu",
+        dtype: str | torch.dtype = torch.float32,
+        subfolder: str | None = None,
+        **hub: Unpack[HubOptions],
+    ) -> Self:
         """Load a model.
 
         Args:
             source: a folder, a Hub id, or None for the model that the package brings along.
             device: where to put it.
+            dtype: of its weights: float32, bfloat16 or float16, of torch or by name.
+            subfolder: where in the folder or repository the model is.
+            **hub: ``revision`` and more, see ``dar.storage.HubOptions``.
 
         Raises:
-            DARError: if the source is neither, or its files are missing or damaged.
+            DARError: if the source is neither, its files are missing or damaged, or for an unknown device, dtype or
+                keyword.
         """
-        folder = model_folder(source)
+        known = {*HubOptions.__optional_keys__, "device", "dtype", "subfolder"}
+        refuse_unknown_arguments("DARPipeline.from_pretrained", hub, known)
+        where, weights = as_device(device), as_dtype(dtype)
+        folder = model_folder(source, subfolder, **hub)
         for part in (TOKENIZER, PRIOR):
             if not (folder / part).is_dir():
                 raise DARError(f"{folder} is not a whole model: it has no folder {part!r}")
-        tokenizer = SequentialDiffusionTokenizer.from_pretrained(folder / TOKENIZER)
-        return cls(tokenizer, Prior.from_pretrained(folder / PRIOR)).to(device)
+        return cls(
+            SequentialDiffusionTokenizer.from_pretrained(folder / TOKENIZER, dtype=weights, device=where),
+            Prior.from_pretrained(folder / PRIOR, dtype=weights, device=where),
+            load_settings(folder),
+            f"the bundled model {BUNDLED}" if source is None else str(source),
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``tokenizer/`` and ``prior/``, each with config.json and model.safetensors, in the weights' dtype."""
+        """Write ``tokenizer/`` and ``prior/``, each in its weights' dtype, and the model's own settings."""
         self.tokenizer.save_pretrained(Path(folder) / TOKENIZER)
         self.prior.save_pretrained(Path(folder) / PRIOR)
+        save_settings(Path(folder), self.settings)
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move both models; returns the pipeline itself.
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.tokenizer.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.tokenizer.dtype
+
+    def to(
+        self,
+        *device_or_dtype: Device | torch.dtype,
+        device: Device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> Self:
+        """Move both models to a device, a dtype, or both, in any order; returns the pipeline itself.
 
         Raises:
-            DARError: if there is no such device.
+            DARError: if there is no such device, or the dtype is not float32, bfloat16 or float16.
         """
-        _move(self.tokenizer, device)
-        _move(self.prior, device)
+        where, weights = placement(device_or_dtype, device, dtype)
+        for model in (self.tokenizer, self.prior):
+            if weights is not None:
+                convert_weights(model, weights)
+            model.to(where)
         return self
+
+    def cuda(self, device: int | str | torch.device = "cuda") -> Self:
+        """Move both models to a GPU; returns the pipeline itself."""
+        return self.to(device)
+
+    def cpu(self) -> Self:
+        """Move both models to the CPU; returns the pipeline itself."""
+        return self.to("cpu")
+
+    def __repr__(self) -> str:
+        facts = [f"{name} {value}" for name, value in self._facts().items() if name != "name"]
+        return f"DARPipeline of {self.name}: {', '.join(facts)}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in self._facts().items())
+        return f"<table><caption>DARPipeline</caption>{rows}</table>"
+
+    def _facts(self) -> dict[str, str]:
+        """What to say of the model first."""
+        config, classes = self.tokenizer.config, self.prior.config.num_classes
+        millions = [
+            sum(weight.numel() for weight in model.parameters()) / 1e6 for model in (self.tokenizer, self.prior)
+        ]
+        return {
+            "name": self.name,
+            "images": f"{config.image_size} x {config.image_size}",
+            "tokens": f"{config.num_tokens} in {config.num_groups} groups",
+            "classes": str(classes),
+            "parameters": f"{millions[0]:.1f} M (tokenizer) + {millions[1]:.1f} M (prior)",
+            "weights": f"{str(self.dtype).removeprefix('torch.')} on {self.device}",
+            "settings": str(self.resolved({})),
+        }
+
+    def resolved(self, given: GivenSettings) -> GenerationSettings:
+        """The settings that generation uses: what is given, and the model's own for the rest.
+
+        Raises:
+            DARError: for a setting that is unknown or cannot be.
+        """
+        refuse_unknown_arguments("DARPipeline.resolved", given, GivenSettings.__optional_keys__)
+        return self.settings.replaced(given).resolved(self.tokenizer.config)
 
     def __call__(
         self,
         classes: Classes,
         *,
+        num_images_per_prompt: int = 1,
+        batch_size: int | None = None,
+        progress: bool = False,
         callback: Callable[[Preview], None] | None = None,
         **settings: Unpack[Settings],
     ) -> Generation:
-        """Generate one image a class: what ``stream`` yields last, to the bit.
+        """Generate images of classes: what ``stream`` yields last, to the bit.
 
         Args:
-            classes: B class names or indices.
-            callback: called with each preview, the final one included.
+            classes: a class name or index, or several; a tensor or array of indices, too.
+            num_images_per_prompt: images of each class, one after the other; image i of all uses seed + i.
+            batch_size: images computed at a time; all unless told. It changes nothing but rounding.
+            progress: whether to show a bar.
+            callback: called with each preview of each batch, the final ones included.
             **settings: the other arguments of ``stream``.
-        """
-        for preview in self.stream(classes, **settings):
-            if callback is not None:
-                callback(preview)
-        return Generation(preview.images, preview.tokens)
 
-    def stream(
-        self,
-        classes: Classes,
-        *,
-        guidance_scale: Guidance = 1.0,
-        seed: Seed = 0,
-        steps: int | None = None,
-        solver: str = DEFAULT_SOLVER,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        layout: Layout | Sequence[Layout] | None = None,
-        layout_tokens: int | None = None,
-    ) -> Iterator[Preview]:
+        Raises:
+            DARError: for any argument that is unknown or out of its range, before anything is computed.
+        """
+        own = {"num_images_per_prompt", "batch_size", "progress", "callback"}
+        refuse_unknown_arguments("DARPipeline.__call__", settings, Settings.__optional_keys__ | own)
+        request = self._request(classes, settings, num_images_per_prompt)
+        batches = request.batches(batch_size)
+        done: list[Preview] = []
+        with progress_bar(len(request), shown=progress) as bar:
+            for batch in batches:
+                for preview in previews(self.tokenizer, self.prior, batch):
+                    bar.set_postfix_str(f"denoising step {preview.step}")
+                    if callback is not None:
+                        callback(preview)
+                bar.update(len(batch))
+                done.append(preview)
+        images = [image for preview in done for image in preview.images]
+        tokens = torch.cat([preview.tokens for preview in done])
+        return Generation(images, tokens, request.class_names, request.seeds, request.settings)
+
+    def stream(self, classes: Classes, **settings: Unpack[Settings]) -> Iterator[Preview]:
         """Generate one image a class, with a preview after every denoising step.
 
         A step runs as soon as its token group exists, and a preview costs no further network call.
@@ -174,54 +217,36 @@ class DARPipeline:
         The rule of seeds: an image depends on its class, its own seed and the settings alone. With a number, image i
         uses seed + i; with a list, its own entry. So image i of a batch equals the image generated alone with that
         seed, up to the rounding of another batch shape. Streamed and unstreamed images are equal to the bit, since
-        both run this code; ``tokenizer.decode(tokens, seed)`` gives them too.
+        both run this code; ``tokenizer.decode(tokens, seed)`` gives them too, with the same steps and solver.
+
+        Settings that are not given are the model's own (``settings``).
 
         Args:
-            classes: B class names or indices; a tensor or array of indices, too.
+            classes: a class name or index, or several; a tensor or array of indices, too.
             guidance_scale: a constant, or (start, end) for a scale that is linear over the tokens; 1 is unguided.
-            seed: see ``dar.randomness.Seed``.
-            steps: denoising steps; the tokenizer's default unless told.
-            solver: "adams-bashforth-2" or "euler".
             temperature: divides the logits; 0 takes the likeliest token.
-            top_k: draw among the k likeliest tokens only.
+            top_k: draw among the k likeliest tokens only; None among all.
             top_p: draw among the fewest likeliest tokens whose probabilities reach p.
+            steps: denoising steps; None for the tokenizer's own number.
+            solver: "adams-bashforth-2" or "euler".
+            seed: see ``dar.randomness.Seed``; 0 unless told.
+            generator: draws the seeds instead; or one an image.
             layout: a picture whose first tokens are kept, so that its layout stays while the class changes; or one
-                picture an image.
+                picture a class. See ``dar.images.Picture``.
             layout_tokens: how many of its tokens to keep, 1 to N; goes with ``layout``.
+            kept_tokens: the first tokens of all images themselves, where they are known; instead of ``layout``.
 
         Returns:
             An iterator of previews, one a step; the last is the finished batch.
 
         Raises:
-            DARError: at the call, for any argument out of its range.
+            DARError: at the call, for any argument that is unknown or out of its range.
         """
-        config = self.tokenizer.config
-        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-        indices = torch.tensor(self.prior.config.class_indices(classes))
-        guidance_scales(guidance_scale, config.num_tokens)
-        prefix = self._layout_prefix(layout, layout_tokens, len(indices))
-        noise, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(indices)), config.image_size, config.num_tokens)
-        columns = generate_tokens(self.prior, indices, uniforms, guidance_scale, sampling, prefix)
-        known: list[Tensor] = []
-        groups = _groups(columns, config.tokens_per_group, known)
-        images = self.tokenizer.denoise(groups, noise, steps, solver)
-        return _previews(images, groups, known, config.num_steps if steps is None else steps)
+        refuse_unknown_arguments("DARPipeline.stream", settings, Settings.__optional_keys__)
+        return previews(self.tokenizer, self.prior, self._request(classes, settings))
 
-    def _layout_prefix(
-        self, layout: Layout | Sequence[Layout] | None, layout_tokens: int | None, count: int
-    ) -> Tensor | None:
-        if (layout is None) != (layout_tokens is None):
-            raise DARError("a layout needs both: the picture, and how many of its tokens to keep")
-        if layout is None or layout_tokens is None:
-            return None
-        limit = self.tokenizer.config.num_tokens
-        if not 1 <= layout_tokens <= limit:
-            raise DARError(f"the number of layout tokens must lie between 1 and {limit}, not {layout_tokens}")
-        layouts = [layout] if isinstance(layout, Layout) else layout
-        if layouts is layout and len(layouts) != count:
-            raise DARError(f"{len(layouts)} layouts were given for {count} images: give one an image, or a single one")
-        pixels = to_pixels([centre_crop(_read_layout(one), self.tokenizer.config.image_size) for one in layouts])
-        return self.tokenizer.encode(pixels)[:, :layout_tokens].expand(count, -1)
+    def _request(self, classes: Classes, given: Settings, images_per_class: int = 1) -> Request:
+        return make_request(self.tokenizer, self.prior.config, self.settings, classes, given, images_per_class)
 
 
 def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
@@ -238,43 +263,9 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
             )
 
 
-def _read_layout(layout: Layout) -> Image.Image:
-    if not isinstance(layout, Image.Image):
-        return read_image(layout)
-    with decoding("the layout picture"):  # an opened picture is read only now
-        return to_rgb(layout)
-
-
-def _groups(columns: Iterator[Tensor], size: int, known: list[Tensor]) -> Iterator[Tensor]:
-    """Collect columns of B tokens into ``known``; give each group, B x size, as soon as it is whole."""
-    for tokens in columns:
-        known.append(tokens)
-        if len(known) % size == 0:
-            yield torch.stack(known[-size:], dim=1)
-
-
-def _previews(images: Iterator[Tensor], groups: Iterator[Tensor], known: list[Tensor], steps: int) -> Iterator[Preview]:
-    """Join what denoising gives after each step with the tokens known by then."""
-    for step, pixels in enumerate(images, start=1):
-        is_final = step == steps
-        if is_final:
-            for _ in groups:  # where steps are fewer than groups, denoising has left some to generate
-                pass
-        yield Preview(step, pixels, torch.stack(known, dim=1), is_final)
-
-
-def _move(model: torch.nn.Module, device: str | torch.device) -> None:
-    check_device(device)
-    model.to(device)
-
-
-def load_tokenizer(
-    source: str | Path | None = None, *, device: str | torch.device = "cpu"
-) -> SequentialDiffusionTokenizer:
+def load_tokenizer(source: str | Path | None = None, *, device: Device = "cpu") -> SequentialDiffusionTokenizer:
     """The tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
-    tokenizer: SequentialDiffusionTokenizer = SequentialDiffusionTokenizer.from_pretrained(tokenizer_folder(source))
-    _move(tokenizer, device)
-    return tokenizer
+    return SequentialDiffusionTokenizer.from_pretrained(tokenizer_folder(source), device=device)
 
 
 def tokenizer_folder(source: str | Path | None) -> Path:
@@ -286,22 +277,19 @@ def tokenizer_folder(source: str | Path | None) -> Path:
 def load_prior(source: str | Path | None = None) -> Prior:
     """The prior of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
     folder = model_folder(source)
-    whole = folder / PRIOR
-    prior: Prior = Prior.from_pretrained(whole if whole.is_dir() else folder)
-    return prior
+    return Prior.from_pretrained(folder / PRIOR if (folder / PRIOR).is_dir() else folder)
 
 
-def model_folder(source: str | Path | None) -> Path:
+def model_folder(source: str | Path | None, subfolder: str | None = None, **hub: Unpack[HubOptions]) -> Path:
     """The local folder of a model: a folder itself, a Hub id (downloaded if need be), or None for the bundled one.
 
-    Raises:
-        DARError: if there is no such folder or repository.
-    """
-    if source is None:
-        return Path(str(files("dar") / "models" / BUNDLED))
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
+    Args:
+        source: see above.
+        subfolder: a folder in it to give instead.
+        **hub: see ``dar.storage.HubOptions``.
 
-    with told_hub_errors(str(source)):
-        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.yaml", "*.safetensors"]))
+    Raises:
+        DARError: if there is no such folder or repository, or a local folder's revision is asked for.
+    """
+    folder = Path(str(files("dar") / "models" / BUNDLED)) if source is None else source
+    return local_folder(folder, subfolder, **hub)

@@ -4,16 +4,38 @@ An image's generator draws, in this order and on the CPU: the noise that denoisi
 number a token. Whatever uses only the noise (a tokenizer alone) thereby agrees with what uses both (the pipeline).
 """
 
-import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dar.errors import DARError
+from dar.checks import whole_number
+from dar.errors import DARError, quoted
 
 Seed = int | Sequence[int] | torch.Generator
 """A number (image i of a batch uses seed + i), one number an image, or a generator that draws the numbers."""
+
+Generators = torch.Generator | Sequence[torch.Generator]
+"""Draws the seeds of all images; or one an image."""
+
+
+def chosen_seeds(seed: Seed | None, generator: Generators | None, count: int) -> list[int]:
+    """The seed of each of ``count`` images, from whichever of the two is given; from 0 on if neither is.
+
+    Raises:
+        DARError: if both are given, there are not as many as images, or as ``image_seeds`` does.
+    """
+    if generator is None:
+        return image_seeds(0 if seed is None else seed, count)
+    if seed is not None:
+        raise DARError("seed and generator were both given: give one of them")
+    if isinstance(generator, torch.Generator):
+        return image_seeds(generator, count)
+    if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
+        raise DARError(f"generator must be a torch.Generator, or one an image, not {quoted(repr(generator))}")
+    if len(generator) != count:
+        raise DARError(f"{len(generator)} generators were given for {count} images: give one an image, or a single one")
+    return [image_seeds(one, 1)[0] for one in generator]
 
 
 def image_seeds(seed: Seed, count: int) -> list[int]:
@@ -24,18 +46,16 @@ def image_seeds(seed: Seed, count: int) -> list[int]:
     """
     if isinstance(seed, torch.Generator):
         return torch.randint(2**62, (count,), generator=seed, device=seed.device).tolist()
-    if isinstance(seed, Sequence):
+    if isinstance(seed, Sequence) and not isinstance(seed, str):
         if len(seed) != count:
             raise DARError(f"{len(seed)} seeds were given for {count} images: give one an image, or a single number")
         return [_checked(one) for one in seed]
-    return [_checked(_checked(seed) + i) for i in range(count)]
+    first = _checked(seed)
+    return [_checked(first + i) for i in range(count)]
 
 
-def _checked(seed: int) -> int:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise DARError(f"a seed must be a whole number, not {seed!r}") from None
+def _checked(seed: object) -> int:
+    number = whole_number("a seed", seed)
     if not 0 <= number < 2**63:
         raise DARError(f"a seed must lie between 0 and 2^63 - 1, not be {number}")
     return number
@@ -51,6 +71,6 @@ def draw_noise_and_uniforms(seeds: Sequence[int], image_size: int, num_tokens: i
     noises, uniforms = [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        noises.append(torch.randn(3, image_size, image_size, generator=generator))
+        noises.append(torch.randn(3, image_size, image_size, generator=generator, dtype=torch.float32))
         uniforms.append(torch.rand(num_tokens, generator=generator, dtype=torch.float64))
     return torch.stack(noises), torch.stack(uniforms)

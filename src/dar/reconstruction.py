@@ -2,29 +2,34 @@
 
 from collections.abc import Sequence
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from dar.flow import schedule
 from dar.images import to_images
+from dar.metrics.similarity import psnr
 from dar.randomness import Seed, draw_noise, image_seeds
-from dar.sheets import display_scale, grid
+from dar.sheets import captioned_grid, display_scale
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import DEFAULT_SOLVER
 
 
-def reconstructions(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0) -> list[Tensor]:
+def reconstructions(
+    tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0, solver: str = DEFAULT_SOLVER
+) -> list[Tensor]:
     """What the first 1, 2, ... and all K groups of an image's own tokens decode to, in K steps.
 
     Args:
         tokenizer: the model.
         pixels: B x 3 x H x W in [-1, 1].
         seed: of the noise.
+        solver: "adams-bashforth-2" or "euler".
 
     Returns:
         K tensors B x 3 x H x W in [-1, 1].
     """
-    return decoded_groups(tokenizer, tokenizer.encode(pixels), seed, steps=tokenizer.config.num_groups)
+    return decoded_groups(tokenizer, tokenizer.encode(pixels), seed, tokenizer.config.num_groups, solver)
 
 
 def decoded_groups(
@@ -61,7 +66,25 @@ def decoded_groups(
     return [after[max(group for group in after if group <= k)] for k in range(config.num_groups)]
 
 
-def reconstruction_sheet(pixels: Tensor, stages: Sequence[Tensor]) -> Image.Image:
-    """A picture with a row an image: the original, then what its first 1, 2, ... groups decode to."""
-    columns = [to_images(column) for column in (pixels, *stages)]
-    return grid(list(zip(*columns, strict=True)), scale=display_scale(pixels.shape[-1]))
+def groups_named(count: int) -> str:
+    """What sheets call a number of token groups."""
+    return "1 group" if count == 1 else f"{count} groups"
+
+
+def reconstruction_sheet(pixels: Tensor, stages: Sequence[Tensor], row_names: Sequence[str] = ()) -> Image.Image:
+    """A picture with a row an image: the original, then what its first 1, 2, ... groups decode to, each with its PSNR.
+
+    Args:
+        pixels: B x 3 x H x W in [-1, 1].
+        stages: for each number of groups, B x 3 x H x W in [-1, 1].
+        row_names: of the B rows.
+    """
+    rows = list(zip(*(to_images(column) for column in (pixels, *stages)), strict=True))
+    decibels = torch.stack([psnr(stage, pixels) for stage in stages], dim=1).tolist()
+    return captioned_grid(
+        rows,
+        captions=[["", *(f"{value:.1f} dB" for value in row)] for row in decibels],
+        row_names=row_names,
+        column_names=["original", *(groups_named(k) for k in range(1, len(stages) + 1))],
+        scale=display_scale(pixels.shape[-1]),
+    )

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypedDict, Unpack
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, constants
@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dar.checks import refuse_unknown_arguments
+from dar.device import Device, as_device, as_dtype, convert_weights
 from dar.errors import DARError, listed
 
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -246,6 +248,46 @@ def told_hub_errors(source: str) -> Iterator[None]:
         raise DARError(f"{source} is neither a folder nor a model that the Hub gives out: check the name") from error
 
 
+class HubOptions(TypedDict, total=False):
+    """How to get a model from the Hub: keywords of ``huggingface_hub.snapshot_download``, explained there.
+
+    ``revision`` is a branch, a tag or a commit.
+    """
+
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | Path | None
+    force_download: bool
+    local_files_only: bool
+
+
+def local_folder(source: str | Path, subfolder: str | None = None, **hub: Unpack[HubOptions]) -> Path:
+    """A model's folder: ``source`` itself, or what the Hub has by this id, downloaded if need be.
+
+    Args:
+        source: a folder, or a Hub id.
+        subfolder: a folder in it to give instead; of the Hub's files only those in it are then downloaded.
+        **hub: see ``HubOptions``.
+
+    Raises:
+        DARError: if there is no such folder or repository, or a revision of a local folder is asked for.
+    """
+    inside = subfolder or "."
+    if Path(source).is_dir():
+        if hub.get("revision") is not None:
+            raise DARError(f"{source} is a folder here, which has no revisions: leave revision out, or give a Hub id")
+        folder = Path(source)
+    else:
+        from huggingface_hub import snapshot_download
+
+        patterns = [str(Path(inside) / f"*.{ending}") for ending in ("json", "yaml", "safetensors")]
+        with told_hub_errors(str(source)):
+            folder = Path(snapshot_download(str(source), allow_patterns=patterns, **hub))
+    if not (folder / inside).is_dir():
+        raise DARError(f"{source} has no folder {subfolder!r}")
+    return folder / inside if subfolder else folder
+
+
 CARD_TEMPLATE = """---
 {{ card_data }}
 ---
@@ -277,34 +319,46 @@ class HubModel(PyTorchModelHubMixin):
         save_tensors(save_directory / WEIGHTS, self.state_dict())
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Load from a local folder or the Hub; arguments are those of ``PyTorchModelHubMixin``.
+    def from_pretrained(  # type: ignore[override]  # the mixin takes any keyword
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        subfolder: str | None = None,
+        dtype: str | torch.dtype = torch.float32,
+        device: Device = "cpu",
+        **hub: Unpack[HubOptions],
+    ) -> Self:
+        """Load a model, ready for inference.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a Hub id.
+            subfolder: where in it the model is, such as "tokenizer".
+            dtype: of its weights: float32, bfloat16 or float16, of torch or by name.
+            device: where to put it.
+            **hub: see ``HubOptions``.
 
         Raises:
-            DARError: if the folder's files are missing, damaged, or do not fit each other.
+            DARError: if there is none, the files are missing, damaged, or do not fit each other, or for an unknown
+                dtype, device or keyword.
         """
-        folder = Path(pretrained_model_name_or_path)
-        if not folder.is_dir():
-            with told_hub_errors(str(pretrained_model_name_or_path)):
-                return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        known = {*HubOptions.__optional_keys__, "subfolder", "dtype", "device"}
+        refuse_unknown_arguments(f"{cls.__name__}.from_pretrained", hub, known)
+        weights, where = as_dtype(dtype), as_device(device)
+        folder = local_folder(pretrained_model_name_or_path, subfolder, **hub)
         read_json(folder / CONFIG)
         try:
-            return super().from_pretrained(folder, **kwargs)
+            return super().from_pretrained(folder, dtype=weights, device=where)
         except DARError:
             raise
         except (TypeError, ValueError) as error:
             raise DARError(f"{folder / CONFIG} does not describe a {cls.__name__}: {error}") from error
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **kwargs: Any) -> Any:
-        from huggingface_hub import hf_hub_download
-
-        config = kwargs.pop("config")
-        if Path(model_id).is_dir():
-            path = Path(model_id) / WEIGHTS
-        else:
-            path = Path(hf_hub_download(model_id, WEIGHTS, **kwargs))
+    def _from_pretrained(  # type: ignore[override]  # files are here by now
+        cls, *, model_id: str, config: Any, dtype: torch.dtype, device: torch.device, **kwargs: Any
+    ) -> Self:
         model = cls(config)
         assert isinstance(model, nn.Module)
-        load_weights(model, path)
-        return model.to(map_location).eval()
+        convert_weights(model, dtype)  # whatever torch's default is
+        load_weights(model, Path(model_id) / WEIGHTS)
+        return model.to(device).eval()

@@ -8,16 +8,10 @@ from PIL import Image
 
 from dar.cli.sampling import parse_guidance
 from dar.errors import DARError
-from dar.pipeline import DARPipeline
+from dar.images import centre_crop, read_image
 from tests.convert import published
+from tests.on_sheets import positions
 from tests.train.photos import photo_folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    pipeline.save_pretrained(folder)
-    return str(folder)
 
 
 def opened(path: Path) -> Image.Image:
@@ -51,8 +45,11 @@ def test_generate_writes_images_sheet_previews_and_record(dar, model: str, tmp_p
     assert all(opened(path).size == (16, 16) for path in images)
     with Image.open(out / "previews.gif") as animation:
         assert animation.n_frames == 4
-    assert opened(out / "previews.png").width == 4 * 128 + 3 * 2
-    assert opened(out / "sheet.png").size == (2 * 128 + 2, 2 * 128 + 2)
+    strip, sheet = opened(out / "previews.png"), opened(out / "sheet.png")
+    assert len(positions(strip, opened(images[0]))) == len(positions(strip, opened(images[2]))) == 1
+    corners = [positions(sheet, opened(path))[0] for path in images]
+    assert corners[0][1] == corners[1][1] < corners[2][1] == corners[3][1]
+    assert corners[0][0] == corners[2][0] < corners[1][0] == corners[3][0]
     record = json.loads((out / "generation.json").read_text())
     assert record["images"][3] == {"file": "0003-great-dane.png", "class": "great dane", "seed": 3}
     assert record["guidance_scale"] == [1.0, 3.0]
@@ -139,8 +136,10 @@ def test_reconstruct_draws_original_and_every_step(
     Image.new("L", (1, 1), 99).save(tmp_path / "b.png")
     out = tmp_path / "out"
     assert dar("reconstruct", tmp_path / "a.jpg", tmp_path / "b.png", "--model", model, "--out", out) == 0
-    for name in ("0000-a.png", "0001-b.png"):
-        assert opened(out / name).size == (5 * 128 + 4 * 2, 128)
+    for name, original in (("0000-a.png", "a.jpg"), ("0001-b.png", "b.png")):
+        sheet = opened(out / name)
+        assert sheet.width == 5 * 128 + 6 * 8
+        assert [x for x, _ in positions(sheet, centre_crop(read_image(tmp_path / original), 16))] == [8]
     assert capsys.readouterr().out.count("PSNR") == 2
 
 

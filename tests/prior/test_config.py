@@ -80,6 +80,11 @@ def test_classes_come_in_lists_arrays_and_tensors(wanted: object) -> None:
     assert {type(index) for index in indices} == {int}
 
 
+@pytest.mark.parametrize("wanted", ["great dane", "1", 1, np.int64(1), np.array(1), torch.tensor(1)])
+def test_a_single_class_needs_no_list(wanted: object) -> None:
+    assert tiny.PRIOR.class_indices(wanted) == [1]
+
+
 def test_one_class_in_a_tensor_is_not_taken_for_no_class() -> None:
     assert tiny.PRIOR.class_indices(torch.tensor([0])) == tiny.PRIOR.class_indices(np.array([0])) == [0]
 
@@ -89,12 +94,10 @@ def test_one_class_in_a_tensor_is_not_taken_for_no_class() -> None:
     [
         ([], "classes must be a list with at least one class name or index, not []"),
         (torch.tensor([]), "classes must be a list with at least one class name or index, not []"),
-        ("cat", "classes must be a list with at least one class name or index, not 'cat'"),
-        (1, "classes must be a list with at least one class name or index, not 1"),
-        (None, "classes must be a list"),
-        (b"\0", "classes must be a list"),
-        (torch.tensor(1), "classes must be a list with at least one class name or index, not 1"),
-        (np.int64(1), "classes must be a list"),
+        (None, "a class is a name or a whole number, not None"),
+        (b"\0", "a class is a name or a whole number, not b'"),
+        (1.0, "a class is a name or a whole number, not 1.0"),
+        ("dog", "there is no class 'dog'"),
         (torch.tensor([1.0]), "a class is a name or a whole number, not 1.0"),
         (np.array([1.0, 2.0]), "a class is a name or a whole number, not 1.0"),
         (torch.tensor([True, False]), "a class is a name or a whole number, not True"),

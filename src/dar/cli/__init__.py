@@ -1,5 +1,6 @@
 """The command line: ``dar`` and its commands."""
 
+import os
 import sys
 
 import typer
@@ -29,6 +30,10 @@ app.add_typer(llama.import_app, name="import")
 
 def main() -> None:
     """Entry point: bad input ends with one sentence and exit code 2."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault(
+            "HF_HUB_DISABLE_PROGRESS_BARS", "1"
+        )  # those of libraries fill a log; read at their import
     try:
         app()
     except DARError as error:

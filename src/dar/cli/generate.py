@@ -6,112 +6,165 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import options
-from dar.cli.sampling import parse_guidance
+from dar.cli.sampling import given_settings
+from dar.errors import DARError, printable
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from dar.cli.album import Album, Journey
+    from dar.cli.generation_plan import Plan
+    from dar.pipeline import DARPipeline
 
-    from dar.pipeline import DARPipeline, Settings
+TOLD_BY_PICTURE = (
+    *("class_", "num", "seed", "guidance", "steps", "solver"),
+    *("temperature", "top_k", "top_p", "layout", "layout_tokens"),
+)
+"""Options that do not go with --like."""
 
-SHEET, STRIP, ANIMATION, RECORD = "sheet.png", "previews.png", "previews.gif", "generation.json"
+ANIMATED_ENDINGS = (".gif", ".png", ".webp")
 
 
 def generate(
-    class_: Annotated[list[str], typer.Option("--class", help="Class name or index; repeat it for several.")],
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    class_: Annotated[
+        list[str] | None, typer.Option("--class", help="Class name or index; repeat it for several.")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Picture that this command made: make it again, instead of all settings.")
+    ] = None,
     model: options.Model = None,
     num: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 1,
     seed: options.Seed = 0,
-    guidance: options.Guidance = "1:3",
+    guidance: options.Guidance = None,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
-    temperature: options.Temperature = 1.0,
+    solver: options.Solver = None,
+    temperature: options.Temperature = None,
     top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
+    top_p: options.TopP = None,
     previews: Annotated[bool, typer.Option("--previews", help="Also draw the way from coarse to fine.")] = False,
+    animate: Annotated[
+        Path | None, typer.Option(help="Also write that way as an animation: a .webp, .gif or .png file.")
+    ] = None,
     layout: Annotated[Path | None, typer.Option(help="Picture whose layout to keep.")] = None,
     layout_tokens: Annotated[int | None, typer.Option(help="How many of its first tokens to keep.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images computed at a time.")] = 32,
     device: options.Device = "cpu",
+    show: Annotated[
+        bool | None,
+        typer.Option("--show/--no-show", help="Pictures in the terminal; where it has 2^24 colours, unless told."),
+    ] = None,
+    metadata: Annotated[
+        bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")
+    ] = True,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Generate images of classes: PNG files, a contact sheet, and a record of the settings.
 
+    Stop it whenever you like: pictures are written as they come. Each tells how it was made, to `dar info` and to
+    --like.
+
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
+
+    Example: dar generate --like out/0003-ship.png --out again/
     """
-    scales = parse_guidance(guidance)
-    from dar.pipeline import DARPipeline
-    from dar.storage import write_json
+    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
+    _check_options(context, class_, like, animate)
+    with options.interruptible("no image was begun"):
+        from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
+        from dar.cli.generation_plan import plan_like, plan_of_options
+        from dar.pipeline import DARPipeline
 
-    settings: Settings = {
-        "guidance_scale": scales,
-        "steps": steps,
-        "solver": solver,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "layout": layout,
-        "layout_tokens": layout_tokens,
-    }
-    pipe = DARPipeline.from_pretrained(model, device=device)
-    indices = [pipe.prior.config.class_index(wanted) for wanted in class_ for _ in range(num)]
-    names = [pipe.prior.config.class_names[index] for index in indices]
-    files = [f"{i:04d}-{_file_name(name)}.png" for i, name in enumerate(names)]
-    extra = [STRIP, ANIMATION] if previews else []
-    # The stream checks its arguments at the call: nothing is written before that.
-    pipe.stream(indices[:1], **settings | {"seed": seed})
-    options.prepare_outputs(out, [*files, SHEET, RECORD, *extra], overwrite=overwrite)
+        pipe = DARPipeline.from_pretrained(model, device=device)
+        if like is not None:
+            plan = plan_like(pipe, model, like)
+        else:
+            plan = plan_of_options(pipe, model, class_ or [], num, seed, given, layout, layout_tokens)
+    names = [plan.file(i) for i in range(len(plan.images))] + [SHEET, RECORD, *([STRIP, ANIMATION] if previews else [])]
+    _prepare_files(out, names, like, animate, overwrite=overwrite)
 
-    stages = _generate(pipe, indices, seed, batch_size, settings)
-    _write_images(stages[-1], files, num, out)
-    if previews:
-        _write_previews([stage[::num] for stage in stages], out)  # the first image of each class
-    described = enumerate(zip(files, names, strict=True))
-    images = [{"file": file, "class": name, "seed": seed + i} for i, (file, name) in described]
-    record = {"model": model or "bundled", "images": images, **settings}
-    write_json(out / RECORD, {**record, "steps": len(stages), "layout": str(layout) if layout else None})
+    album = Album(plan, out, metadata=metadata)
+    journey = Journey(plan, pipe.tokenizer.config.tokens_per_group) if previews or animate else None
+    interrupted = _generate(pipe, plan, batch_size, album, journey, show)
+    if album.made:
+        _write_sheets(album, journey, animate, previews=previews)
+    if interrupted:
+        typer.echo(f"interrupted: {len(album.made)} of {len(plan.images)} images are in {printable(out)}")
+        raise typer.Exit(options.INTERRUPTED)
+    if like is not None:
+        typer.echo(_compared(like, out / plan.file(0)))
+
+
+def _check_options(context: typer.Context, classes: list[str] | None, like: Path | None, animate: Path | None) -> None:
+    if like is None and not classes:
+        raise DARError("nothing to generate: pass --class with a name or an index, or --like with a picture")
+    sources = {name: context.get_parameter_source(name) for name in TOLD_BY_PICTURE}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if like is not None and given:
+        option = "--" + given[0].strip("_").replace("_", "-")
+        raise DARError(f"--like makes the same picture again, so that {option} does not go with it: leave one out")
+    if animate is not None and animate.suffix.lower() not in ANIMATED_ENDINGS:
+        raise DARError(f"{animate} does not end in {', '.join(ANIMATED_ENDINGS)}: name the animation so")
+
+
+def _prepare_files(out: Path, names: list[str], like: Path | None, animate: Path | None, *, overwrite: bool) -> None:
+    """Make sure, before anything is spent, that all can be written, and nothing is lost by it."""
+    taken = {(out / name).resolve() for name in names}
+    if animate is not None and animate.resolve() in taken:
+        raise DARError(f"{animate} is written with other content: choose another name for the animation")
+    if like is not None and like.resolve() in taken:
+        raise DARError(f"{like} would be replaced by its copy: choose another --out folder")
+    options.prepare_outputs(out, names, overwrite=overwrite)
+    if animate is not None:
+        options.prepare_outputs(animate.parent, [animate.name], overwrite=overwrite)
 
 
 def _generate(
-    pipe: "DARPipeline", classes: list[int], seed: int, batch_size: int, settings: "Settings"
-) -> list[list["Image.Image"]]:
-    """For each denoising step, what all images look like after it."""
-    from tqdm import tqdm
+    pipe: "DARPipeline", plan: "Plan", batch_size: int, album: "Album", journey: "Journey | None", show: bool | None
+) -> bool:
+    """Generate all, or as many as there are when Ctrl-C comes; returns whether it came."""
+    from dar.cli.watch import watching
 
-    stages: list[list[Image.Image]] = []
-    with tqdm(total=len(classes), unit="image", dynamic_ncols=True) as progress:
-        for start in range(0, len(classes), batch_size):
-            chunk = classes[start : start + batch_size]
-            for preview in pipe.stream(chunk, **settings | {"seed": seed + start}):
-                if len(stages) < preview.step:
-                    stages.append([])
-                stages[preview.step - 1] += preview.images
-                progress.set_postfix_str(f"denoising step {preview.step}")
-            progress.update(len(chunk))
-    return stages
-
-
-def _write_images(images: list["Image.Image"], files: list[str], per_row: int, out: Path) -> None:
-    from dar.images import save_image
-    from dar.sheets import display_scale, grid
-
-    for image, name in zip(images, files, strict=True):
-        save_image(image, out / name)
-    rows = [images[i : i + per_row] for i in range(0, len(images), per_row)]
-    save_image(grid(rows, scale=display_scale(images[0].width)), out / SHEET)
-    typer.echo(f"{len(images)} images and {out / SHEET}")
+    try:
+        with watching(len(plan.images), plan.images[0].steps, show=show) as watch:
+            for start in range(0, len(plan.images), batch_size):
+                batch = plan.images[start : start + batch_size]
+                seeds = [one.seed for one in batch]
+                for preview in pipe.stream([one.class_index for one in batch], **plan.settings | {"seed": seeds}):
+                    watch(preview)
+                    if journey is not None:
+                        journey.add(start, preview)
+                    if preview.is_final:
+                        album.add(preview)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
-def _write_previews(stages: list[list["Image.Image"]], out: Path) -> None:
-    """A strip with a row an image and a column a step, and the same as an animation."""
-    from dar.images import save_animation, save_image
-    from dar.sheets import display_scale, grid
+def _write_sheets(album: "Album", journey: "Journey | None", animate: Path | None, *, previews: bool) -> None:
+    from dar.cli.album import ANIMATION, STRIP
 
-    scale = display_scale(stages[0][0].width)
-    save_image(grid(list(zip(*stages, strict=True)), scale=scale), out / STRIP)
-    save_animation([grid([stage], scale=scale) for stage in stages], out / ANIMATION)
-    typer.echo(f"coarse to fine: {out / STRIP} and {out / ANIMATION}")
+    album.write_record()
+    typer.echo(
+        f"{len(album.made)} {'image' if len(album.made) == 1 else 'images'} and {printable(album.write_sheet())}"
+    )
+    if journey is not None and previews:
+        journey.write_strip(album.out / STRIP)
+        journey.write_animation(album.out / ANIMATION)
+        typer.echo(f"coarse to fine: {printable(album.out / STRIP)} and {printable(album.out / ANIMATION)}")
+    if journey is not None and animate is not None:
+        journey.write_animation(animate)
+        typer.echo(f"animation: {printable(animate)}")
 
 
-def _file_name(class_name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in class_name.lower())
+def _compared(like: Path, again: Path) -> str:
+    """How much a picture that was made again differs from the first."""
+    import numpy as np
+
+    from dar.images import read_image
+
+    first, second = (np.asarray(read_image(path), dtype=np.int16) for path in (like, again))
+    if first.shape != second.shape:
+        return f"{printable(like)} was resized since it was made, so that the two cannot be compared"
+    if not (largest := abs(first - second).max()):
+        return f"{printable(again)} equals {printable(like)} to the last digit"
+    return f"{printable(again)} differs from {printable(like)} by at most {largest} of 255 levels"

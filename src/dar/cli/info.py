@@ -14,12 +14,21 @@ if TYPE_CHECKING:
 
 
 def info(
-    model: Annotated[str | None, typer.Argument(help="Folder or Hub id; the bundled model unless told.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="Folder, Hub id, or a picture; the bundled model unless told.")
+    ] = None,
 ) -> None:
     """Tell what a model, or a tokenizer alone, is: parameters, tokens, classes, recipe and figures.
 
+    Of a picture that `dar generate` made, tell how.
+
     Example: dar info runs/prior/model
     """
+    if model is not None and Path(model).is_file():
+        from dar.provenance import read_provenance
+
+        typer.echo("\n".join(read_provenance(Path(model)).lines()))
+        return
     from dar.pipeline import TOKENIZER, DARPipeline, load_tokenizer, model_folder
 
     folder = model_folder(model)

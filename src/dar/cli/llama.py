@@ -47,7 +47,8 @@ def import_llama(
     Example: dar import llama llama/ --tokenizer model/ --out new-model/
     """
     from dar.convert.llama import import_llama
-    from dar.pipeline import PRIOR, TOKENIZER, load_tokenizer, tokenizer_folder
+    from dar.generation.settings import load_settings, save_settings
+    from dar.pipeline import PRIOR, TOKENIZER, load_tokenizer, model_folder, tokenizer_folder
     from dar.storage import refuse_existing, writing
 
     refuse_existing(out)
@@ -55,4 +56,5 @@ def import_llama(
     with writing(out) as aside:
         shutil.copytree(tokenizer_folder(tokenizer), aside / TOKENIZER)
         prior.save_pretrained(aside / PRIOR)
+        save_settings(aside, load_settings(model_folder(tokenizer)))
     typer.echo(f"wrote {out}")

@@ -15,12 +15,19 @@ SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset
 
 Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one unless told.")]
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; the model's own number unless told.")]
-Solver = Annotated[str, typer.Option(help="adams-bashforth-2 or euler.")]
-Guidance = Annotated[str, typer.Option(help="Guidance scale: one number, or START:END, linear.")]
-Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token.")]
-TopK = Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens only.")]
-TopP = Annotated[float, typer.Option(help="Draw among the likeliest tokens of this total probability.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; the model's own number unless given.")]
+Solver = Annotated[str | None, typer.Option(help="adams-bashforth-2 or euler; the model's own unless given.")]
+Guidance = Annotated[
+    str | None, typer.Option(help="Guidance scale: one number, or START:END, linear; the model's own unless given.")
+]
+Temperature = Annotated[float | None, typer.Option(help="0 takes the likeliest token; the model's own unless given.")]
+TopK = Annotated[
+    int | None, typer.Option(help="Draw among the k likeliest tokens only; the model's own number unless given.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(help="Draw among the likeliest tokens of this total probability; the model's own unless given."),
+]
 Num = Annotated[int, typer.Option(min=1, help="Images.")]
 Labels = Annotated[str, typer.Option(help="random, or balanced: equally many of each class.")]
 OnlyClasses = Annotated[
@@ -34,7 +41,7 @@ ImageColumn = Annotated[
 LabelColumn = Annotated[
     str, typer.Option(help="Column of the labels, or their ending in tars, where several fit; found unless told.")
 ]
-Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
+Device = Annotated[str, typer.Option(parser=str.lower, metavar="DEVICE", help="Where to compute, such as cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 
 INTERRUPTED = 130

@@ -23,18 +23,19 @@ def reconstruct(
 
     Example: dar reconstruct cat.jpg dog.png --out out/
     """
+    from dar.generation.settings import load_settings
     from dar.images import centre_crop, read_image, save_image, to_pixels
     from dar.metrics.similarity import psnr
-    from dar.pipeline import load_tokenizer
+    from dar.pipeline import load_tokenizer, model_folder
     from dar.reconstruction import reconstruction_sheet, reconstructions
 
     images = [read_image(path) for path in image]
     files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]
     options.prepare_outputs(out, files, overwrite=overwrite)
-    tokenizer = load_tokenizer(model, device=device)
+    tokenizer, solver = load_tokenizer(model, device=device), load_settings(model_folder(model)).solver
     for i, (picture, file) in enumerate(zip(images, files, strict=True)):
         pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size)])
-        stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed=seed + i)]
+        stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed + i, solver)]
         save_image(reconstruction_sheet(pixels, stages), out / file)
         curve = " ".join(f"{psnr(stage, pixels).item():.1f}" for stage in stages)
         typer.echo(f"{printable(out / file)}: PSNR in dB from 1 to {len(stages)} groups {curve}")

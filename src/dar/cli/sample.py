@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dar.cli import options
-from dar.cli.sampling import describe, parse_guidance, sample_settings
+from dar.cli.sampling import describe, given_settings, tell_settings
 
 
 def sample(
@@ -16,12 +16,12 @@ def sample(
     labels: options.Labels = "random",
     class_: options.OnlyClasses = None,
     seed: options.Seed = 0,
-    guidance: options.Guidance = "1:3",
+    guidance: options.Guidance = None,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
-    temperature: options.Temperature = 1.0,
+    solver: options.Solver = None,
+    temperature: options.Temperature = None,
     top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
+    top_p: options.TopP = None,
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
@@ -37,29 +37,19 @@ def sample(
     Example: torchrun --nproc-per-node 8 -m -- dar sample --num 50000 --out samples.npz --device cuda
     """
     process, processes = options.place_among_processes()
+    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
+    from dar.evaluate.sampling import sample_settings
     from dar.pipeline import DARPipeline
     from dar.storage import refuse_existing
 
     if png is not None and process == 0:
         refuse_existing(png)
     pipe = DARPipeline.from_pretrained(model, device=options.own_device(device))
-    settings = sample_settings(
-        pipe,
-        class_,
-        parse_guidance(guidance),
-        num=num,
-        labels=labels,
-        seed=seed,
-        chunk=chunk,
-        rounding=rounding,
-        steps=steps,
-        solver=solver,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-    )
+    settings = sample_settings(pipe, given, class_, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)
+    if process == 0:
+        tell_settings(pipe, given)
     described = {**describe(model), "class_names": list(pipe.prior.config.class_names)}
     with options.interruptible("the same command goes on"):
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)

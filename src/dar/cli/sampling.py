@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from dar.errors import DARError
 
 if TYPE_CHECKING:
-    from dar.evaluate.sampling import SampleSettings
+    from dar.generation.settings import GivenSettings
     from dar.pipeline import DARPipeline
 
 
@@ -25,35 +27,44 @@ def parse_guidance(text: str) -> tuple[float, float]:
     return numbers[0], numbers[-1]
 
 
-def sample_settings(
-    pipe: "DARPipeline",
-    classes: list[str] | None,
-    guidance_scale: tuple[float, float],
-    *,
+def given_settings(
+    guidance: str | None,
     steps: int | None,
-    **settings: Any,
-) -> "SampleSettings":
-    """What to sample, from the command line's words.
-
-    Args:
-        pipe: the model.
-        classes: names or indices of those to sample; None for all.
-        guidance_scale: at the first and the last token.
-        steps: denoising steps; None for the model's own number.
-        **settings: other fields of ``SampleSettings``.
+    solver: str | None,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+) -> "GivenSettings":
+    """The settings that a command line gives; the others are the model's own.
 
     Raises:
-        DARError: if there is no such class, or a setting cannot be.
+        DARError: if the guidance is no number and no schedule.
     """
-    from dar.evaluate.sampling import SampleSettings
+    given: GivenSettings = {}
+    if guidance is not None:
+        given["guidance_scale"] = parse_guidance(guidance)
+    if steps is not None:
+        given["steps"] = steps
+    if solver is not None:
+        given["solver"] = solver
+    if temperature is not None:
+        given["temperature"] = temperature
+    if top_k is not None:
+        given["top_k"] = top_k
+    if top_p is not None:
+        given["top_p"] = top_p
+    return given
 
-    config = pipe.prior.config
-    indices = {config.class_index(wanted) for wanted in classes} if classes else range(config.num_classes)
-    return SampleSettings(
-        classes=tuple(sorted(indices)),
-        guidance_scale=guidance_scale,
-        steps=steps or pipe.tokenizer.config.num_steps,
-        **settings,
+
+def tell_settings(pipe: "DARPipeline", given: "GivenSettings") -> None:
+    """Say how the model is sampled, and what of that is not its own.
+
+    Raises:
+        DARError: if a setting cannot be.
+    """
+    told = ", ".join(name.removesuffix("_scale").replace("_", "-") for name in given)
+    typer.echo(
+        f"sampling with {pipe.resolved(given)} ({f'given: {told}; the rest is' if told else 'all'} the model's own)"
     )
 
 

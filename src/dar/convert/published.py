@@ -12,9 +12,11 @@ from torch import Tensor
 from dar.convert.checkpoint import Checkpoint, other_project, read_checkpoint
 from dar.convert.names import DROPPED, TABLE_ROWS, Rule, prior_rules, to_ours, to_published, tokenizer_rules
 from dar.errors import DARError, listed, quoted
+from dar.generation.settings import SAMPLING, GenerationSettings, file_content
 from dar.nn import HEAD_WIDTH
 from dar.pipeline import PRIOR, TOKENIZER, check_agreement
 from dar.prior import Prior, PriorConfig
+from dar.prior.config import PRIOR_SIZES
 from dar.prior.imagenet import usual_names
 from dar.storage import (
     CARD,
@@ -67,6 +69,9 @@ _FIXED = {
 
 _TRAINING_ONLY = {"diff_decoder.repa_layer"}
 
+_GUIDANCE = {"L": (1.1, 8.0), "XL": (1.1, 10.0)}
+"""Guidance scales of published figures, by the prior's size."""
+
 _NUM_TOKENS = 256
 """Tokens of an image where neither the prior's file nor a tokenizer tells them."""
 
@@ -75,7 +80,8 @@ def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None)
     """Write published files as a model folder: ``out/tokenizer``, ``out/prior``, or both.
 
     A half that ``out`` holds already stays, and the new one must agree with it. Nothing is written before all that was
-    given is checked. Weights keep their dtype, and are mapped from their file instead of read into memory.
+    given is checked. Weights keep their dtype, and are mapped from their file instead of read into memory. With a prior
+    of a size whose guidance was published comes ``out/sampling.json``, unless there is one.
 
     Args:
         out: the model folder; made if need be.
@@ -83,7 +89,7 @@ def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None)
         prior: file of a published prior.
 
     Returns:
-        The folders that were written.
+        The folders and files that were written.
 
     Raises:
         DARError: if a file is not what it is given as, a half is there already, or the two disagree.
@@ -108,7 +114,19 @@ def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None)
         asides = {part: stack.enter_context(writing(out / part)) for part in halves}
         for part, half in halves.items():
             half.write(asides[part])
-    return [out / part for part in halves]
+        settings = published_settings(partner) if PRIOR in halves and not (out / SAMPLING).exists() else None
+        if settings is not None:
+            write_json(stack.enter_context(writing(out / SAMPLING)), file_content(settings))
+    return [out / part for part in halves] + ([] if settings is None else [out / SAMPLING])
+
+
+def published_settings(prior: PriorConfig) -> GenerationSettings | None:
+    """The settings of the published figures of a prior of this size; None where they are not known."""
+    sizes = {name: getattr(prior, name) for name in PRIOR_SIZES["L"]}
+    return next(
+        (GenerationSettings(guidance_scale=ends) for size, ends in _GUIDANCE.items() if PRIOR_SIZES[size] == sizes),
+        None,
+    )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from dar.data.crops import CenterCropDecoder
 from dar.data.dataset import ImageDataset
@@ -14,6 +13,7 @@ from dar.data.stream import Batch, position_rng
 from dar.data.unreadable import BrokenImages
 from dar.errors import DARError
 from dar.images import from_levels
+from dar.progress import progress_bar
 
 BATCH = 250
 
@@ -41,10 +41,11 @@ def decode_images(data: ImageDataset, size: int, max_broken_share: float) -> Dec
         DARError: if too many cannot be read, or one is of a class that has no name.
     """
     broken, decoder, found = BrokenImages(data.source, max_broken_share), CenterCropDecoder(data, size), []
-    starts = range(0, len(data), BATCH)
-    for start in tqdm(starts, desc="decoding", unit="image", unit_scale=BATCH, dynamic_ncols=True, leave=False):
-        found.append(decoder(range(start, min(start + BATCH, len(data)))))
-        broken.add(found[-1].seen, found[-1].broken)
+    with progress_bar(len(data), desc="decoding") as bar:
+        for start in range(0, len(data), BATCH):
+            found.append(decoder(range(start, min(start + BATCH, len(data)))))
+            broken.add(found[-1].seen, found[-1].broken)
+            bar.update(found[-1].seen)
     labels = [label for squares in found for label in squares.labels]
     if not labels:
         raise DARError(f"none of the images of {data.source} can be read: check the data")

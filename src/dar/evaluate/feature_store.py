@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from dar.errors import DARError
 from dar.features.extractor import Extractor, Features
+from dar.progress import progress_bar
 from dar.storage import load_tensors, read_json, save_tensors, write_json
 
 BLOCK = 1000
@@ -98,7 +99,7 @@ def extract(
     """
     store = FeatureStore(folder, count)
     _begin(folder, {"images": source_hash, "count": count, "extractor": extractor.name, "hash": extractor.hash})
-    with tqdm(total=count, unit="image", desc=extractor.name, dynamic_ncols=True) as progress:
+    with progress_bar(count, desc=extractor.name) as progress:
         for index, images in enumerate(batches):
             if not store.has(index):
                 store.write(index, look(extractor, images, batch_size, progress))

@@ -21,7 +21,7 @@ from dar.metrics.confidence import GROUPS, confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall, recall_confidence
-from dar.sheets import display_scale, grid
+from dar.sheets import captioned_grid, display_scale
 
 NEIGHBOURS = 3
 DRAWS = 20
@@ -77,7 +77,7 @@ def evaluate_samples(
         "samples": {"path": str(samples.path), "sha256": samples.hash},
         "references": {extractor.name: reference.source for extractor, reference in spaces},
     }
-    return Report("generation", told, protocol, figures), {"Samples": _sample_grid(samples)}
+    return Report("generation", told, protocol, figures), {"Samples": _sample_sheet(samples, class_names)}
 
 
 def figures_in_space(
@@ -159,12 +159,18 @@ def check_count(count: int, extractor: Extractor, image_size: int) -> None:
         )
 
 
-def _sample_grid(samples: Samples) -> Image.Image:
-    """The first samples, in rows."""
+def _sample_sheet(samples: Samples, class_names: Sequence[str]) -> Image.Image:
+    """The first samples, in rows, with their classes where these are known."""
     first = next(samples.batches(SHOWN_ROWS * SHOWN_COLUMNS)).permute(0, 2, 3, 1).numpy()
     images = [Image.fromarray(levels) for levels in first]
-    rows = [images[i : i + SHOWN_COLUMNS] for i in range(0, len(images), SHOWN_COLUMNS)]
-    return grid(rows, scale=display_scale(samples.width))
+    labels = [] if samples.labels is None else samples.labels[: len(images)].tolist()
+    names = [class_names[label] if label < len(class_names) else f"class {label}" for label in labels]
+    starts = range(0, len(images), SHOWN_COLUMNS)
+    return captioned_grid(
+        [images[i : i + SHOWN_COLUMNS] for i in starts],
+        captions=[names[i : i + SHOWN_COLUMNS] for i in starts],
+        scale=display_scale(samples.width),
+    )
 
 
 def _space_protocol(extractor: Extractor, reference: Reference) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Layout control: how far images that keep a picture's first tokens keep its layout, and still show another class."""
 
-import inspect
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
@@ -17,12 +15,15 @@ from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
+from dar.generation.request import Settings
+from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import from_levels, to_images
 from dar.metrics.agreement import agreement
 from dar.metrics.similarity import layout_similarity
-from dar.pipeline import DARPipeline, Settings
+from dar.pipeline import DARPipeline
 from dar.prior import PriorConfig
-from dar.sheets import display_scale, grid
+from dar.progress import progress_bar
+from dar.sheets import captioned_grid, display_scale
 from dar.storage import weights_hash
 
 ROWS = 8
@@ -38,7 +39,7 @@ def evaluate_layout(
     classifier: Extractor,
     *,
     prefixes: Sequence[int],
-    settings: Settings,
+    settings: GivenSettings,
     subject: dict[str, Any] | None = None,
     count: int | None = None,
     seed: int = 0,
@@ -58,7 +59,7 @@ def evaluate_layout(
         data: reference images; if they have classes, the model must have these too.
         classifier: finds logits; its class names must contain the model's.
         prefixes: numbers of tokens to keep, 1 to N; 0 and N are added.
-        settings: how to sample, but for the seed and the layout.
+        settings: how to sample; the model's own where not given.
         subject: what is to be told of the model beside its hash.
         count: reference images, drawn from all over the data; all of them unless told.
         seed: image i of the data has its class drawn from this and i, and uses seed + i.
@@ -77,12 +78,12 @@ def evaluate_layout(
     lengths = _lengths(prefixes, config.num_tokens)
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
-    pipeline.stream([0], **settings)  # checks the settings at the call
-    found = _Found(lengths, images.few(ROWS))
-    with tqdm(total=len(images.indices), desc="laying out", unit="image", dynamic_ncols=True) as bar:
+    used = pipeline.resolved(settings)
+    found = _Found(lengths, images.few(ROWS), data.class_names)
+    with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
-            variants = [_generated(pipeline, batch, labels, length, seed, settings) for length in lengths]
+            variants = [_generated(pipeline, batch, labels, length, seed, used) for length in lengths]
             agreements = [classes.agreement(levels, labels) for levels in variants]
             found.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
     figures = found.figures()
@@ -92,7 +93,7 @@ def evaluate_layout(
             **(subject or {}),
             "tokenizer": weights_hash(pipeline.tokenizer),
             "prior": weights_hash(pipeline.prior),
-            **_told(pipeline, settings),
+            **used.values(),
             "seed": seed,
             "images": images.subject(),
         },
@@ -123,24 +124,15 @@ def _tokens(count: int) -> str:
 
 
 def _generated(
-    pipeline: DARPipeline, batch: CroppedImages, labels: list[int], length: int, seed: int, settings: Settings
+    pipeline: DARPipeline, batch: CroppedImages, labels: list[int], length: int, seed: int, used: GenerationSettings
 ) -> Tensor:
     """Images of B labels that keep ``length`` tokens of a batch's: B x 3 x H x W levels, on the CPU."""
-    wanted: Settings = {**settings, "seed": [seed + i for i in batch.indices]}
+    wanted = Settings(seed=[seed + i for i in batch.indices], **used.values())  # type: ignore[typeddict-item]
     if length:
         wanted |= {"layout": to_images(from_levels(batch.images)), "layout_tokens": length}
     for preview in pipeline.stream(labels, **wanted):
         pixels = preview.pixels
     return saved_levels(pixels).cpu()
-
-
-def _told(pipeline: DARPipeline, settings: Settings) -> dict[str, Any]:
-    """The settings with the values of those that were not given."""
-    arguments = inspect.signature(pipeline.stream).parameters.values()
-    values = {one.name: one.default for one in arguments if one.default is not one.empty} | dict(settings)
-    steps = pipeline.tokenizer.config.num_steps if values["steps"] is None else values["steps"]
-    names = ("guidance_scale", "steps", "solver", "temperature", "top_k", "top_p")
-    return {name: values[name] for name in names} | {"steps": steps}
 
 
 def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
@@ -212,11 +204,12 @@ def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
 class _Found:
     """What was measured so far, for L numbers of tokens."""
 
-    def __init__(self, lengths: list[int], shown: set[int]) -> None:
-        self.lengths, self.shown = lengths, shown
+    def __init__(self, lengths: list[int], shown: set[int], data_classes: Sequence[str]) -> None:
+        self.lengths, self.shown, self.data_classes = lengths, shown, data_classes
         self.values: dict[str, list[Tensor]] = {SIMILARITY: [], AGREEMENT: []}
         self.rows: list[list[Image.Image]] = []
         self.classes: list[str] = []
+        self.own_classes: list[str] = []
 
     def add(self, batch: CroppedImages, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
         """Take in L x B x 3 x H x W levels, L times B agreements, and the names of the B new classes."""
@@ -228,6 +221,7 @@ class _Found:
             if index in self.shown:
                 self.rows.append(to_images(torch.cat([references[i : i + 1], from_levels(variants[:, i])])))
                 self.classes.append(classes[i])
+                self.own_classes.append(self.data_classes[batch.labels[i]] if batch.labels[i] >= 0 else "")
 
     def figures(self) -> dict[int, dict[str, Estimate]]:
         """Both metrics by number of tokens."""
@@ -240,4 +234,13 @@ class _Found:
         """The images shown, with a column a number of tokens, by title."""
         kept = ", ".join(map(str, self.lengths[:-1])) + f" and {self.lengths[-1]}"
         title = f"References, then samples that keep {kept} of their tokens; rows become {', '.join(self.classes)}"
-        return {title: grid(self.rows, scale=display_scale(self.rows[0][0].width))} if self.rows else {}
+        if not self.rows:
+            return {}
+        sheet = captioned_grid(
+            self.rows,
+            captions=[[own] for own in self.own_classes],
+            row_names=[f"made {name}" for name in self.classes],
+            column_names=["reference", *(f"{_tokens(length)} kept" for length in self.lengths)],
+            scale=display_scale(self.rows[0][0].width),
+        )
+        return {title: sheet}

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
@@ -21,6 +20,7 @@ from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
+from dar.progress import progress_bar
 from dar.reconstruction import decoded_groups, reconstruction_sheet
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
@@ -93,7 +93,7 @@ def evaluate_reconstruction(
         )
     images = LabelledImages(data, config.image_size, count)
     found = _Found(tokenizer, extractor, perceptual, images)
-    with tqdm(total=len(images.indices), desc="reconstructing", unit="image", dynamic_ncols=True) as bar:
+    with progress_bar(len(images.indices), desc="reconstructing") as bar:
         for batch in images.batches(batch_size, workers, bar):
             originals = batch.images.to(tokenizer.device)
             tokens = tokenizer.encode(from_levels(originals))
@@ -244,4 +244,4 @@ def _finite_psnr(images: Tensor, references: Tensor) -> Tensor:
 
 def _sheet(rows: list[_Row]) -> Image.Image:
     original, *stages = from_levels(torch.stack([row.levels for row in rows], dim=1))
-    return reconstruction_sheet(original, stages)
+    return reconstruction_sheet(original, stages, [f"image {row.index}" for row in rows])

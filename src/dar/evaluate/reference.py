@@ -18,6 +18,7 @@ from dar.features.classifier import BUNDLED, bundled_folder
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.frechet import Moments, full_rank_count
+from dar.progress import progress_bar
 from dar.storage import open_tensors, refuse_existing, save_tensors
 
 NEIGHBOURHOOD_IMAGES = 10_000
@@ -277,4 +278,4 @@ def _load_saved(path: Path) -> Reference:
 
 
 def _progress(count: int, extractor: Extractor) -> "tqdm[Any]":
-    return tqdm(total=count, unit="image", desc=f"reference, {extractor.name}", dynamic_ncols=True)
+    return progress_bar(count, desc=f"reference, {extractor.name}")

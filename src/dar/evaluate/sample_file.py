@@ -25,6 +25,7 @@ from tqdm import tqdm
 from dar.data.listing import list_folder
 from dar.errors import DARError, listed, printable
 from dar.images import read_image
+from dar.progress import progress_bar
 from dar.storage import check_regular_file, writing
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
@@ -282,7 +283,7 @@ def write_pngs(samples: Samples, folder: Path, batch_size: int = 50) -> None:
     """Write all samples as ``000000.png`` and so on into a new folder, whole or not at all."""
     with writing(folder) as aside:
         aside.mkdir()
-        with tqdm(total=len(samples), desc="writing PNGs", unit="image", dynamic_ncols=True) as bar:
+        with progress_bar(len(samples), desc="writing PNGs") as bar:
             for images_B3HW in samples.batches(batch_size):
                 for levels in images_B3HW.permute(0, 2, 3, 1).numpy():
                     Image.fromarray(levels).save(aside / f"{bar.n:06d}.png")

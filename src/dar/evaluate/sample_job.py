@@ -19,6 +19,7 @@ from dar.errors import DARError, quoted
 from dar.evaluate.sample_file import Samples, open_samples, write_header, write_samples
 from dar.evaluate.sampling import SampleSettings, identity, sample_chunk
 from dar.pipeline import DARPipeline
+from dar.progress import progress_bar
 from dar.storage import read_json, write_json, writing
 
 SETTINGS = "settings.json"
@@ -114,15 +115,8 @@ class _Job:
         self._begin()
         started, missing = time.monotonic(), self._missing()
         left = sum(len(self.settings.indices(chunk)) for chunk in missing)
-        with tqdm(
-            total=self.settings.num,
-            initial=self.settings.num - left,
-            desc="sampling",
-            unit="image",
-            dynamic_ncols=True,
-            smoothing=0.05,
-            disable=self.process != 0,
-        ) as bar:
+        done, is_first = self.settings.num - left, self.process == 0
+        with progress_bar(self.settings.num, desc="sampling", initial=done, smoothing=0.05, shown=is_first) as bar:
             slowest, shown = 0.0, started
             for chunk in missing:
                 own = chunk % self.processes == self.process

@@ -7,7 +7,7 @@ differently.
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,11 +18,13 @@ from torch import Tensor
 
 from dar.environment import versions
 from dar.errors import DARError
+from dar.generation.request import Settings
+from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import check_finite
-from dar.pipeline import DARPipeline, Settings
+from dar.pipeline import DARPipeline
+from dar.prior.config import Class
 from dar.randomness import image_seeds
 from dar.storage import weights_hash
-from dar.tokenizer.model import DEFAULT_SOLVER
 
 CHUNK = 50
 ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -35,8 +37,8 @@ LABELLINGS = ("random", "balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings:
-    """What to sample, and how.
+class SampleSettings(GenerationSettings):
+    """What to sample, and how. ``sample_settings`` fills in a model's own.
 
     Attributes:
         num: images.
@@ -46,15 +48,9 @@ class SampleSettings:
         seed: image i uses seed + i, so that sets whose seeds differ by ``num`` or more share no image.
         chunk: images computed as one batch.
         rounding: "adm" drops the fraction of 127.5 (x + 1), "dit" that of 127.5 x + 128; both are cut to 0 to 255.
-        guidance_scale: at the first and the last token, see ``DARPipeline.stream``, as for all that follow.
-        steps: denoising steps.
-        solver: "adams-bashforth-2" or "euler".
-        temperature: divides the logits.
-        top_k: draw among the k likeliest tokens only.
-        top_p: draw among the fewest likeliest tokens whose probabilities reach p.
 
     Raises:
-        DARError: at construction, if the number, the labels, the chunk or the rounding cannot be.
+        DARError: at construction, for a value that cannot be.
     """
 
     num: int
@@ -63,14 +59,9 @@ class SampleSettings:
     seed: int = 0
     chunk: int = CHUNK
     rounding: str = "adm"
-    guidance_scale: tuple[float, float] = (1.0, 3.0)
-    steps: int
-    solver: str = DEFAULT_SOLVER
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.num < 1 or self.chunk < 1:
             raise DARError(f"at least 1 image is needed, in chunks of at least 1, not {self.num} and {self.chunk}")
         if self.rounding not in ROUNDINGS:
@@ -104,15 +95,46 @@ class SampleSettings:
 
     def of_stream(self, first: int) -> Settings:
         """Arguments of ``DARPipeline.stream`` for a batch that starts with the image of index ``first``."""
-        return {
-            "seed": self.seed + first,
-            "guidance_scale": self.guidance_scale,
-            "steps": self.steps,
-            "solver": self.solver,
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-        }
+        return Settings(seed=self.seed + first, **self.values())  # type: ignore[typeddict-item]
+
+
+def sample_settings(
+    pipe: DARPipeline,
+    given: GivenSettings,
+    classes: Sequence[Class] | None = None,
+    *,
+    num: int,
+    labels: str = "random",
+    seed: int = 0,
+    chunk: int = CHUNK,
+    rounding: str = "adm",
+) -> SampleSettings:
+    """What to sample from a model, with its own settings for those that are not given.
+
+    Args:
+        pipe: the model.
+        given: see ``GenerationSettings``.
+        classes: names or indices of those to sample; None for all.
+        num: see ``SampleSettings``, as for the others.
+        labels: how each image gets its class.
+        seed: of the first image.
+        chunk: images computed as one batch.
+        rounding: from pixels to uint8.
+
+    Raises:
+        DARError: if there is no such class, or a setting cannot be.
+    """
+    config = pipe.prior.config
+    indices = {config.class_index(wanted) for wanted in classes} if classes else range(config.num_classes)
+    return SampleSettings(
+        num=num,
+        labels=labels,
+        classes=tuple(sorted(indices)),
+        seed=seed,
+        chunk=chunk,
+        rounding=rounding,
+        **pipe.resolved(given).values(),
+    )
 
 
 def rounded(pixels_B3HW: Tensor, rounding: str) -> Tensor:
@@ -133,7 +155,7 @@ def identity(pipe: DARPipeline, settings: SampleSettings) -> dict[str, Any]:
     """All that the samples depend on, as JSON values."""
     configs = json.dumps([asdict(pipe.tokenizer.config), asdict(pipe.prior.config)], sort_keys=True)
     installed = versions()
-    found: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings.resolved(pipe.tokenizer.config))))
     return found | {
         "tokenizer": weights_hash(pipe.tokenizer),
         "prior": weights_hash(pipe.prior),

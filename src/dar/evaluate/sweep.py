@@ -17,6 +17,7 @@ from dar.evaluate.sample_job import sample
 from dar.evaluate.sampling import SampleSettings, identity
 from dar.features.extractor import Extractor
 from dar.pipeline import DARPipeline
+from dar.prior.sampling import guidance_text
 
 TRADE_OFFS = (
     ("inception_score", "fid"),
@@ -121,5 +122,4 @@ def samples_of(work: Path, scale: tuple[float, float]) -> Path:
 
 def guidance_name(scale: tuple[float, float]) -> str:
     """What to call a guidance: "guidance 3", or "guidance 1:3" for one that is linear over the tokens."""
-    start, end = scale
-    return f"guidance {start:g}" if start == end else f"guidance {start:g}:{end:g}"
+    return f"guidance {guidance_text(scale)}"

@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-import torch
-
+from dar.device import Device, as_device
 from dar.errors import DARError
 from dar.features.classifier import BUNDLED, load_classifier
 from dar.features.extractor import Extractor
 from dar.features.inception import WEIGHTS_2015, load_inception
 from dar.features.published import SUFFIXES
 from dar.features.vision_model import load_vision_model
-from dar.nn import check_device
 from dar.storage import CONFIG, read_json
 
 
-def load_extractor(source: str, device: str | torch.device = "cpu") -> Extractor:
+def load_extractor(source: str, device: Device = "cpu") -> Extractor:
     """A feature extractor.
 
     Args:
@@ -28,7 +26,7 @@ def load_extractor(source: str, device: str | torch.device = "cpu") -> Extractor
     Raises:
         DARError: if it is none of these, its weights cannot be had, or there is no such device.
     """
-    check_device(device)
+    device = as_device(device)
     path = Path(source)
     if source == "inception":
         return load_inception(device=device)

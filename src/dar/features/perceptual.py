@@ -47,8 +47,8 @@ class PerceptualDistance(nn.Module):
             self.features = _convolutions()
         self.load_state_dict({name: tensors[name] for name in self.state_dict()}, assign=True)
         self.channel_weights = nn.ParameterList(tensors[name] for name in _linear_layout())
-        self.register_buffer("shift", torch.tensor(SHIFT).view(3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor(SCALE).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(SHIFT, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(SCALE, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def forward(self, images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:

@@ -66,8 +66,8 @@ class Preprocessing:
             height, width = self.crop
             top, left = (size[0] - height) // 2, (size[1] - width) // 2
             x = x[..., top : top + height, left : left + width]
-        mean, std = (torch.tensor(values, device=x.device).view(3, 1, 1) for values in (self.mean, self.std))
-        return (x / 255 - mean) / std
+        mean, std = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in (self.mean, self.std))
+        return (x / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
 
 def read_preprocessing(settings: Mapping[str, Any], network_size: Any) -> Preprocessing:

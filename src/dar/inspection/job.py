@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from dar.data.dataset import ImageDataset
 from dar.data.opening import Images
@@ -21,6 +20,7 @@ from dar.inspection.duplicates import Fingerprints
 from dar.inspection.looker import Looked, Looker, Request
 from dar.inspection.report import DataReport, Duplicate
 from dar.inspection.sizes import Sizes
+from dar.progress import progress_bar
 
 FIRST_OF_STREAM = 1000
 """Images of a stream that are looked at unless a number is given."""
@@ -59,7 +59,7 @@ def inspect_data(
     total = _total(data, count)
     sheet = ContactSheet(data.summary.class_names or (), total, size, all_classes=all_classes)
     found = _Found(keeps_names=isinstance(data, StreamedImages))
-    with tqdm(total=total, desc="looking", unit="image", dynamic_ncols=True) as bar:
+    with progress_bar(total, desc="looking") as bar:
         for piece in in_workers(Looker(data, size), _pieces(_requests(data, total, sheet)), workers):
             for looked in piece:
                 found.add(looked)

@@ -18,8 +18,8 @@ from dar.nn import LARGEST
 Class = str | int | np.integer[Any] | Tensor
 """A class's name, or its index: a whole number of Python, NumPy or torch."""
 
-Classes = Iterable[Class] | NDArray[np.integer[Any]]
-"""Several classes: a list, or an array or tensor of indices."""
+Classes = Class | Iterable[Class] | NDArray[np.integer[Any]]
+"""A class, or several: a list, or an array or tensor of indices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +86,16 @@ class PriorConfig:
         return self.codebook_size + self.num_classes + 1
 
     def class_indices(self, wanted: Classes) -> list[int]:
-        """Indices of classes given by names, indices or both.
+        """Indices of classes given by names, indices or both; of a single class, a list of one.
 
         Raises:
-            DARError: if that is no list, or an empty one, or for an entry that ``class_index`` refuses.
+            DARError: for an empty list, or an entry that ``class_index`` refuses.
         """
-        entries = wanted.tolist() if isinstance(wanted, Tensor | np.ndarray | np.generic) else wanted
-        entries = list(entries) if isinstance(entries, Iterable) and not isinstance(entries, str | bytes) else entries
-        if not isinstance(entries, list) or not entries:
-            raise DARError(f"classes must be a list with at least one class name or index, not {quoted(repr(entries))}")
+        entries: Any = wanted.tolist() if isinstance(wanted, Tensor | np.ndarray | np.generic) else wanted
+        is_single = isinstance(entries, str | bytes) or not isinstance(entries, Iterable)
+        entries = [entries] if is_single else list(entries)
+        if not entries:
+            raise DARError("classes must be a list with at least one class name or index, not []")
         return [self.class_index(entry) for entry in entries]
 
     def class_index(self, wanted: Class) -> int:

@@ -29,6 +29,11 @@ class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TE
         """Where the weights are."""
         return self.llama.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.llama.dtype
+
     def forward(self, classes_B: Tensor, tokens_BN: Tensor) -> Tensor:
         """Logits of every image token, given the class and the tokens before it.
 

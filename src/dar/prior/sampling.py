@@ -1,14 +1,15 @@
 """Drawing image tokens from a prior, one by one, with guidance and a key-value cache."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import StaticCache
 
-from dar.errors import DARError
+from dar.checks import real_number, whole_number
+from dar.errors import DARError, quoted
 from dar.prior.model import Prior
 
 Guidance = float | tuple[float, float]
@@ -33,27 +34,44 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
+        if not 0 <= real_number("temperature", self.temperature) < math.inf:
             raise DARError(f"temperature must be 0 or more, not {self.temperature}")
-        if self.top_k is not None and self.top_k < 1:
-            raise DARError(f"top-k must be at least 1, not {self.top_k}: leave it out to let all tokens be drawn")
-        if not 0 < self.top_p <= 1:
+        if self.top_k is not None and whole_number("top-k", self.top_k) < 1:
+            raise DARError(
+                f"top-k must be at least 1, not {self.top_k}: the number of codebook entries lets all tokens be drawn"
+            )
+        if not 0 < real_number("top-p", self.top_p) <= 1:
             raise DARError(f"top-p must lie above 0 and at most at 1, not {self.top_p}")
 
 
-def guidance_scales(guidance: Guidance, num_tokens: int) -> list[float]:
-    """The guidance scale at each token.
+def guidance_ends(guidance: Guidance) -> tuple[float, float]:
+    """The guidance scale at the first and at the last token.
 
     Raises:
         DARError: if a scale is negative or not a finite number, or there are neither one nor two.
     """
-    ends = guidance if isinstance(guidance, Sequence) else (guidance, guidance)
+    ends = tuple(guidance) if isinstance(guidance, list | tuple) else (guidance, guidance)
     if len(ends) != 2:
         raise DARError(f"a guidance scale is one number or (start, end), not {len(ends)} numbers")
-    if not all(0 <= scale < math.inf for scale in ends):
+    try:
+        start, end = (real_number("a guidance scale", scale) for scale in ends)
+    except DARError:
+        raise DARError(f"a guidance scale is a number or (start, end), not {quoted(repr(guidance))}") from None
+    if not (0 <= start < math.inf and 0 <= end < math.inf):
         raise DARError(f"a guidance scale must be 0 or more and finite, not {guidance}")
-    start, end = map(float, ends)
+    return start, end
+
+
+def guidance_scales(guidance: Guidance, num_tokens: int) -> list[float]:
+    """The guidance scale at each token; raises as ``guidance_ends`` does."""
+    start, end = guidance_ends(guidance)
     return [start + (end - start) * i / max(num_tokens - 1, 1) for i in range(num_tokens)]
+
+
+def guidance_text(ends: tuple[float, float]) -> str:
+    """What the command line calls a guidance scale: "3", or "1:3" for one that is linear over the tokens."""
+    start, end = ends
+    return f"{start:g}" if start == end else f"{start:g}:{end:g}"
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The sequential diffusion tokenizer: image -> tokens -> image (arXiv 2505.23660)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.errors import DARError
+from dar.checks import whole_number
+from dar.errors import DARError, quoted
 from dar.flow import Step, group_at, interpolate, schedule, shifted_time
+from dar.images import Picture, listed_pictures, square_pixels
 from dar.randomness import Seed, draw_noise, image_seeds
 from dar.solvers import SOLVERS, Solver, SolverState, advance
 from dar.storage import CARD_TEMPLATE, HubModel
@@ -20,6 +22,9 @@ from dar.tokenizer.latent_decoder import LatentDecoder
 from dar.tokenizer.quantizer import Quantizer
 
 DEFAULT_SOLVER = "adams-bashforth-2"
+
+PIXEL_TOLERANCE = 1e-3
+"""How far pixels may lie outside [-1, 1]: rounding may take them there."""
 
 
 @dataclass(frozen=True)
@@ -119,25 +124,25 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         """Type of the weights."""
         return self.quantizer.codebook.dtype
 
-    @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, images: Tensor | Picture | Sequence[Picture]) -> Tensor:
         """Tokens of images; deterministic.
 
         Args:
-            pixels: B x 3 x H x W in [-1, 1], H = W = ``config.image_size``.
+            images: pixels B x 3 x H x W in [-1, 1], H = W = ``config.image_size``; or a picture or several, of which
+                the central squares are taken, see ``dar.images.Picture``.
 
         Returns:
             B x N, int64, in [0, codebook_size).
 
         Raises:
-            DARError: if the shape is another one, or a value is not finite.
+            DARError: if the shape is another one, a value is not in [-1, 1], or what is given is no picture.
         """
-        size = self.config.image_size
-        if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
-            raise DARError(f"images must be B x 3 x {size} x {size}, not {' x '.join(map(str, pixels.shape))}")
-        if not pixels.isfinite().all():
-            raise DARError("images must be finite numbers in [-1, 1]; these hold NaN or infinity")
-        return self.quantizer.nearest(self.encoder(pixels.to(self.device, self.dtype)))
+        if not isinstance(images, Tensor):
+            pictures, _ = listed_pictures(images)
+            images = square_pixels(pictures, self.config.image_size) if pictures else torch.empty(0)
+        self._check_pixels(images)
+        with torch.no_grad():
+            return self.quantizer.nearest(self.encoder(images.to(self.device, self.dtype)))
 
     @torch.no_grad()
     def decode(
@@ -167,8 +172,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             DARError: if the tokens, their number, the noise or the solver do not fit.
         """
         group = self.config.tokens_per_group
-        if num_tokens is None:
-            num_tokens = self.config.num_tokens
+        num_tokens = self.config.num_tokens if num_tokens is None else whole_number("num_tokens", num_tokens)
         if not group <= num_tokens <= self.config.num_tokens:
             raise DARError(f"num_tokens must lie between {group} and {self.config.num_tokens}, not {num_tokens}")
         self._check_tokens(tokens, num_tokens)
@@ -206,14 +210,13 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             DARError: at the call, if the noise has another shape, the solver is unknown, or there is no step.
         """
         config = self.config
-        if solver not in SOLVERS:
-            raise DARError(f"there is no solver {solver!r}: choose one of {', '.join(SOLVERS)}")
+        solve = solver_named(solver)
         if tuple(noise.shape[1:]) != (3, config.image_size, config.image_size):
             raise DARError(f"noise must be B x 3 x {config.image_size} x {config.image_size}, not {tuple(noise.shape)}")
-        if steps is not None and steps < 1:
-            raise DARError(f"at least 1 denoising step is needed, not {steps}")
+        check_steps(steps)
         timetable = schedule(steps or config.num_steps, config.num_groups, config.time_shift)
-        return self._denoise(groups, noise.to(self.device, self.dtype), timetable, SOLVERS[solver])
+        precise = torch.promote_types(self.dtype, torch.float32)  # steps add up, however coarse the weights are
+        return self._denoise(groups, noise.to(self.device, precise), timetable, solve)
 
     @torch.no_grad()
     def _denoise(
@@ -241,10 +244,10 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             condition_BSD: conditions of the step's group, or of all groups up to it: see ``decoder_context``.
 
         Returns:
-            B x 3 x H x W.
+            B x 3 x H x W, in the dtype of the images.
         """
         t_B = torch.as_tensor(t, dtype=torch.float32, device=x_B3HW.device).expand(len(x_B3HW))
-        return self.diffusion_decoder(x_B3HW, t_B, condition_BSD)
+        return self.diffusion_decoder(x_B3HW.to(self.dtype), t_B, condition_BSD).type_as(x_B3HW)
 
     def condition(self, tokens: Tensor) -> Tensor:
         """Conditions of all tokens at once: B x T int64 -> B x T x D; condition i depends on tokens <= i only."""
@@ -259,8 +262,28 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             earlier.append(own)
             yield torch.cat(earlier, dim=1) if self.config.decoder_context == "prefix" else own
 
+    def _check_pixels(self, pixels: Tensor) -> None:
+        size = self.config.image_size
+        if not len(pixels):
+            raise DARError("there are no images to encode: give at least one")
+        if not pixels.is_floating_point():
+            raise DARError(
+                f"pixels must be floats in [-1, 1], not {pixels.dtype}: divide 0 to 255 by 127.5 and subtract 1, or "
+                "give the pictures themselves, as arrays H x W x 3 or images of Pillow"
+            )
+        if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
+            raise DARError(f"images must be B x 3 x {size} x {size}, not {' x '.join(map(str, pixels.shape))}")
+        if not pixels.isfinite().all():
+            raise DARError("images must be finite numbers in [-1, 1]; these hold NaN or infinity")
+        low, high = pixels.min().item(), pixels.max().item()
+        if max(-low, high) > 1 + PIXEL_TOLERANCE:
+            raise DARError(f"pixels must lie in [-1, 1]; these reach from {low:g} to {high:g}: scale them")
+
     def _check_tokens(self, tokens: Tensor, num_tokens: int) -> None:
         config = self.config
+        if not isinstance(tokens, Tensor):
+            kind = type(tokens).__name__
+            raise DARError(f"tokens must be a tensor B x {config.num_tokens} of whole numbers, not a {kind}")
         if tokens.is_floating_point() or tokens.is_complex():
             raise DARError(f"tokens must be whole numbers, not {tokens.dtype}")
         if tokens.dim() != 2 or not len(tokens) or not num_tokens <= tokens.shape[1] <= config.num_tokens:
@@ -269,3 +292,24 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < config.codebook_size:
             low, high = int(tokens.min()), int(tokens.max())
             raise DARError(f"tokens must lie in 0 to {config.codebook_size - 1}; these reach from {low} to {high}")
+
+
+def solver_named(name: str) -> Solver:
+    """The solver of that name.
+
+    Raises:
+        DARError: if there is none.
+    """
+    if not isinstance(name, str) or name not in SOLVERS:
+        raise DARError(f"there is no solver {quoted(repr(name))}: choose one of {', '.join(SOLVERS)}")
+    return SOLVERS[name]
+
+
+def check_steps(steps: int | None) -> None:
+    """Make sure that a number of denoising steps can be; None stands for the model's own.
+
+    Raises:
+        DARError: if it is none, or less than one.
+    """
+    if steps is not None and whole_number("the number of denoising steps", steps) < 1:
+        raise DARError(f"at least 1 denoising step is needed, not {steps}")

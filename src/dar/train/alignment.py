@@ -32,8 +32,8 @@ class AlignmentTarget(nn.Module):
         super().__init__()
         self.model = model.requires_grad_(False).eval()
         self.size = [GRID * side for side in model.embeddings.patch_embeddings.patch_size]
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     @property
     def width(self) -> int:

@@ -16,7 +16,7 @@ from dar.features.classifier import ImageClassifier
 from dar.images import save_image
 from dar.metrics.agreement import agreement
 from dar.pipeline import RECIPE
-from dar.sheets import display_scale, grid
+from dar.sheets import captioned_grid, display_scale
 from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.log import check_trackers
@@ -98,8 +98,14 @@ class ClassifierTask(Task):
         logits = classify(averaged, self.validation.images)
         most = logits.topk(min(SHOWN_PER_CLASS, len(logits)), dim=0).indices.T[:SHOWN_CLASSES]
         shown = self.validation.images[most].permute(0, 1, 3, 4, 2).numpy()
-        rows = [[Image.fromarray(array) for array in row] for row in shown]
-        save_image(grid(rows, scale=display_scale(averaged.config.image_size)), picture)
+        names = averaged.config.class_names
+        sheet = captioned_grid(
+            [[Image.fromarray(array) for array in row] for row in shown],
+            captions=[[f"is {names[label]}" for label in row] for row in self.validation.labels[most].tolist()],
+            row_names=[f"likest {name}" for name in names[: len(most)]],
+            scale=display_scale(averaged.config.image_size),
+        )
+        save_image(sheet, picture)
         return {"validation_accuracy": agreement(logits, self.validation.labels).double().mean().item()}
 
     def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:

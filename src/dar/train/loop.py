@@ -18,6 +18,7 @@ from tqdm import tqdm
 from dar.data import Share
 from dar.environment import versions
 from dar.errors import DARError
+from dar.progress import progress_bar
 from dar.train.checkpoint import damage, read_part, read_state, tensor_names, write_checkpoint
 from dar.train.ema import AveragedModel
 from dar.train.log import Trackers, TrainingLog
@@ -322,7 +323,7 @@ def _number(seed: int, purpose: str) -> int:
 
 
 def _progress(recipe: TrainingRecipe, step: int, *, shown: bool) -> "tqdm[Any]":
-    return tqdm(total=recipe.steps, initial=step, unit="step", dynamic_ncols=True, disable=not shown)
+    return progress_bar(recipe.steps, "step", initial=step, shown=shown)
 
 
 def _diverged(step: int, run: RunFolder) -> str:

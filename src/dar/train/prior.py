@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from dar.class_sheet import class_sheet
 from dar.data import EndlessOrder, ImageDataset, Share
 from dar.errors import DARError
 from dar.images import save_image
 from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
 from dar.prior import Prior
-from dar.sheets import display_scale, grid
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.log import check_trackers
@@ -32,7 +32,6 @@ from dar.train.tokens import Tokens
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 4
-SHOWN_GUIDANCE = (1.0, 3.0)
 VALIDATION_BATCH = 128
 
 
@@ -104,9 +103,9 @@ class PriorTask(Task):
         pipe = DARPipeline(self.tokenizer, averaged)
         count = min(SHOWN_CLASSES, averaged.config.num_classes)
         classes = [index for index in range(count) for _ in range(SHOWN_PER_CLASS)]
-        images = pipe(classes, guidance_scale=SHOWN_GUIDANCE).images
-        rows = [images[i : i + SHOWN_PER_CLASS] for i in range(0, len(images), SHOWN_PER_CLASS)]
-        save_image(grid(rows, scale=display_scale(self.tokenizer.config.image_size)), picture)
+        images = pipe(classes).images
+        names = [averaged.config.class_names[index] for index in classes]
+        save_image(class_sheet(images, names, [f"seed {i}" for i in range(len(images))]), picture)
         if self.validation is None:
             return {}
         return {"validation_cross_entropy": held_out_cross_entropy(averaged, self.validation)}

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from dar.data import UNLABELLED, BrokenImages, ImageDataset, in_workers
 from dar.data.crops import CenterCropDecoder, CroppedImages
 from dar.errors import DARError
+from dar.progress import progress_bar
 from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, weights_hash, write_json
 from dar.tokenizer import SequentialDiffusionTokenizer
 
@@ -201,7 +202,7 @@ def tokenize_images(
             waiting.append(shard)
     decoder = CenterCropDecoder(data, square_side(tokenizer.config.image_size, views))
     pieces = [piece for shard in waiting for piece in _pieces(manifest.indices(shard), max(1, batch_size // views))]
-    with tqdm(total=sum(map(len, pieces)), desc="tokenizing", unit="image", dynamic_ncols=True) as bar:
+    with progress_bar(sum(map(len, pieces)), desc="tokenizing") as bar:
         decoded = in_workers(decoder, pieces, workers)
         for shard in waiting:
             _write_shard(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from dar.cli import options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe, parse_guidance, sample_settings
+from dar.cli.sampling import describe, given_settings, tell_settings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -18,12 +18,12 @@ def generation(
     num: options.Num = 50_000,
     labels: options.Labels = "random",
     seed: options.Seed = 0,
-    guidance: options.Guidance = "1:3",
+    guidance: options.Guidance = None,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
-    temperature: options.Temperature = 1.0,
+    solver: options.Solver = None,
+    temperature: options.Temperature = None,
     top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
+    top_p: options.TopP = None,
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     batch_size: shared.BatchSize = 64,
@@ -38,32 +38,20 @@ def generation(
 
     Example: dar evaluate generation --reference cifar10 --extractor cifar10 --num 5000 --out report/
     """
-    scale = parse_guidance(guidance)
+    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
 
     def evaluation() -> "Findings":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
         from dar.evaluate.sample_file import open_samples
         from dar.evaluate.sample_job import sample
+        from dar.evaluate.sampling import sample_settings
         from dar.pipeline import DARPipeline
         from dar.storage import read_json
 
         pipe = DARPipeline.from_pretrained(model, device=device)
-        settings = sample_settings(
-            pipe,
-            None,
-            scale,
-            num=num,
-            labels=labels,
-            seed=seed,
-            chunk=chunk,
-            rounding=rounding,
-            steps=steps,
-            solver=solver,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-        )
+        settings = sample_settings(pipe, given, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)
+        tell_settings(pipe, given)
         size = pipe.tokenizer.config.image_size
         spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device, image_column)
         file, described, class_names = out / "samples.npz", describe(model), pipe.prior.config.class_names

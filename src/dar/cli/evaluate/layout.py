@@ -6,7 +6,7 @@ import typer
 
 from dar.cli import options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe, parse_guidance
+from dar.cli.sampling import describe, given_settings, tell_settings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -29,12 +29,12 @@ def layout(
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="Reference images, from all over the data.")] = 1000,
     seed: options.Seed = 0,
-    guidance: options.Guidance = "1:3",
+    guidance: options.Guidance = None,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
-    temperature: options.Temperature = 1.0,
+    solver: options.Solver = None,
+    temperature: options.Temperature = None,
     top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
+    top_p: options.TopP = None,
     batch_size: shared.BatchSize = 64,
     workers: shared.Workers = 0,
     device: options.Device = "cpu",
@@ -43,26 +43,21 @@ def layout(
 
     Example: dar evaluate layout --data photos/ --classifier microsoft/resnet-50 --tokens 8 --tokens 32 --out report/
     """
-    scales = parse_guidance(guidance)
+    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
 
     def evaluation() -> "Findings":
         from dar.evaluate.layout import evaluate_layout
         from dar.features.loading import load_extractor
         from dar.pipeline import DARPipeline
 
+        pipe = DARPipeline.from_pretrained(model, device=device)
+        tell_settings(pipe, given)
         return evaluate_layout(
-            DARPipeline.from_pretrained(model, device=device),
+            pipe,
             shared.open_data(data, image_column, label_column),
             load_extractor(classifier, device),
             prefixes=tokens or PREFIXES,
-            settings={
-                "guidance_scale": scales,
-                "steps": steps,
-                "solver": solver,
-                "temperature": temperature,
-                "top_k": top_k,
-                "top_p": top_p,
-            },
+            settings=given,
             subject=describe(model),
             count=num,
             seed=seed,

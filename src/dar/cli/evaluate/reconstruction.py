@@ -6,7 +6,7 @@ import typer
 
 from dar.cli import options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe
+from dar.cli.sampling import describe, given_settings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -28,7 +28,7 @@ def reconstruction(
     num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all unless told.")] = None,
     seed: options.Seed = 0,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
+    solver: options.Solver = None,
     batch_size: shared.BatchSize = 64,
     workers: shared.Workers = 0,
     device: options.Device = "cpu",
@@ -40,12 +40,16 @@ def reconstruction(
     Example: dar evaluate reconstruction --data photos/ --extractor inception --out report/
     """
 
+    given = given_settings(None, steps, solver, None, None, None)
+
     def evaluation() -> "Findings":
         from dar.evaluate.reconstruction import evaluate_reconstruction
         from dar.features.loading import load_extractor
         from dar.features.perceptual import load_perceptual_distance
-        from dar.pipeline import load_tokenizer
+        from dar.generation.settings import load_settings
+        from dar.pipeline import load_tokenizer, model_folder
 
+        settings = load_settings(model_folder(model)).replaced(given)
         weights = "" if lpips == "download" else lpips
         return evaluate_reconstruction(
             load_tokenizer(model, device=device),
@@ -55,8 +59,8 @@ def reconstruction(
             perceptual=None if weights is None else load_perceptual_distance(weights, "--lpips").to(device),
             count=num,
             seed=seed,
-            steps=steps,
-            solver=solver,
+            steps=settings.steps,
+            solver=settings.solver,
             batch_size=batch_size,
             workers=workers,
         )

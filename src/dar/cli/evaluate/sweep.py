@@ -6,7 +6,7 @@ import typer
 
 from dar.cli import options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe, parse_guidance, sample_settings
+from dar.cli.sampling import describe, given_settings, parse_guidance, tell_settings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -24,10 +24,10 @@ def sweep(
     labels: options.Labels = "random",
     seed: options.Seed = 0,
     steps: options.Steps = None,
-    solver: options.Solver = "adams-bashforth-2",
-    temperature: options.Temperature = 1.0,
+    solver: options.Solver = None,
+    temperature: options.Temperature = None,
     top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
+    top_p: options.TopP = None,
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     batch_size: shared.BatchSize = 64,
@@ -42,27 +42,17 @@ def sweep(
     Example: dar evaluate sweep --reference cifar10 --extractor cifar10 --guidance 1 --guidance 1:3 --out sweep/
     """
     scales = [parse_guidance(text) for text in guidance]
+    given = given_settings(None, steps, solver, temperature, top_k, top_p)
 
     def evaluation() -> "Findings":
+        from dar.evaluate.sampling import sample_settings
         from dar.evaluate.sweep import evaluate_sweep
         from dar.pipeline import DARPipeline
 
         pipe = DARPipeline.from_pretrained(model, device=device)
-        settings = sample_settings(
-            pipe,
-            None,
-            scales[0],
-            num=num,
-            labels=labels,
-            seed=seed,
-            chunk=chunk,
-            rounding=rounding,
-            steps=steps,
-            solver=solver,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-        )
+        settings = sample_settings(pipe, given, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)
+        for scale in scales:
+            tell_settings(pipe, {**given, "guidance_scale": scale})
         size = pipe.tokenizer.config.image_size
         spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device, image_column)
         return evaluate_sweep(pipe, settings, scales, spaces, out, subject=describe(model), batch_size=batch_size)

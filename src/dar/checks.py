@@ -1,0 +1,60 @@
+"""Checks of what callers give: numbers that are numbers, and arguments that exist."""
+
+import difflib
+import operator
+from collections.abc import Collection, Iterable
+from numbers import Real
+
+from dar.errors import DARError, quoted
+
+
+class UnknownArgumentError(DARError, TypeError):
+    """A keyword that a function does not have."""
+
+
+def whole_number(name: str, value: object) -> int:
+    """The value as an integer of Python.
+
+    Args:
+        name: what to call it in the error.
+        value: an integer of Python, NumPy or torch.
+
+    Raises:
+        DARError: if it is anything else, such as a text, a fraction, or True.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise DARError(f"{name} must be a whole number, not {quoted(repr(value))}") from None
+
+
+def real_number(name: str, value: object) -> float:
+    """The value as a float of Python; as ``whole_number`` otherwise. Infinity and NaN pass."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise DARError(f"{name} must be a number, not {quoted(repr(value))}")
+    return float(value)
+
+
+def refuse_unknown_arguments(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Make sure that a function has the keywords that it was called with.
+
+    Args:
+        function: its name, as callers know it.
+        given: keywords.
+        known: those that it has.
+
+    Raises:
+        UnknownArgumentError: for the first that it lacks, with the nearest that it has.
+    """
+    for name in given:
+        if name not in known:
+            raise UnknownArgumentError(f"{function}() has no argument {quoted(name)!r}: {nearest(name, known)}")
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """What a mistyped name may have meant, or else which names there are."""
+    containing = [other for other in sorted(known) if name and (name in other or other in name)]
+    near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.6) or containing[:2]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(sorted(known))}"

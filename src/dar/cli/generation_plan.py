@@ -1,0 +1,143 @@
+"""What ``dar generate`` is to make: from its options, or like a picture that it made before."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dar.class_sheet import class_sheet
+from dar.cli.sampling import tell_settings
+from dar.errors import DARError
+from dar.generation.settings import GenerationSettings
+from dar.images import centre_crop, read_image
+from dar.provenance import SHOWN_DIGITS, Provenance, read_provenance
+from dar.storage import weights_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from dar.generation.request import Settings
+    from dar.generation.settings import GivenSettings
+    from dar.pipeline import DARPipeline
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Images to generate, those of a class one after the other.
+
+    Attributes:
+        images: how each is made, but for tokens of a layout, which generation finds.
+        settings: of all, for the pipeline; without seeds.
+        per_class: images of each class.
+        layout: file of the picture whose first tokens all keep.
+        layout_tokens: how many these are.
+        reference: that picture as the model sees it.
+        reference_caption: what sheets say of it.
+    """
+
+    images: "list[Provenance]"
+    settings: "Settings"
+    per_class: int = 1
+    layout: Path | None = None
+    layout_tokens: int | None = None
+    reference: "Image.Image | None" = None
+    reference_caption: str = ""
+
+    def file(self, place: int) -> str:
+        """Name of an image's file."""
+        letters = (letter if letter.isalnum() else "-" for letter in self.images[place].class_name.lower())
+        return f"{place:04d}-{''.join(letters)}.png"
+
+    def places(self, most: int, each: int | None = None) -> list[int]:
+        """Of at most ``most`` images: the first of each class, and at most ``each`` of these."""
+        share = max(1, most * self.per_class // len(self.images))
+        return [i for i in range(len(self.images)) if i % self.per_class < min(share, each or share)][:most]
+
+    def sheet(self, places: "Sequence[int]", pictures: "Sequence[Image.Image]", heading: str = "") -> "Image.Image":
+        """The pictures of some images, with class and seed, after the reference where there is one."""
+        made = [self.images[i] for i in places]
+        return class_sheet(
+            pictures,
+            [one.class_name for one in made],
+            [f"seed {one.seed}" for one in made],
+            reference=self.reference,
+            reference_caption=self.reference_caption,
+            heading=heading,
+        )
+
+
+def plan_of_options(
+    pipe: "DARPipeline",
+    model: str | None,
+    classes: list[str],
+    num: int,
+    seed: int,
+    given: "GivenSettings",
+    layout: Path | None,
+    layout_tokens: int | None,
+) -> Plan:
+    """Images of classes, ``num`` of each; image i uses seed + i.
+
+    Raises:
+        DARError: for a class, a setting or a layout that cannot be.
+    """
+    indices = [pipe.prior.config.class_index(wanted) for wanted in classes for _ in range(num)]
+    used = pipe.resolved(given)
+    settings: Settings = {**used.values(), "layout": layout, "layout_tokens": layout_tokens}  # type: ignore[typeddict-item]
+    pipe.stream(indices[:1], **settings | {"seed": seed})  # checks its arguments at the call
+    tell_settings(pipe, given)
+    images = _images(pipe, model, used, indices, seed)
+    if layout is None:
+        return Plan(images, settings, num)
+    config = pipe.tokenizer.config
+    reference = centre_crop(read_image(layout), config.image_size)
+    caption = f"reference, first {layout_tokens} of {config.num_tokens} tokens kept"
+    return Plan(images, settings, num, layout, layout_tokens, reference, caption)
+
+
+def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
+    """One image, made as a picture was.
+
+    Raises:
+        DARError: if the picture does not tell how it was made, or another model made it.
+    """
+    made = read_provenance(picture)
+    _check_same_model(pipe, picture, made)
+    used = GenerationSettings(**{field.name: getattr(made, field.name) for field in fields(GenerationSettings)})
+    settings: Settings = {**used.values(), "kept_tokens": made.kept_tokens}  # type: ignore[typeddict-item]
+    pipe.stream([made.class_index], **settings | {"seed": made.seed})
+    return Plan(_images(pipe, model, used, [made.class_index], made.seed), settings)
+
+
+def _images(
+    pipe: "DARPipeline", model: str | None, used: GenerationSettings, indices: list[int], seed: int
+) -> list[Provenance]:
+    """How each image is made, but for tokens of a layout."""
+    hashes, names = _hashes(pipe), pipe.prior.config.class_names
+    return [
+        Provenance(
+            model=model or "bundled",
+            tokenizer=hashes["tokenizer"],
+            prior=hashes["prior"],
+            class_name=names[index],
+            class_index=index,
+            seed=seed + i,
+            **used.values(),
+        )
+        for i, index in enumerate(indices)
+    ]
+
+
+def _hashes(pipe: "DARPipeline") -> dict[str, str]:
+    return {"tokenizer": weights_hash(pipe.tokenizer), "prior": weights_hash(pipe.prior)}
+
+
+def _check_same_model(pipe: "DARPipeline", picture: Path, made: Provenance) -> None:
+    for part, hash_ in _hashes(pipe).items():
+        other = getattr(made, part)
+        if other != hash_:
+            raise DARError(
+                f"{picture} was made with the {part} {other[:SHOWN_DIGITS]} of {made.model}, but the {part} of "
+                f"{pipe.name} is {hash_[:SHOWN_DIGITS]}: give the model that made it as --model"
+            )

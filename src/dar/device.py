@@ -1,0 +1,72 @@
+"""Where models compute, and in which number format."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from dar.errors import DARError, quoted
+
+Device = str | int | torch.device
+"""A device of torch or its name in any case, such as "cuda", "cuda:1" or "cpu"; a number is that of a GPU."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Number formats that models can be loaded in."""
+
+
+def as_device(device: Device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        DARError: if nothing can be computed there.
+    """
+    try:
+        found = torch.device(device.strip().lower() if isinstance(device, str) else device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch raises any, at length
+        raise DARError(f"cannot compute on {quoted(device)} here: choose another device, such as cpu") from error
+    return found
+
+
+def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The number format of that name, such as "bfloat16" or "torch.bfloat16".
+
+    Raises:
+        DARError: if models cannot be loaded in it.
+    """
+    name = str(dtype).strip().lower().removeprefix("torch.")
+    if name not in DTYPES:
+        raise DARError(f"dtype must be one of {', '.join(DTYPES)}, not {quoted(dtype)}")
+    return DTYPES[name]
+
+
+def placement(
+    given: Sequence[Device | torch.dtype], device: Device | None, dtype: str | torch.dtype | None
+) -> tuple[torch.device | None, torch.dtype | None]:
+    """Device and dtype from the arguments of a ``to``: in any order, or by keyword; None is what was not given.
+
+    Raises:
+        DARError: if none is given, one is given twice, or there is no such device or dtype.
+    """
+    dtypes = [one for one in given if isinstance(one, torch.dtype) or _names_dtype(one)]
+    devices = [one for one in given if one not in dtypes]
+    dtypes += [] if dtype is None else [dtype]
+    devices += [] if device is None else [device]
+    if len(dtypes) > 1 or len(devices) > 1 or not dtypes + devices:
+        listing = ", ".join(map(str, [*devices, *dtypes])) or "nothing"
+        raise DARError(f"a model moves to one device, one dtype, or both, not to {quoted(listing)}")
+    return (
+        as_device(devices[0]) if devices else None,  # type: ignore[arg-type]
+        as_dtype(dtypes[0]) if dtypes else None,  # type: ignore[arg-type]
+    )
+
+
+def convert_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Change the dtype of all that a model saves; tables that follow from its sizes, such as angles, stay float32."""
+    for tensor in model.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+
+
+def _names_dtype(name: object) -> bool:
+    return isinstance(name, str) and name.strip().lower().removeprefix("torch.") in DTYPES

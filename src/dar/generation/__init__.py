@@ -1,0 +1,1 @@
+"""What generation is asked for, and what it gives."""

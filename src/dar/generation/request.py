@@ -1,0 +1,123 @@
+"""Images that were asked for, once all of it is known to be possible."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from torch import Tensor
+
+from dar.checks import whole_number
+from dar.errors import DARError
+from dar.generation.layout import Layout, kept_prefix, layout_prefix
+from dar.generation.settings import GenerationSettings, GivenSettings
+from dar.prior import PriorConfig
+from dar.prior.config import Classes
+from dar.randomness import Generators, Seed, chosen_seeds
+from dar.tokenizer import SequentialDiffusionTokenizer
+
+
+class Settings(GivenSettings, total=False):
+    """The keyword arguments of ``DARPipeline.stream``, explained there."""
+
+    seed: Seed
+    generator: Generators | None
+    layout: Layout | Sequence[Layout] | None
+    layout_tokens: int | None
+    kept_tokens: Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """B images to generate.
+
+    Attributes:
+        indices: B classes.
+        class_names: their B names.
+        seeds: B seeds.
+        settings: how to sample; the number of steps is known.
+        prefix: B x P tokens to keep, int64, or None.
+    """
+
+    indices: list[int]
+    class_names: list[str]
+    seeds: list[int]
+    settings: GenerationSettings
+    prefix: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(self, size: int | None) -> Iterator[Self]:
+        """The same in batches of at most ``size`` images; None makes one of all.
+
+        Raises:
+            DARError: at the call, if there is no such size.
+        """
+        length = len(self) if size is None else positive("batch_size", size)
+        return (self._part(slice(start, start + length)) for start in range(0, len(self), length))
+
+    def _part(self, rows: slice) -> Self:
+        return replace(
+            self,
+            indices=self.indices[rows],
+            class_names=self.class_names[rows],
+            seeds=self.seeds[rows],
+            prefix=None if self.prefix is None else self.prefix[rows],
+        )
+
+
+def make_request(
+    tokenizer: SequentialDiffusionTokenizer,
+    prior: PriorConfig,
+    own: GenerationSettings,
+    classes: Classes,
+    given: Settings,
+    images_per_class: int = 1,
+) -> Request:
+    """Check all that was asked for.
+
+    Args:
+        tokenizer: of the model; encodes layouts.
+        prior: knows the classes.
+        own: the model's own settings, for those that are not given.
+        classes: see ``DARPipeline.stream``, as for what is given.
+        given: keywords.
+        images_per_class: images of each class, one after the other.
+
+    Raises:
+        DARError: for anything that cannot be.
+    """
+    copies = positive("num_images_per_prompt", images_per_class)
+    settings = own.replaced(_part_of_settings(given)).resolved(tokenizer.config)
+    wanted = prior.class_indices(classes)
+    seeds = chosen_seeds(given.get("seed"), given.get("generator"), len(wanted) * copies)
+    prefix = layout_prefix(tokenizer, given.get("layout"), given.get("layout_tokens"), len(wanted))
+    if kept := given.get("kept_tokens"):
+        if prefix is not None:
+            raise DARError("a layout and tokens to keep were both given: leave one out")
+        prefix = kept_prefix(tokenizer.config, kept, len(wanted))
+    indices = [index for index in wanted for _ in range(copies)]
+    return Request(
+        indices,
+        [prior.class_names[index] for index in indices],
+        seeds,
+        settings,
+        None if prefix is None else prefix.repeat_interleave(copies, dim=0),
+    )
+
+
+def positive(name: str, value: object) -> int:
+    """The value as a whole number of at least 1.
+
+    Raises:
+        DARError: if it is none.
+    """
+    number = whole_number(name, value)
+    if number < 1:
+        raise DARError(f"{name} must be at least 1, not {number}")
+    return number
+
+
+def _part_of_settings(given: Mapping[str, Any]) -> GivenSettings:
+    names = GivenSettings.__optional_keys__
+    return GivenSettings(**{name: value for name, value in given.items() if name in names})  # type: ignore[typeddict-item]

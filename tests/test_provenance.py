@@ -1,0 +1,90 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dar.errors import DARError
+from dar.images import save_image
+from dar.provenance import KEYWORD, Provenance, read_provenance
+
+MADE = Provenance(
+    model="runs/prior/model",
+    tokenizer="a" * 64,
+    prior="b" * 64,
+    class_name="Müller's \U0001f986",
+    class_index=3,
+    seed=2**62,
+    guidance_scale=(1.0, 3.5),
+    temperature=0.9,
+    top_k=None,
+    top_p=1.0,
+    steps=8,
+    solver="euler",
+    kept_tokens=(5, 0, 31),
+)
+
+
+def saved(path: Path, texts: dict[str, str] | None) -> Path:
+    save_image(Image.new("RGB", (4, 4), "red"), path, texts)
+    return path
+
+
+def test_a_picture_tells_how_it_was_made(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", MADE.texts())
+    assert read_provenance(path) == MADE
+    with Image.open(path) as image:
+        assert image.text["Title"] == "Müller's \U0001f986, seed 4611686018427387904"
+        assert image.text["Software"].startswith("dar ")
+        assert image.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_people_are_told_a_line_each() -> None:
+    lines = MADE.lines()
+    for line in (
+        "seed        4611686018427387904",
+        "guidance    1:3.5",
+        "tokenizer   aaaaaaaaaaaa",
+        "layout      3 tokens kept",
+        "top-k       all tokens",
+    ):
+        assert line in lines
+    assert "guidance    2" in replace(MADE, guidance_scale=(2.0, 2.0)).lines()
+    assert "layout      its own" in replace(MADE, kept_tokens=()).lines()
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert all("\x1b" not in line for line in replace(MADE, model="\x1b[2Jmodel").lines())
+
+
+def test_pictures_of_others_tell_nothing(tmp_path: Path) -> None:
+    for path in (saved(tmp_path / "a.png", None), saved(tmp_path / "a.jpg", None)):
+        with pytest.raises(DARError, match=r"a\.(png|jpg) does not tell how it was made"):
+            read_provenance(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "0"},
+        {"seed": True},
+        {"steps": None},
+        {"guidance_scale": [1.0]},
+        {"guidance_scale": 3},
+        {"kept_tokens": ["a"]},
+        {"class_name": 7},
+        {"unknown": 1},
+    ],
+)
+def test_damaged_records_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = saved(tmp_path / "a.png", {KEYWORD: json.dumps(asdict(MADE) | change)})
+    with pytest.raises(DARError, match=next(iter(change))):
+        read_provenance(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, "nonsense"])
+def test_what_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DARError, match="tells wrongly how it was made"):
+        read_provenance(saved(tmp_path / "a.png", {KEYWORD: text}))
