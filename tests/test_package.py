@@ -17,7 +17,7 @@ LAYERS = [
     {"image_files"},
     {"images", "sheets", "tokenizer", "prior", "features"},
     {"data", "pipeline", "reconstruction"},
-    {"train", "convert", "evaluate", "inspection"},
+    {"train", "convert", "evaluate", "inspection", "demo"},
     {"cli"},
     {"__main__"},
 ]

@@ -40,6 +40,7 @@ def generate(
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
     """
     scales = parse_guidance(guidance)
+    from dar.image_files import numbered_names
     from dar.pipeline import DARPipeline
     from dar.storage import write_json
 
@@ -56,7 +57,7 @@ def generate(
     pipe = DARPipeline.from_pretrained(model, device=device)
     indices = [pipe.prior.config.class_index(wanted) for wanted in class_ for _ in range(num)]
     names = [pipe.prior.config.class_names[index] for index in indices]
-    files = [f"{i:04d}-{_file_name(name)}.png" for i, name in enumerate(names)]
+    files = numbered_names(names)
     extra = [STRIP, ANIMATION] if previews else []
     # The stream checks its arguments at the call: nothing is written before that.
     pipe.stream(indices[:1], **settings | {"seed": seed})
@@ -111,7 +112,3 @@ def _write_previews(stages: list[list["Image.Image"]], out: Path) -> None:
     save_image(grid(list(zip(*stages, strict=True)), scale=scale), out / STRIP)
     save_animation([grid([stage], scale=scale) for stage in stages], out / ANIMATION)
     typer.echo(f"coarse to fine: {out / STRIP} and {out / ANIMATION}")
-
-
-def _file_name(class_name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in class_name.lower())
