@@ -21,7 +21,7 @@ LAYERS = [
     {"tokenizer", "prior", "features"},
     {"generation"},
     {"data", "pipeline", "reconstruction"},
-    {"train", "convert", "evaluate", "inspection"},
+    {"train", "convert", "evaluate", "inspection", "demo"},
     {"cli"},
     {"__main__"},
 ]

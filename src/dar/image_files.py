@@ -1,9 +1,9 @@
-"""Image files: the endings of their names, and opening them."""
+"""Image files: their names, the endings of these, and opening them."""
 
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -60,6 +60,16 @@ DECODERS: dict[str, type[ImageFile]] = {
     "AVIF": AvifImageFile,
 }
 """All that a picture is ever given to, by Pillow's names: some of its other decoders start programs."""
+
+
+def numbered_names(titles: Iterable[str]) -> list[str]:
+    """Names of PNG files for pictures with titles.
+
+    >>> numbered_names(["cat", "Great Dane"])
+    ['0000-cat.png', '0001-great-dane.png']
+    """
+    plain = ("".join(letter if letter.isalnum() else "-" for letter in title.lower()) for title in titles)
+    return [f"{i:04d}-{title}.png" for i, title in enumerate(plain)]
 
 
 @contextmanager

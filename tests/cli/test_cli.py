@@ -157,19 +157,6 @@ def test_reconstruct_refuses_what_is_no_image(
     assert not (tmp_path / "out").exists()
 
 
-def test_info_tells_sizes_tokens_and_classes(dar, model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dar("info", model) == 0
-    said = capsys.readouterr().out
-    for part in (
-        "8 in 4 groups",
-        "codebook of 32",
-        "3: cat, great dane, sea_lion",
-        "M parameters",
-        "4 denoising steps",
-    ):
-        assert part in said
-
-
 @pytest.mark.parametrize(
     ("command", "example"),
     [

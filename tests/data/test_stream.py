@@ -17,6 +17,7 @@ from dar.data import (
     preview_pixels,
     training_stream,
 )
+from dar.data import stream as stream_module
 from dar.data.stream import AugmentedStream
 from dar.errors import DARError
 from dar.images import to_pixels
@@ -43,6 +44,39 @@ def test_the_same_image_is_augmented_anew_each_epoch(folder: Path) -> None:
         views.setdefault(stream.order[position], set()).add(stream[position][0].tobytes())
     assert len(views) == len(data)
     assert all(len(seen) > 1 for seen in views.values())
+
+
+def counting(data: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The images that are decoded from now on, in order."""
+    decoded: list[int] = []
+    image = data.image
+    monkeypatch.setattr(data, "image", lambda index: (decoded.append(index), image(index))[1])
+    return decoded
+
+
+def test_a_small_set_is_decoded_once(data: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [AugmentedStream(data, Augmentation(4, "random"), seed=3)[k] for k in range(3 * len(data))]
+    decoded = counting(data, monkeypatch)
+    stream = AugmentedStream(data, Augmentation(4, "random"), seed=3)
+    found = [stream[k] for k in range(3 * len(data))]
+    assert sorted(decoded) == list(range(len(data)))
+    assert [image.tobytes() for image, _ in found] == [image.tobytes() for image, _ in expected]
+
+
+def test_only_so_many_images_are_kept_as_there_is_room_for(data: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "KEPT_BYTES", 3 * 4 * 4**2)
+    decoded = counting(data, monkeypatch)
+    stream = AugmentedStream(data, Augmentation(4, "random"), seed=3)
+    for k in range(2 * len(data)):
+        _ = stream[k]
+    assert len(decoded) == 2 * len(data) - 3
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_broken_image_is_told_of_at_every_visit(data: ImageDataset) -> None:
+    stream = AugmentedStream(data, Augmentation(4), seed=3)
+    epochs = [sum(len(stream[k][1]) for k in range(n * len(data), (n + 1) * len(data))) for n in range(2)]
+    assert epochs == [1, 1]
 
 
 def assert_same_batches(found: list[Batch], expected: list[Batch]) -> None:

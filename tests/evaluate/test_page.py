@@ -79,7 +79,7 @@ def test_hostile_text_stays_text() -> None:
     page = Page(report_page(hostile_report(), {HOSTILE: Image.new("RGB", (8, 8))}))
     assert_self_contained(page)
     assert page.text.count(HOSTILE) >= 10
-    assert [attributes["alt"] for _, attributes in page.images()][-1] == HOSTILE
+    assert next(attributes["alt"] for _, attributes in page.images()) == HOSTILE
 
 
 def test_the_page_shows_all_of_the_report() -> None:
@@ -102,8 +102,23 @@ def test_the_page_shows_all_of_the_report() -> None:
         "sample grid",
     ):
         assert part in words
-    titles = [attributes["alt"] for _, attributes in page.images()]
-    assert [title.split(":")[0] for title in titles if title] == ["PSNR by groups", "other", "sample grid", "worst"]
+
+
+def test_a_picture_and_the_metrics_come_first() -> None:
+    pictures = {"sample grid": Image.new("RGB", (8, 8)), "worst": Image.new("L", (4, 4))}
+    html = report_page(reports.REPORT, pictures)
+    assert re.findall(r"<h2>(.*?)</h2>", html) == [
+        "Picture",
+        "Metrics",
+        "Curves",
+        "More pictures",
+        "What was measured",
+        "Protocol",
+        "Environment",
+        "Data",
+    ]
+    titles = [attributes["alt"] or "" for _, attributes in Page(html).images()]
+    assert [title.split(":")[0] for title in titles] == ["sample grid", "PSNR by groups", "other", "worst"]
 
 
 def test_the_json_within_is_the_report() -> None:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from dar.cli import convert, data, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
+from dar.cli import convert, data, demo, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
 app.command("sample")(sample.sample)
 app.command("reconstruct")(reconstruct.reconstruct)

@@ -8,6 +8,7 @@ from dar.class_sheet import class_sheet
 from dar.cli.sampling import tell_settings
 from dar.errors import DARError
 from dar.generation.settings import GenerationSettings
+from dar.image_files import numbered_names
 from dar.images import centre_crop, read_image
 from dar.provenance import SHOWN_DIGITS, Provenance, read_provenance
 from dar.storage import weights_hash
@@ -46,8 +47,7 @@ class Plan:
 
     def file(self, place: int) -> str:
         """Name of an image's file."""
-        letters = (letter if letter.isalnum() else "-" for letter in self.images[place].class_name.lower())
-        return f"{place:04d}-{''.join(letters)}.png"
+        return numbered_names([image.class_name for image in self.images])[place]
 
     def places(self, most: int, each: int | None = None) -> list[int]:
         """Of at most ``most`` images: the first of each class, and at most ``each`` of these."""

@@ -1,24 +1,37 @@
 """``dar info``."""
 
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    import torch
+from dar.errors import DARError, printable
 
-    from dar.prior import PriorConfig
-    from dar.tokenizer import TokenizerConfig
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dar.prior import Prior
+    from dar.tokenizer import SequentialDiffusionTokenizer
+    from dar.train.recipe import TrainingRecipe
+
+SHOWN_CLASSES = 12
+SHOWN_METRICS = 4
+TRAINING = "training.json"
+"""What a training took, where that was recorded."""
+
+Line = tuple[str, str]
+"""What it is about, empty where the line goes on with the one before; and what there is to tell."""
 
 
 def info(
     model: Annotated[
         str | None, typer.Argument(help="Folder, Hub id, or a picture; the bundled model unless told.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also tell hashes, all metrics and the recipe.")] = False,
 ) -> None:
-    """Tell what a model, or a tokenizer alone, is: parameters, tokens, classes, recipe and figures.
+    """Tell what a model, or a tokenizer alone, is: images, classes, sizes, how it was trained, how good it is.
 
     Of a picture that `dar generate` made, tell how.
 
@@ -29,45 +42,116 @@ def info(
 
         typer.echo("\n".join(read_provenance(Path(model)).lines()))
         return
-    from dar.pipeline import TOKENIZER, DARPipeline, load_tokenizer, model_folder
+    for about, text in _model_lines(model, everything):
+        typer.echo(f"{about:<12}{printable(text)}".rstrip())
+
+
+def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:
+    from dar.pipeline import FIGURES, RECIPE, TOKENIZER, DARPipeline, load_tokenizer, model_folder
+    from dar.storage import read_json
 
     folder = model_folder(model)
-    if (folder / TOKENIZER).is_dir():
-        pipe = DARPipeline.from_pretrained(folder)
-        _tell_tokenizer(pipe.tokenizer.config, _parameters(pipe.tokenizer))
-        _tell_prior(pipe.prior.config, _parameters(pipe.prior))
+    pipe = DARPipeline.from_pretrained(folder) if (folder / TOKENIZER).is_dir() else None
+    tokenizer, prior = (pipe.tokenizer, pipe.prior) if pipe else (load_tokenizer(folder), None)
+    yield from _what_it_is(model, tokenizer, prior)
+    yield from _sizes(tokenizer, prior)
+    yield from _how_it_was_trained(folder, with_prior=prior is not None)
+    metrics = read_json(folder / FIGURES) if (folder / FIGURES).exists() else {}
+    yield from _metrics(metrics, tokenizer.config.codebook_size)
+    if everything:
+        yield from _details(folder, tokenizer, prior, metrics, folder / RECIPE)
     else:
-        tokenizer = load_tokenizer(folder)
-        _tell_tokenizer(tokenizer.config, _parameters(tokenizer))
-    _tell_records(folder)
+        yield "more", "dar info --all tells hashes, all metrics and the recipe"
 
 
-def _parameters(model: "torch.nn.Module") -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+def _under(about: str, texts: Iterable[str]) -> Iterator[Line]:
+    """Lines that are about one thing, named once."""
+    for i, text in enumerate(texts):
+        yield "" if i else about, text
 
 
-def _tell_tokenizer(config: "TokenizerConfig", parameters: int) -> None:
-    typer.echo(f"tokenizer  {parameters / 1e6:.2f} M parameters")
-    typer.echo(f"images     {config.image_size} x {config.image_size}, {config.num_steps} denoising steps")
-    typer.echo(
-        f"tokens     {config.num_tokens} in {config.num_groups} groups, codebook of {config.codebook_size} entries"
+def _what_it_is(model: str | None, tokenizer: "SequentialDiffusionTokenizer", prior: "Prior | None") -> Iterator[Line]:
+    from dar.pipeline import BUNDLED
+
+    size = tokenizer.config.image_size
+    classes = prior.config.class_names if prior is not None else ()
+    kind = f"images of {len(classes)} classes" if classes else "a tokenizer of images"
+    yield "model", f"{model or f'{BUNDLED}, which the package brings along'}: {kind}, {size} x {size} pixels"
+    if classes:
+        more = ", ..." if len(classes) > SHOWN_CLASSES else ""
+        yield "classes", ", ".join(classes[:SHOWN_CLASSES]) + more
+
+
+def _sizes(tokenizer: "SequentialDiffusionTokenizer", prior: "Prior | None") -> Iterator[Line]:
+    config = tokenizer.config
+    parts: list[tuple[str, nn.Module]] = [("tokenizer", tokenizer), *([("prior", prior)] if prior is not None else [])]
+    yield "parameters", ", ".join(f"{name} {_parameters(part) / 1e6:.2f} M" for name, part in parts)
+    yield (
+        "tokens",
+        f"{config.num_tokens} in {config.num_groups} groups, codebook of {config.codebook_size}, "
+        f"{config.num_steps} denoising steps",
     )
 
 
-def _tell_prior(config: "PriorConfig", parameters: int) -> None:
-    names = config.class_names
-    typer.echo(f"prior      {parameters / 1e6:.2f} M parameters, {config.depth} layers")
-    typer.echo(f"classes    {len(names)}: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}")
+def _parameters(model: "nn.Module") -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _tell_records(folder: Path) -> None:
-    from dar.pipeline import FIGURES, RECIPE
+def _how_it_was_trained(folder: Path, *, with_prior: bool) -> Iterator[Line]:
+    """A line for each part, from the recipe and, where there is one, the record of what training took."""
+    from dar.pipeline import RECIPE
     from dar.storage import read_json
+    from dar.train.recipe import load_recipe
 
-    recipe, figures = folder / RECIPE, folder / FIGURES
-    typer.echo(f"recipe     {recipe if recipe.is_file() else 'not recorded with this model'}")
-    if recipe.is_file():
-        typer.echo("".join(f"  {line}\n" for line in recipe.read_text(encoding="utf-8").splitlines()), nl=False)
-    typer.echo(f"figures    {figures if figures.exists() else 'not recorded with this model'}")
-    for name, value in read_json(figures).items() if figures.exists() else ():
-        typer.echo(f"  {name.replace('_', ' ')}: {json.dumps(value)}")
+    if not (folder / RECIPE).is_file():
+        yield "trained", "not recorded with this model"
+        return
+    try:
+        recipe = load_recipe(folder / RECIPE)
+    except DARError as error:
+        yield "trained", str(error)
+        return
+    took = read_json(folder / TRAINING) if (folder / TRAINING).exists() else {}
+    parts = {"tokenizer": recipe.tokenizer_training, **({"prior": recipe.prior_training} if with_prior else {})}
+    yield from _under("trained", (_told(name, part, took.get(name, {})) for name, part in parts.items()))
+
+
+def _told(name: str, training: "TrainingRecipe", took: Mapping[str, Any]) -> str:
+    time = f", in {took['seconds'] / 60:.0f} min" if "seconds" in took else ""
+    return f"{name}: {training.steps:,} steps of {training.batch_size} images{time}"
+
+
+def _metrics(metrics: Mapping[str, Any], codebook_size: int) -> Iterator[Line]:
+    """The main ones, of those that were measured; the first ones where none of the main ones was."""
+    if not metrics:
+        yield "metrics", "not recorded with this model: dar evaluate measures them"
+        return
+    ways: dict[str, Callable[[Any], str]] = {
+        "psnr_db_by_groups": lambda values: f"PSNR of reconstructions {values[-1]} dB",
+        "codebook_usage": lambda share: f"codes in use {share:.1%}",
+        "codebook_perplexity": lambda value: f"codebook perplexity {value} of {codebook_size}",
+        "cross_entropy_nats": lambda value: f"held-out cross-entropy {value} nats a token",
+    }
+    shown = [way(metrics[name]) for name, way in ways.items() if name in metrics] or [
+        f"{name.replace('_', ' ')} {json.dumps(value)}" for name, value in [*metrics.items()][:SHOWN_METRICS]
+    ]
+    yield from _under("metrics", shown)
+
+
+def _details(
+    folder: Path,
+    tokenizer: "SequentialDiffusionTokenizer",
+    prior: "Prior | None",
+    metrics: Mapping[str, Any],
+    recipe: Path,
+) -> Iterator[Line]:
+    from dar.storage import weights_hash
+
+    yield "folder", str(folder)
+    parts: dict[str, nn.Module] = {"tokenizer": tokenizer, **({"prior": prior} if prior is not None else {})}
+    yield from _under("hashes", (f"{name} {weights_hash(part)}" for name, part in parts.items()))
+    yield from _under(
+        "all metrics", (f"{name.replace('_', ' ')}: {json.dumps(value)}" for name, value in metrics.items())
+    )
+    missing = ["not recorded with this model"]
+    yield from _under("recipe", recipe.read_text("utf-8").splitlines() if recipe.is_file() else missing)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from dar.images import centre_crop, resize
+from dar.images import resize
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,19 @@ class Augmentation:
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Crop and perhaps mirror, as ``rng`` has it."""
+        return self.of_scaled(self.scaled(image), rng)
+
+    def scaled(self, image: Image.Image) -> Image.Image:
+        """The part that is the same at every visit: the image with a shorter side of ``size``."""
+        return resize(image, self.size)
+
+    def of_scaled(self, image: Image.Image, rng: random.Random) -> Image.Image:
+        """The part that ``rng`` decides, of an image from ``scaled``."""
+        left, top = image.width - self.size, image.height - self.size
         if self.crop == "random":
-            image = resize(image, self.size)
-            left = rng.randint(0, image.width - self.size)
-            top = rng.randint(0, image.height - self.size)
-            image = image.crop((left, top, left + self.size, top + self.size))
+            left, top = rng.randint(0, left), rng.randint(0, top)
         else:
-            image = centre_crop(image, self.size)
+            left, top = left // 2, top // 2
+        image = image.crop((left, top, left + self.size, top + self.size))
         mirrored = self.flip and rng.random() < 0.5
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image

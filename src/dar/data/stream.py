@@ -23,6 +23,9 @@ from dar.data.workers import in_workers
 from dar.errors import DARError
 from dar.images import to_pixels
 
+KEPT_BYTES = 2**26
+"""So much memory each process spends on scaled images, so that a small set is decoded only once."""
+
 SPARE_ROWS = 16
 """A streamed image that is broken gives way to one of so many that follow it."""
 
@@ -74,6 +77,8 @@ Example = tuple[Image.Image, list[str]]
 class AugmentedStream:
     """The endless stream of an indexable set: one seeded order of all images after another.
 
+    The first images are kept as they are after scaling, as many as fit into ``KEPT_BYTES``.
+
     Args:
         data: the images.
         augmentation: applied to each, with its own randomness.
@@ -83,11 +88,25 @@ class AugmentedStream:
     def __init__(self, data: ImageDataset, augmentation: Augmentation, seed: int) -> None:
         self.data, self.augmentation, self.seed = data, augmentation, seed
         self.order = EndlessOrder(len(data), seed)
+        self._kept: dict[int, Image.Image] = {}
+        self._room = KEPT_BYTES
 
     def __getitem__(self, position: int) -> Example:
+        image, broken = self._scaled(position)
+        return self.augmentation.of_scaled(image, position_rng(self.seed, position)), broken
+
+    def _scaled(self, position: int) -> Example:
+        index = self.order[position]
+        if index in self._kept:
+            return self._kept[index], []
         others = random.Random(f"{self.seed}/{position} in place of a broken image")
-        image, broken = first_readable(self.data, self.order[position], others)
-        return self.augmentation(image, position_rng(self.seed, position)), broken
+        image, broken = first_readable(self.data, index, others)
+        scaled = self.augmentation.scaled(image)
+        size = 4 * scaled.width * scaled.height  # Pillow stores four bytes a pixel
+        if not broken and size <= self._room:
+            self._kept[index] = scaled
+            self._room -= size
+        return scaled, broken
 
     def batches(
         self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None

@@ -28,7 +28,7 @@ def comparison_page(reports: Sequence[Report], names: Sequence[str]) -> str:
     ]
     explained = f"{ARROWS_EXPLAINED} {MARKS_EXPLAINED}"
     sections = [
-        section("Figures", _figures_html(comparison), explained),
+        section("Metrics", _figures_html(comparison), explained),
         section("Curves", curve_panels(curves)),
         section("What differs", _differences_html(comparison)),
     ]

@@ -29,7 +29,7 @@ ARROWS_EXPLAINED = "↓ lower is better, ↑ higher is better."
 
 
 def report_page(report: Report, pictures: Mapping[str, Image.Image]) -> str:
-    """A report as an HTML page: figures, curves, pictures, then all that it takes to repeat the evaluation.
+    """A report as an HTML page: a picture, the metrics, then all else, and what it takes to repeat the evaluation.
 
     Args:
         report: what to show.
@@ -39,11 +39,13 @@ def report_page(report: Report, pictures: Mapping[str, Image.Image]) -> str:
         DARError: if a figure is not a number, or curves of one title have different axes.
     """
     date = report.environment.get("time")
+    first, *others = [picture(image, caption) for caption, image in pictures.items()] or [""]
     sections = [
-        section("What was measured", settings_table(report.subject)),
-        section("Figures", figures_tables(report.figures), ARROWS_EXPLAINED),
+        section("Picture", first),
+        section("Metrics", figures_tables(report.figures), ARROWS_EXPLAINED),
         section("Curves", curve_panels(report.curves)),
-        section("Pictures", cards(picture(image, caption) for caption, image in pictures.items())),
+        section("More pictures", cards(others)),
+        section("What was measured", settings_table(report.subject)),
         section(
             "Protocol", settings_table(report.protocol), "Reports can be compared only where all of this is equal."
         ),

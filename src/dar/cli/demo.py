@@ -1,0 +1,80 @@
+"""``dar demo``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dar.cli import options
+from dar.cli.demo_commands import DemoCommands
+from dar.cli.sampling import given_settings, tell_settings
+from dar.errors import printable
+
+if TYPE_CHECKING:
+    from dar.pipeline import DARPipeline
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The page, an HTML file.")] = Path("demo.html"),
+    model: options.Model = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of pictures to keep the layout of and to reconstruct.")
+    ] = None,
+    class_: options.OnlyClasses = None,
+    seed: options.Seed = 0,
+    guidance: options.Guidance = None,
+    temperature: options.Temperature = None,
+    device: options.Device = "cpu",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there already.")] = False,
+) -> None:
+    """Show what a model does on one HTML page: classes, coarse to fine, layout control, reconstructions.
+
+    The page holds all that it shows, and the commands that make the same.
+
+    Example: dar demo --images photos/ --out demo.html
+    """
+    given = given_settings(guidance, None, None, temperature, None, None)
+    options.prepare_outputs(out.parent, [out.name], overwrite=overwrite)
+    from dar.demo.job import make_demo
+    from dar.demo.page import demo_page
+    from dar.pipeline import DARPipeline
+    from dar.storage import writing
+
+    pipe = DARPipeline.from_pretrained(model, device=device)
+    config = pipe.prior.config
+    chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
+    tell_settings(pipe, given)
+    shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, tell=_tell)  # type: ignore[typeddict-item]
+    sampling = ["--guidance", guidance] if guidance is not None else []
+    sampling += ["--temperature", f"{temperature:g}"] if temperature is not None else []
+    commands = DemoCommands(config, model, device, seed, sampling)
+    page = demo_page(shown, _subject(pipe, model), commands.by_section(shown))
+    with writing(out) as aside:
+        aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
+    typer.echo(f"{'page':<16}{printable(out)}, open {out.resolve().as_uri()}")
+
+
+def _tell(section: str, count: int, seconds: float) -> None:
+    typer.echo(f"{section:<16}{count} images in {seconds:.1f} s")
+
+
+def _subject(pipe: "DARPipeline", model: str | None) -> dict[str, str]:
+    """What people want to know of the model and the machine."""
+    import torch
+
+    from dar.environment import hardware
+    from dar.pipeline import BUNDLED
+
+    config, machine = pipe.tokenizer.config, hardware()
+    where = pipe.tokenizer.device
+    is_gpu = where.type == "cuda"
+    return {
+        "model": model or f"{BUNDLED}, bundled",
+        "images": f"{config.image_size} x {config.image_size} pixels",
+        "tokens": f"{config.num_tokens} in {config.num_groups} groups",
+        "parameters": " + ".join(
+            f"{sum(one.numel() for one in part.parameters()) / 1e6:.2f} M {name}"
+            for name, part in (("tokenizer", pipe.tokenizer), ("prior", pipe.prior))
+        ),
+        "computed on": torch.cuda.get_device_name(where) if is_gpu else f"{machine['cores']} CPU cores",
+    }
