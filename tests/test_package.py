@@ -12,9 +12,10 @@ import dar.data
 SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
-    {"errors"},
-    {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
-    {"image_files"},
+    {"errors", "lazily", "sizes"},
+    {"files"},
+    {"locations", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"image_files", "hub", "model_folder"},
     {"images", "sheets", "tokenizer", "prior", "features"},
     {"data", "pipeline", "reconstruction"},
     {"train", "convert", "evaluate", "inspection"},

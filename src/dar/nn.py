@@ -10,12 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dar.errors import DARError
+from dar.sizes import HEAD_WIDTH
 
-HEAD_WIDTH = 64
 NORM_EPS = 1e-6
-
-LARGEST = 2**24
-"""No size of a model is larger; a number that is came from a damaged or hostile file."""
 
 SHORT_CONTEXT = 256
 """Up to so many context tokens, attention on a CPU is written out in training."""

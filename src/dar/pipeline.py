@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
 
@@ -14,23 +13,14 @@ from torch import Tensor
 from dar.errors import DARError
 from dar.image_files import decoding
 from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
+from dar.model_folder import PRIOR, TOKENIZER, model_folder, part_folder
 from dar.nn import check_device
 from dar.prior import Prior, PriorConfig
-from dar.prior.config import Classes
+from dar.prior.classes import Classes
 from dar.prior.sampling import Guidance, Sampling, generate_tokens, guidance_scales
 from dar.randomness import Seed, draw_noise_and_uniforms, image_seeds
-from dar.storage import told_hub_errors
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 from dar.tokenizer.model import DEFAULT_SOLVER
-
-BUNDLED = "cifar10"
-"""Name of the model that the package brings along."""
-
-TOKENIZER, PRIOR = "tokenizer", "prior"
-"""Subfolders of a saved pipeline."""
-
-RECIPE, FIGURES = "recipe.yaml", "figures.json"
-"""Files that a saved pipeline may hold beside them: how it was trained, and what was measured."""
 
 Layout = Image.Image | str | Path
 """A picture, or the file that holds it."""
@@ -272,36 +262,13 @@ def load_tokenizer(
     source: str | Path | None = None, *, device: str | torch.device = "cpu"
 ) -> SequentialDiffusionTokenizer:
     """The tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
-    tokenizer: SequentialDiffusionTokenizer = SequentialDiffusionTokenizer.from_pretrained(tokenizer_folder(source))
+    folder = part_folder(model_folder(source), TOKENIZER)
+    tokenizer: SequentialDiffusionTokenizer = SequentialDiffusionTokenizer.from_pretrained(folder)
     _move(tokenizer, device)
     return tokenizer
 
 
-def tokenizer_folder(source: str | Path | None) -> Path:
-    """The folder of a model's tokenizer, or of one saved alone; ``source`` as in ``model_folder``."""
-    folder = model_folder(source)
-    return folder / TOKENIZER if (folder / TOKENIZER).is_dir() else folder
-
-
 def load_prior(source: str | Path | None = None) -> Prior:
     """The prior of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
-    folder = model_folder(source)
-    whole = folder / PRIOR
-    prior: Prior = Prior.from_pretrained(whole if whole.is_dir() else folder)
+    prior: Prior = Prior.from_pretrained(part_folder(model_folder(source), PRIOR))
     return prior
-
-
-def model_folder(source: str | Path | None) -> Path:
-    """The local folder of a model: a folder itself, a Hub id (downloaded if need be), or None for the bundled one.
-
-    Raises:
-        DARError: if there is no such folder or repository.
-    """
-    if source is None:
-        return Path(str(files("dar") / "models" / BUNDLED))
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    with told_hub_errors(str(source)):
-        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.yaml", "*.safetensors"]))

@@ -40,8 +40,8 @@ def generate(
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
     """
     scales = parse_guidance(guidance)
+    from dar.files import write_json
     from dar.pipeline import DARPipeline
-    from dar.storage import write_json
 
     settings: Settings = {
         "guidance_scale": scales,

@@ -20,7 +20,8 @@ def info(
 
     Example: dar info runs/prior/model
     """
-    from dar.pipeline import TOKENIZER, DARPipeline, load_tokenizer, model_folder
+    from dar.model_folder import TOKENIZER, model_folder
+    from dar.pipeline import DARPipeline, load_tokenizer
 
     folder = model_folder(model)
     if (folder / TOKENIZER).is_dir():
@@ -52,8 +53,8 @@ def _tell_prior(config: "PriorConfig", parameters: int) -> None:
 
 
 def _tell_records(folder: Path) -> None:
-    from dar.pipeline import FIGURES, RECIPE
-    from dar.storage import read_json
+    from dar.files import read_json
+    from dar.model_folder import FIGURES, RECIPE
 
     recipe, figures = folder / RECIPE, folder / FIGURES
     typer.echo(f"recipe     {recipe if recipe.is_file() else 'not recorded with this model'}")

@@ -39,8 +39,8 @@ def sample(
     process, processes = options.place_among_processes()
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
+    from dar.files import refuse_existing
     from dar.pipeline import DARPipeline
-    from dar.storage import refuse_existing
 
     if png is not None and process == 0:
         refuse_existing(png)

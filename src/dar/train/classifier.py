@@ -15,11 +15,11 @@ from dar.data.crops import CenterCropDecoder
 from dar.environment import run_record
 from dar.errors import DARError
 from dar.features.classifier import ImageClassifier
+from dar.files import write_json
 from dar.images import save_image
 from dar.metrics.agreement import agreement
-from dar.pipeline import RECIPE
+from dar.model_folder import RECIPE
 from dar.sheets import display_scale, grid
-from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit, step_generator

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dar.storage import writing
+from dar.files import writing
 
 NOT_PLOTTED = frozenset({"step", "images", "seconds", "learning_rate"})
 

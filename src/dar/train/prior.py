@@ -16,7 +16,8 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from dar.data import EndlessOrder, ImageDataset, Share
 from dar.errors import DARError
 from dar.images import save_image
-from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
+from dar.model_folder import RECIPE, model_folder
+from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
 from dar.sheets import display_scale, grid
 from dar.storage import weights_hash

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dar.data import DataSummary
 from dar.environment import run_record
 from dar.errors import DARError
-from dar.storage import writing
+from dar.files import writing
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.recipe import Recipe, read_recipe, save_recipe
 from dar.train.team import Team

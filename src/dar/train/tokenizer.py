@@ -11,8 +11,8 @@ from dar.flow import group_at
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr
+from dar.model_folder import RECIPE
 from dar.nn import Block
-from dar.pipeline import RECIPE
 from dar.reconstruction import reconstruction_sheet, reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock

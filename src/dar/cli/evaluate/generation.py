@@ -45,8 +45,8 @@ def generation(
         from dar.evaluate.generation import evaluate_samples
         from dar.evaluate.sample_file import open_samples
         from dar.evaluate.sample_job import sample
+        from dar.files import read_json
         from dar.pipeline import DARPipeline
-        from dar.storage import read_json
 
         pipe = DARPipeline.from_pretrained(model, device=device)
         settings = sample_settings(

@@ -1,0 +1,80 @@
+"""From the name of a model to its folder; what a model's folder holds."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from dar.errors import DARError
+from dar.files import CONFIG
+from dar.locations import here, on_hub, unreachable
+
+BUNDLED = "cifar10"
+"""Name of the model that the package brings along."""
+
+TOKENIZER, PRIOR = "tokenizer", "prior"
+"""Subfolders of a model."""
+
+RECIPE, FIGURES = "recipe.yaml", "figures.json"
+"""Files that a model may hold beside them: how it was trained, and what was measured."""
+
+
+def model_folder(source: str | Path | None) -> Path:
+    """The local folder of a model, or of a tokenizer or a prior alone.
+
+    Args:
+        source: a folder; "cifar10" or None for the model that the package brings along; or a Hub id, which is
+            downloaded if need be. In this order.
+
+    Raises:
+        DARError: if there is none of these, or what is at a path is no model's folder.
+    """
+    if source is None:
+        return bundled_folder()
+    if folder := local_folder(source):
+        return folder
+    return _downloaded(str(source))
+
+
+def local_folder(source: str | Path) -> Path | None:
+    """A model's folder, if it is here or in the package; None for what can only be on the Hub.
+
+    Raises:
+        DARError: if the name is a path's, and no model is there.
+    """
+    path = here(source, "model")
+    if path is not None and is_model(path):
+        return path
+    if str(source) == BUNDLED:
+        return bundled_folder()
+    if path is None:
+        return None
+    if not path.is_dir():
+        raise DARError(f"{path} is a file, not the folder of a model: give the folder that it is in")
+    raise DARError(f"{path} is not the folder of a model: it holds neither {TOKENIZER}/ nor {PRIOR}/ nor {CONFIG}")
+
+
+def bundled_folder() -> Path:
+    """Where the model is that the package brings along."""
+    return Path(str(files("dar") / "models" / BUNDLED))
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a model, or a part of one."""
+    return any((folder / name).exists() for name in (TOKENIZER, PRIOR, CONFIG))
+
+
+def part_folder(folder: Path, part: str) -> Path:
+    """The folder of a model's tokenizer or prior; the folder itself, where that part was saved alone."""
+    return folder / part if (folder / part).is_dir() else folder
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    reachable = on_hub(name, "model", "model")
+    patterns = ["*.json", "*.yaml", "*.safetensors"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not reachable))
+    except Exception as error:  # whatever the Hub's client, its network and the disk raise
+        if not reachable:
+            raise unreachable(name, "model") from error
+        raise DARError(f"the model {name} could not be downloaded from the Hub ({error}): try again") from error
