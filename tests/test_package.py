@@ -14,7 +14,7 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors", "lazily", "sizes"},
     {"files"},
-    {"locations", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
     {"image_files", "hub", "model_folder"},
     {"images", "sheets", "tokenizer", "prior", "features"},
     {"data", "pipeline", "reconstruction"},

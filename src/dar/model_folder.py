@@ -57,6 +57,17 @@ def bundled_folder() -> Path:
     return Path(str(files("dar") / "models" / BUNDLED))
 
 
+def check_whole(folder: Path) -> None:
+    """Make sure that a model's folder has both parts.
+
+    Raises:
+        DARError: if it lacks one.
+    """
+    for part in (TOKENIZER, PRIOR):
+        if not (folder / part).is_dir():
+            raise DARError(f"{folder} is not a whole model: it has no folder {part!r}")
+
+
 def is_model(folder: Path) -> bool:
     """Whether a folder holds a model, or a part of one."""
     return any((folder / name).exists() for name in (TOKENIZER, PRIOR, CONFIG))

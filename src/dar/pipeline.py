@@ -13,7 +13,7 @@ from torch import Tensor
 from dar.errors import DARError
 from dar.image_files import decoding
 from dar.images import centre_crop, read_image, to_images, to_pixels, to_rgb
-from dar.model_folder import PRIOR, TOKENIZER, model_folder, part_folder
+from dar.model_folder import PRIOR, TOKENIZER, check_whole, model_folder, part_folder
 from dar.nn import check_device
 from dar.prior import Prior, PriorConfig
 from dar.prior.classes import Classes
@@ -103,9 +103,7 @@ class DARPipeline:
             DARError: if the source is neither, or its files are missing or damaged.
         """
         folder = model_folder(source)
-        for part in (TOKENIZER, PRIOR):
-            if not (folder / part).is_dir():
-                raise DARError(f"{folder} is not a whole model: it has no folder {part!r}")
+        check_whole(folder)
         tokenizer = SequentialDiffusionTokenizer.from_pretrained(folder / TOKENIZER)
         return cls(tokenizer, Prior.from_pretrained(folder / PRIOR)).to(device)
 

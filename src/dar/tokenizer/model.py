@@ -12,7 +12,7 @@ from dar.errors import DARError
 from dar.flow import Step, group_at, interpolate, schedule, shifted_time
 from dar.hub import CARD_TEMPLATE, HubModel
 from dar.randomness import Seed, draw_noise, image_seeds
-from dar.solvers import SOLVERS, Solver, SolverState, advance
+from dar.solvers import SOLVERS, Solver, SolverState, advance, check_solver
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.tokenizer.encoder import Encoder
@@ -196,8 +196,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             DARError: at the call, if the noise has another shape, the solver is unknown, or there is no step.
         """
         config = self.config
-        if solver not in SOLVERS:
-            raise DARError(f"there is no solver {solver!r}: choose one of {', '.join(SOLVERS)}")
+        check_solver(solver)
         if tuple(noise.shape[1:]) != (3, config.image_size, config.image_size):
             raise DARError(f"noise must be B x 3 x {config.image_size} x {config.image_size}, not {tuple(noise.shape)}")
         if steps is not None and steps < 1:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dar.data import Augmentation, Batch, BrokenImages, Images, Share, preview_pixels, training_stream
+from dar.extras import check_trackers
 from dar.flow import group_at
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
@@ -19,11 +20,10 @@ from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import TokenizerOutput
 from dar.train.codebook import reseed, spherical_kmeans
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
-from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit, row_noise
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
-from dar.train.run_folder import RunFolder, begin
+from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import open_training_images, open_validation, tell_found
 from dar.train.team import Team
 
@@ -240,5 +240,5 @@ def train_tokenizer(
     tell_found(found, team)
     task = TokenizerTask(recipe, images, held_out or images, team)
     check_trackers(trackers)
-    begin(run, recipe, team, images.fingerprint, found, resume=resume)
-    return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)
+    with begun(run, recipe, team, images.fingerprint, found, resume=resume):
+        return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)
