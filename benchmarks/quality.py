@@ -23,6 +23,7 @@ from dar.data import ImageDataset
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.environment import run_record
 from dar.features.classifier import ImageClassifier, load_classifier
+from dar.files import write_json, writing
 from dar.flow import interpolate, shifted_time
 from dar.images import from_levels, to_levels
 from dar.metrics.agreement import agreement
@@ -30,7 +31,6 @@ from dar.metrics.frechet import Moments, frechet_distance
 from dar.metrics.precision_recall import precision_and_recall
 from dar.metrics.similarity import psnr
 from dar.randomness import draw_noise, image_seeds
-from dar.storage import write_json, writing
 from dar.tokenizer import SequentialDiffusionTokenizer
 
 BATCH = 100

@@ -17,9 +17,11 @@ import typer
 from dar.data import ImageDataset
 from dar.evaluate.reference import REFERENCE, load_reference
 from dar.features.classifier import ImageClassifier
+from dar.files import read_json, write_json
+from dar.hub import CARD
 from dar.metrics.agreement import agreement
-from dar.pipeline import RECIPE
-from dar.storage import CARD, WEIGHTS, read_json, write_json
+from dar.model_folder import RECIPE
+from dar.storage import WEIGHTS
 from dar.train.classifier import TRAINING, classify, decode
 from dar.train.classifier_recipe import load_classifier_recipe
 from dar.train.run_folder import RunFolder

@@ -14,8 +14,8 @@ import typer
 
 from dar import DARPipeline
 from dar.cli.sampling import given_settings
-from dar.pipeline import BUNDLED, RECIPE
-from dar.storage import write_json
+from dar.files import write_json
+from dar.model_folder import BUNDLED, RECIPE
 from dar.train.run_folder import RunFolder
 
 LIMIT_MB = 22

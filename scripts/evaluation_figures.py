@@ -27,9 +27,9 @@ from dar.evaluate.report import METRICS, Estimate, Report, metric_named
 from dar.evaluate.report_files import REPORT, read_report
 from dar.evaluate.sample_file import open_samples, write_samples
 from dar.evaluate.sweep import samples_of
+from dar.files import write_json, writing
 from dar.images import save_image
 from dar.pipeline import load_prior
-from dar.storage import write_json, writing
 
 DOCS = Path("docs")
 NUM, SWEEP_NUM, LAYOUT_NUM = 10_000, 2_000, 500

@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from dar import DARPipeline
 from dar.data import ImageDataset
+from dar.files import read_json, write_json, writing
 from dar.images import centre_crop, to_pixels
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr
-from dar.pipeline import BUNDLED, FIGURES, RECIPE
-from dar.storage import read_json, write_json, writing
+from dar.model_folder import BUNDLED, FIGURES, RECIPE
 from dar.train.prior import held_out_cross_entropy
 from dar.train.tokens import TokenSet
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dar.convert.names import Rule, prior_rules, tokenizer_rules
+from dar.files import writing
 from dar.prior import PriorConfig
-from dar.storage import writing
 from dar.tokenizer import TokenizerConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "formats.md"

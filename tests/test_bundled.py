@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dar import DARPipeline
+from dar.files import read_json
 from dar.images import to_pixels
-from dar.pipeline import FIGURES, RECIPE, model_folder
-from dar.storage import read_json
+from dar.model_folder import FIGURES, RECIPE, model_folder
 from dar.train.recipe import load_recipe
 
 FOLDER = model_folder(None)

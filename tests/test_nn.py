@@ -4,7 +4,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar.nn import (
-    HEAD_WIDTH,
     NORM_EPS,
     Attention,
     Block,
@@ -15,6 +14,7 @@ from dar.nn import (
     plain_norm,
     rotate,
 )
+from dar.sizes import HEAD_WIDTH
 from tests.tiny import randomise
 
 WIDTH = 2 * HEAD_WIDTH

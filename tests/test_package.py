@@ -12,10 +12,11 @@ import dar.data
 SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
-    {"errors"},
-    {"checks", "device"},
-    {"extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics", "progress"},
-    {"image_files"},
+    {"errors", "lazily", "sizes"},
+    {"checks", "device", "files"},
+    {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"progress", "image_files", "model_folder"},
+    {"hub"},
     {"images", "sheets"},
     {"provenance", "class_sheet", "terminal"},
     {"tokenizer", "prior", "features"},

@@ -9,20 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dar.errors import DARError
-from dar.storage import (
-    CONFIG,
-    WEIGHTS,
-    check_regular_file,
-    load_tensors,
-    load_weights,
-    open_tensors,
-    read_json,
-    save_tensors,
-    stream_tensors,
-    tensor_start,
-    write_json,
-    writing,
-)
+from dar.files import CONFIG, check_regular_file, read_json, write_json, writing
+from dar.storage import WEIGHTS, load_tensors, load_weights, open_tensors, save_tensors, stream_tensors, tensor_start
 from dar.tokenizer import SequentialDiffusionTokenizer
 from tests import tiny
 

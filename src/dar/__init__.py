@@ -3,8 +3,9 @@
 Nothing heavy is imported here: torch and transformers load when a name below is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dar.lazily import lazily
 
 if TYPE_CHECKING:
     from dar.errors import DARError
@@ -39,12 +40,4 @@ _HOMES = {
     "TokenizerConfig": "dar.tokenizer",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dar' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazily(__name__, _HOMES)

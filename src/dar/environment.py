@@ -10,10 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import dar
-
 PACKAGES = ("dar", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy")
 
 
@@ -35,7 +31,7 @@ def versions() -> dict[str, str]:
 
 def git_revision() -> str:
     """The commit that the package was run from, with a plus sign if files had changed; empty if it is no checkout."""
-    folder = Path(dar.__file__).parent
+    folder = Path(__file__).parent
     try:
         revision = _git(folder, "rev-parse", "HEAD")
         return revision + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
@@ -45,6 +41,8 @@ def git_revision() -> str:
 
 def hardware() -> dict[str, Any]:
     """Machine, cores, and GPUs."""
+    import torch
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {"machine": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(), "gpus": gpus}
 

@@ -1,5 +1,6 @@
 """Packages beyond the core that a job needs."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from dar.errors import DARError
@@ -11,6 +12,9 @@ EXTRAS = {
 }
 """Modules by the extra that installs them."""
 
+TRACKERS = ("tensorboard", "wandb")
+"""Where the log of a training may go beside its own file."""
+
 
 def require_extra(extra: str) -> None:
     """Check that the packages of an extra are installed.
@@ -21,3 +25,16 @@ def require_extra(extra: str) -> None:
     missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if missing:
         raise DARError(f"this needs {', '.join(missing)}: pip install -c constraints.txt -e '.[{extra}]'")
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Make sure that trackers can be used.
+
+    Raises:
+        DARError: for an unknown name, or a package that is not installed.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise DARError(f"there is no tracker {name!r}: choose one of {', '.join(TRACKERS)}")
+        if find_spec(name) is None:
+            raise DARError(f"the tracker {name} is not installed: pip install -c constraints.txt {name}")

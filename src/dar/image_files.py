@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dar.errors import DARError, quoted
-from dar.storage import check_regular_file
+from dar.files import check_regular_file
 
 IMAGE_ENDINGS = frozenset(
     {

@@ -12,8 +12,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from dar.errors import DARError
+from dar.files import writing
 from dar.image_files import decoding, opened_image
-from dar.storage import writing
 
 STRIP_PIXELS = 2**18
 """Pixels converted at a time where that takes memory."""

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HEAD_WIDTH = 64
-NORM_EPS = 1e-6
+from dar.sizes import HEAD_WIDTH
 
-LARGEST = 2**24
-"""No size of a model is larger; a number that is came from a damaged or hostile file."""
+NORM_EPS = 1e-6
 
 SHORT_CONTEXT = 256
 """Up to so many context tokens, attention on a CPU is written out in training."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -15,20 +14,11 @@ from dar.generation.request import Request, Settings, make_request
 from dar.generation.results import Generation, Preview
 from dar.generation.settings import GenerationSettings, GivenSettings, load_settings, save_settings
 from dar.generation.streaming import previews
+from dar.model_folder import BUNDLED, PRIOR, TOKENIZER, HubOptions, check_whole, model_folder, part_folder
 from dar.prior import Prior, PriorConfig
-from dar.prior.config import Classes
+from dar.prior.classes import Classes
 from dar.progress import progress_bar
-from dar.storage import HubOptions, local_folder
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
-
-BUNDLED = "cifar10"
-"""Name of the model that the package brings along."""
-
-TOKENIZER, PRIOR = "tokenizer", "prior"
-"""Subfolders of a saved pipeline."""
-
-RECIPE, FIGURES = "recipe.yaml", "figures.json"
-"""Files that a saved pipeline may hold beside them: how it was trained, and what was measured."""
 
 
 class DARPipeline:
@@ -84,9 +74,7 @@ class DARPipeline:
         refuse_unknown_arguments("DARPipeline.from_pretrained", hub, known)
         where, weights = as_device(device), as_dtype(dtype)
         folder = model_folder(source, subfolder, **hub)
-        for part in (TOKENIZER, PRIOR):
-            if not (folder / part).is_dir():
-                raise DARError(f"{folder} is not a whole model: it has no folder {part!r}")
+        check_whole(folder)
         return cls(
             SequentialDiffusionTokenizer.from_pretrained(folder / TOKENIZER, dtype=weights, device=where),
             Prior.from_pretrained(folder / PRIOR, dtype=weights, device=where),
@@ -265,31 +253,10 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
 
 def load_tokenizer(source: str | Path | None = None, *, device: Device = "cpu") -> SequentialDiffusionTokenizer:
     """The tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
-    return SequentialDiffusionTokenizer.from_pretrained(tokenizer_folder(source), device=device)
-
-
-def tokenizer_folder(source: str | Path | None) -> Path:
-    """The folder of a model's tokenizer, or of one saved alone; ``source`` as in ``model_folder``."""
-    folder = model_folder(source)
-    return folder / TOKENIZER if (folder / TOKENIZER).is_dir() else folder
+    folder = part_folder(model_folder(source), TOKENIZER)
+    return SequentialDiffusionTokenizer.from_pretrained(folder, device=device)
 
 
 def load_prior(source: str | Path | None = None) -> Prior:
     """The prior of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
-    folder = model_folder(source)
-    return Prior.from_pretrained(folder / PRIOR if (folder / PRIOR).is_dir() else folder)
-
-
-def model_folder(source: str | Path | None, subfolder: str | None = None, **hub: Unpack[HubOptions]) -> Path:
-    """The local folder of a model: a folder itself, a Hub id (downloaded if need be), or None for the bundled one.
-
-    Args:
-        source: see above.
-        subfolder: a folder in it to give instead.
-        **hub: see ``dar.storage.HubOptions``.
-
-    Raises:
-        DARError: if there is no such folder or repository, or a local folder's revision is asked for.
-    """
-    folder = Path(str(files("dar") / "models" / BUNDLED)) if source is None else source
-    return local_folder(folder, subfolder, **hub)
+    return Prior.from_pretrained(part_folder(model_folder(source), PRIOR))

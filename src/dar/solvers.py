@@ -7,19 +7,23 @@ since the slope that leads to the next state also leads all the way to the end o
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from dar.errors import DARError
 
-Solver = Callable[[Tensor, Tensor | None], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Solver = Callable[["Tensor", "Tensor | None"], "Tensor"]
 """(velocity now, velocity one step earlier or None at the first step) -> slope to move along."""
 
 
-def euler(velocity: Tensor, previous: Tensor | None) -> Tensor:
+def euler(velocity: "Tensor", previous: "Tensor | None") -> "Tensor":
     """Move along the present velocity. First order."""
     return velocity
 
 
-def adams_bashforth_2(velocity: Tensor, previous: Tensor | None) -> Tensor:
+def adams_bashforth_2(velocity: "Tensor", previous: "Tensor | None") -> "Tensor":
     """Move along 3/2 of the present velocity less 1/2 of the previous one; the first step is Euler's.
 
     The weights are those of equal steps and stay fixed when steps are unequal, as in the published results.
@@ -31,17 +35,27 @@ def adams_bashforth_2(velocity: Tensor, previous: Tensor | None) -> Tensor:
 SOLVERS = MappingProxyType({"euler": euler, "adams-bashforth-2": adams_bashforth_2})
 
 
+def check_solver(name: str) -> None:
+    """Make sure that there is a solver of a name.
+
+    Raises:
+        DARError: if there is none.
+    """
+    if name not in SOLVERS:
+        raise DARError(f"there is no solver {name!r}: choose one of {', '.join(SOLVERS)}")
+
+
 @dataclass(frozen=True)
 class SolverState:
     """Where the integration stands: the point ``x``, and the last velocity (None before the first step)."""
 
-    x: Tensor
-    previous: Tensor | None = None
+    x: "Tensor"
+    previous: "Tensor | None" = None
 
 
 def advance(
-    state: SolverState, velocity: Callable[[Tensor], Tensor], solver: Solver, start: float, end: float
-) -> tuple[SolverState, Tensor]:
+    state: SolverState, velocity: "Callable[[Tensor], Tensor]", solver: Solver, start: float, end: float
+) -> "tuple[SolverState, Tensor]":
     """Take one step from time ``start`` to ``end`` with exactly one call of ``velocity``.
 
     Args:

@@ -7,8 +7,8 @@ from pathlib import Path
 import datasets
 import pytest
 
+from dar.files import read_json
 from dar.pipeline import DARPipeline
-from dar.storage import read_json
 from dar.train.recipe import save_recipe
 from dar.train.token_shards import TokenShards
 from tests import tiny

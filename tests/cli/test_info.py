@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dar.pipeline import FIGURES, RECIPE, DARPipeline
+from dar.model_folder import FIGURES, RECIPE
+from dar.pipeline import DARPipeline
 from dar.storage import weights_hash
 from dar.train.recipe import load_recipe, save_recipe
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from dar.evaluate.sample_file import open_samples
-from dar.pipeline import RECIPE, DARPipeline
+from dar.model_folder import RECIPE
+from dar.pipeline import DARPipeline
 from tests.cli.test_cli import refused
 
 

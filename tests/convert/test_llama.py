@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from dar.convert.llama import export_llama, import_llama
 from dar.errors import DARError
+from dar.files import read_json, write_json
 from dar.prior import Prior
 from dar.prior.sampling import Guidance, Sampling, generate_tokens
-from dar.storage import load_tensors, read_json, save_tensors, write_json
+from dar.storage import load_tensors, save_tensors
 from tests import tiny
 
 

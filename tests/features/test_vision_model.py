@@ -154,7 +154,7 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["", "no/such/place", "not a name"])
 def test_missing_networks_are_told_with_the_remedy(source: str) -> None:
-    with pytest.raises(DARError, match=r"no vision model can be loaded from .*: give a folder with its config\.json"):
+    with pytest.raises(DARError, match=r"no vision model .*: give a folder with its config\.json"):
         load_vision_model(source)
 
 

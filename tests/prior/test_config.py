@@ -113,9 +113,14 @@ def test_classes_that_cannot_be_are_refused(wanted: object, complaint: str) -> N
 
 def test_a_name_that_two_classes_bear_is_refused_with_their_indices() -> None:
     config = dataclasses.replace(tiny.PRIOR, class_names=("crane", "dog", "Crane"))
-    with pytest.raises(DARError, match=r"several classes are named 'crane': give an index of \[0, 2\]"):
-        config.class_index("crane")
+    with pytest.raises(DARError, match=r"several classes are named 'CRANE': give an index of \[0, 2\]"):
+        config.class_index("CRANE")
     assert config.class_index(2) == 2
+
+
+def test_a_name_that_is_equal_to_the_letter_comes_first() -> None:
+    config = dataclasses.replace(tiny.PRIOR, class_names=("dog", "house cat", "Dog", "house_cat"))
+    assert config.class_indices(["Dog", "dog", "house cat", "house_cat"]) == [2, 0, 1, 3]
 
 
 def test_a_numeric_name_comes_before_an_index() -> None:

@@ -13,7 +13,8 @@ from dar.data import ImageDataset, Share
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.errors import DARError
 from dar.features.classifier import load_classifier
-from dar.storage import load_tensors, read_json
+from dar.files import read_json
+from dar.storage import load_tensors
 from dar.train.classifier import (
     TRAINING,
     ClassifierTask,

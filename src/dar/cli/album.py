@@ -4,10 +4,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dar.files import write_json
 from dar.images import save_animation, save_image
 from dar.reconstruction import groups_named
 from dar.sheets import captioned_grid, display_scale
-from dar.storage import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -75,8 +75,8 @@ def data(
 def _write(report: "DataReport", sheet: "Image.Image | None", out: Path) -> None:
     from dataclasses import asdict
 
+    from dar.files import write_json
     from dar.images import save_image
-    from dar.storage import write_json
 
     write_json(out / RECORD, asdict(report))
     if sheet is not None:

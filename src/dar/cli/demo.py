@@ -37,8 +37,8 @@ def demo(
     options.prepare_outputs(out.parent, [out.name], overwrite=overwrite)
     from dar.demo.job import make_demo
     from dar.demo.page import demo_page
+    from dar.files import writing
     from dar.pipeline import DARPipeline
-    from dar.storage import writing
 
     pipe = DARPipeline.from_pretrained(model, device=device)
     config = pipe.prior.config
@@ -63,7 +63,7 @@ def _subject(pipe: "DARPipeline", model: str | None) -> dict[str, str]:
     import torch
 
     from dar.environment import hardware
-    from dar.pipeline import BUNDLED
+    from dar.model_folder import BUNDLED
 
     config, machine = pipe.tokenizer.config, hardware()
     where = pipe.tokenizer.device

@@ -47,8 +47,9 @@ def info(
 
 
 def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:
-    from dar.pipeline import FIGURES, RECIPE, TOKENIZER, DARPipeline, load_tokenizer, model_folder
-    from dar.storage import read_json
+    from dar.files import read_json
+    from dar.model_folder import FIGURES, RECIPE, TOKENIZER, model_folder
+    from dar.pipeline import DARPipeline, load_tokenizer
 
     folder = model_folder(model)
     pipe = DARPipeline.from_pretrained(folder) if (folder / TOKENIZER).is_dir() else None
@@ -71,7 +72,7 @@ def _under(about: str, texts: Iterable[str]) -> Iterator[Line]:
 
 
 def _what_it_is(model: str | None, tokenizer: "SequentialDiffusionTokenizer", prior: "Prior | None") -> Iterator[Line]:
-    from dar.pipeline import BUNDLED
+    from dar.model_folder import BUNDLED
 
     size = tokenizer.config.image_size
     classes = prior.config.class_names if prior is not None else ()
@@ -99,8 +100,8 @@ def _parameters(model: "nn.Module") -> int:
 
 def _how_it_was_trained(folder: Path, *, with_prior: bool) -> Iterator[Line]:
     """A line for each part, from the recipe and, where there is one, the record of what training took."""
-    from dar.pipeline import RECIPE
-    from dar.storage import read_json
+    from dar.files import read_json
+    from dar.model_folder import RECIPE
     from dar.train.recipe import load_recipe
 
     if not (folder / RECIPE).is_file():

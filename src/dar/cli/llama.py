@@ -47,14 +47,15 @@ def import_llama(
     Example: dar import llama llama/ --tokenizer model/ --out new-model/
     """
     from dar.convert.llama import import_llama
+    from dar.files import refuse_existing, writing
     from dar.generation.settings import load_settings, save_settings
-    from dar.pipeline import PRIOR, TOKENIZER, load_tokenizer, model_folder, tokenizer_folder
-    from dar.storage import refuse_existing, writing
+    from dar.model_folder import PRIOR, TOKENIZER, model_folder, part_folder
+    from dar.pipeline import load_tokenizer
 
     refuse_existing(out)
     prior = import_llama(folder, load_tokenizer(tokenizer).config)
     with writing(out) as aside:
-        shutil.copytree(tokenizer_folder(tokenizer), aside / TOKENIZER)
+        shutil.copytree(part_folder(model_folder(tokenizer), TOKENIZER), aside / TOKENIZER)
         prior.save_pretrained(aside / PRIOR)
         save_settings(aside, load_settings(model_folder(tokenizer)))
     typer.echo(f"wrote {out}")

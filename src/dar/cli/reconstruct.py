@@ -26,7 +26,8 @@ def reconstruct(
     from dar.generation.settings import load_settings
     from dar.images import centre_crop, read_image, save_image, to_pixels
     from dar.metrics.similarity import psnr
-    from dar.pipeline import load_tokenizer, model_folder
+    from dar.model_folder import model_folder
+    from dar.pipeline import load_tokenizer
     from dar.reconstruction import reconstruction_sheet, reconstructions
 
     images = [read_image(path) for path in image]

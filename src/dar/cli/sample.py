@@ -41,8 +41,8 @@ def sample(
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
     from dar.evaluate.sampling import sample_settings
+    from dar.files import refuse_existing
     from dar.pipeline import DARPipeline
-    from dar.storage import refuse_existing
 
     if png is not None and process == 0:
         refuse_existing(png)

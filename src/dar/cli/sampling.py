@@ -70,7 +70,7 @@ def tell_settings(pipe: "DARPipeline", given: "GivenSettings") -> None:
 
 def describe(model: str | None) -> dict[str, Any]:
     """What records and reports tell of a model beside its hash."""
-    from dar.pipeline import RECIPE, model_folder
+    from dar.model_folder import RECIPE, model_folder
 
     recipe = model_folder(model) / RECIPE
     return {"model": model or "bundled", "recipe": recipe.read_text("utf-8") if recipe.is_file() else None}

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from dar.errors import DARError, listed, quoted
-from dar.storage import DTYPES, check_regular_file
+from dar.files import check_regular_file
+from dar.storage import DTYPES
 
 
 class _StandIn:

@@ -11,18 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from dar.errors import DARError, listed, quoted
+from dar.files import CONFIG, read_json, refuse_existing, writing
 from dar.prior import Prior, PriorConfig
 from dar.prior.imagenet import usual_names
-from dar.storage import (
-    CONFIG,
-    DTYPES,
-    WEIGHTS,
-    check_names_and_shapes,
-    open_tensors,
-    read_json,
-    refuse_existing,
-    writing,
-)
+from dar.storage import DTYPES, WEIGHTS, check_names_and_shapes, open_tensors
 from dar.tokenizer import TokenizerConfig
 
 _SIZES = {

@@ -12,23 +12,16 @@ from torch import Tensor
 from dar.convert.checkpoint import Checkpoint, other_project, read_checkpoint
 from dar.convert.names import DROPPED, TABLE_ROWS, Rule, prior_rules, to_ours, to_published, tokenizer_rules
 from dar.errors import DARError, listed, quoted
+from dar.files import CONFIG, read_json, refuse_existing, write_json, writing
 from dar.generation.settings import SAMPLING, GenerationSettings, file_content
-from dar.nn import HEAD_WIDTH
-from dar.pipeline import PRIOR, TOKENIZER, check_agreement
+from dar.hub import CARD
+from dar.model_folder import PRIOR, TOKENIZER
+from dar.pipeline import check_agreement
 from dar.prior import Prior, PriorConfig
 from dar.prior.config import PRIOR_SIZES
 from dar.prior.imagenet import usual_names
-from dar.storage import (
-    CARD,
-    CONFIG,
-    WEIGHTS,
-    check_names_and_shapes,
-    read_json,
-    refuse_existing,
-    stream_tensors,
-    write_json,
-    writing,
-)
+from dar.sizes import HEAD_WIDTH
+from dar.storage import WEIGHTS, check_names_and_shapes, stream_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 
 _TOKENIZER_MARK, _PRIOR_MARK = "quantize.embedding.weight", "tok_embeddings.weight"

@@ -3,8 +3,9 @@
 Nothing heavy is imported here: torch and datasets load when a name below is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dar.lazily import lazily
 
 if TYPE_CHECKING:
     from dar.data.augmentation import Augmentation
@@ -64,12 +65,4 @@ _HOMES = {
     "training_stream": "dar.data.stream",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dar.data' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazily(__name__, _HOMES)

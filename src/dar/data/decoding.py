@@ -12,8 +12,8 @@ from dar.data.found import Found
 from dar.data.rows import Rows
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError, quoted
+from dar.files import check_regular_file
 from dar.images import read_image
-from dar.storage import check_regular_file
 
 
 def name_of(rows: Rows, row: dict[str, Any], place: str) -> str:

@@ -14,6 +14,7 @@ from dar.data.found import Found, LeftOut, Parts, counted_as, left_out, some
 from dar.data.listing import KINDS, Listing, list_folder
 from dar.data.splits import choose_split, split_called, splits_in
 from dar.errors import DARError
+from dar.locations import here
 
 TITLES = {"images": "image", "parquet": "Parquet file", "webdataset": "tar file"}
 """What a file of each kind is called."""
@@ -23,7 +24,7 @@ PART_OF = re.compile(r"(\d+)-of-(\d+)")
 
 
 def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool]) -> Found:
-    """Find out what is to be read at a path; what is no path is a Hub id.
+    """Find out what is to be read at a path; what is none is a Hub id (``dar.locations`` tells which is which).
 
     Args:
         source: a path, or a Hub id.
@@ -33,19 +34,17 @@ def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool])
     Raises:
         DARError: if there is nothing to read, or more than one way to read it.
     """
-    name, path = str(source), Path(source)
+    name, path = str(source), here(source, "data set")
+    if path is None:
+        return Found(name, split, split, "hub", Path(name))
     if path.is_dir():
         return _in_folder(name, list_folder(path), split, holds_images)
     kind = KINDS.get(path.suffix.lower())
     if path.is_file() and kind in ("parquet", "webdataset"):
         return Found(name, split, None, kind, path.parent, (path,))
-    if not path.exists() and (kind or path.is_absolute() or name.startswith((".", "~"))):
-        raise DARError(f"{name} does not exist: check the path")
-    if path.exists() or path.is_symlink():
-        raise DARError(
-            f"{name} is not a data set: give a folder of images, a Parquet file, WebDataset shards (.tar) or a Hub id"
-        )
-    return Found(name, split, split, "hub", path)
+    raise DARError(
+        f"{name} is not a data set: give a folder of images, a Parquet file, WebDataset shards (.tar) or a Hub id"
+    )
 
 
 def _in_folder(name: str, listing: Listing, split: str, holds_images: Callable[[Path], bool]) -> Found:

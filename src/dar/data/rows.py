@@ -1,7 +1,8 @@
 """From what was found to rows of ``datasets``, images undecoded: the one way that all data take."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from dar.data.failures import guarded
 from dar.data.found import Found
 from dar.data.layouts import locate
 from dar.errors import DARError
+from dar.locations import on_hub, unreachable
 
 T = TypeVar("T")
 
@@ -86,7 +88,8 @@ def fingerprint(found: Found, *chosen: str) -> str:
     if found.kind == "hub":
         import datasets
 
-        state: Any = guarded(found.name, lambda: datasets.load_dataset_builder(found.name).hash)
+        with _hub_at_hand(found.name):
+            state: Any = guarded(found.name, lambda: datasets.load_dataset_builder(found.name).hash)
     else:
         stats = [(file.relative_to(found.root).as_posix(), file.stat()) for file in found.files]
         state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
@@ -208,9 +211,30 @@ def _of_hub(found: Found, streaming: bool, image_column: str, label_column: str)
         table = datasets.load_dataset(found.name, split=found.split, **with_streaming)
         return table if table.features is not None else table._resolve_features()
 
-    table = guarded(found.name, load)
+    with _hub_at_hand(found.name):
+        table = guarded(found.name, load)
     columns = columns_of(found.name, table.features, image_column, label_column)
     return Rows(found, columns, table, None if streaming else len(table))
+
+
+@contextmanager
+def _hub_at_hand(name: str) -> Iterator[None]:
+    """Ask the Hub for a set; if it cannot be reached, let ``datasets`` look only at what it has kept of it.
+
+    Left alone, it would ask many times, for half a minute.
+    """
+    import datasets
+
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or not on_hub(name, "dataset", "data set")
+    try:
+        yield
+    except DARError as error:
+        if datasets.config.HF_HUB_OFFLINE and isinstance(error.__cause__, ConnectionError | FileNotFoundError):
+            raise unreachable(name, "data set") from error
+        raise
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
 
 
 def _cache_key(found: Found, *columns: str) -> str:

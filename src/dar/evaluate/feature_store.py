@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from dar.errors import DARError
 from dar.features.extractor import Extractor, Features
+from dar.files import read_json, write_json
 from dar.progress import progress_bar
-from dar.storage import load_tensors, read_json, save_tensors, write_json
+from dar.storage import load_tensors, save_tensors
 
 BLOCK = 1000
 """Images a file; at most so many are extracted twice."""

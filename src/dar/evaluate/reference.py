@@ -17,9 +17,11 @@ from dar.evaluate.sample_file import UNREADABLE, check_square, open_samples
 from dar.features.classifier import BUNDLED, bundled_folder
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
+from dar.files import refuse_existing
+from dar.locations import here
 from dar.metrics.frechet import Moments, full_rank_count
 from dar.progress import progress_bar
-from dar.storage import open_tensors, refuse_existing, save_tensors
+from dar.storage import open_tensors, save_tensors
 
 NEIGHBOURHOOD_IMAGES = 10_000
 """Reference images for precision and recall, as many as in the ADM suite's reference files."""
@@ -98,10 +100,11 @@ def load_reference(
     """Statistics of real images, read where they were saved and else computed.
 
     Args:
-        source: "cifar10" for statistics of its training images that the package brings along, as its classifier sees
-            them; a ``.safetensors`` file of ``Reference.save``; an ``.npz`` with images in ``arr_0``, whose own
-            ``mu, sigma, mu_s, sigma_s`` are used under Inception if it has them, as the ADM suite does; else a data
-            set, see ``dar.data.open_images``, whose images are cropped to squares.
+        source: a ``.safetensors`` file of ``Reference.save``; an ``.npz`` with images in ``arr_0``, whose own
+            ``mu, sigma, mu_s, sigma_s`` are used under Inception if it has them, as the ADM suite does; a data set,
+            see ``dar.data.open_images``, whose images are cropped to squares; or, where there is no folder of that
+            name, "cifar10" for statistics of its training images that the package brings along, as its classifier
+            sees them.
         extractor: the feature space.
         image_size: pixels a side of the samples.
         batch_size: images to look at together.
@@ -111,7 +114,7 @@ def load_reference(
     Raises:
         DARError: if it cannot be read, has images of another size, or was made with another extractor.
     """
-    if source == BUNDLED:
+    if source == BUNDLED and here(source, "reference") is None:
         reference = _load_saved(bundled_folder() / REFERENCE)
     elif source.endswith(".safetensors"):
         reference = _load_saved(Path(source))

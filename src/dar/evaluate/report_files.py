@@ -9,7 +9,7 @@ from dar.errors import DARError, quoted
 from dar.evaluate.page import report_page
 from dar.evaluate.report import Report
 from dar.evaluate.report_json import from_json, to_json
-from dar.storage import check_regular_file, refuse_existing, writing
+from dar.files import check_regular_file, refuse_existing, writing
 
 REPORT = "report.json"
 PAGE = "report.html"

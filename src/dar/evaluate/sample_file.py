@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from dar.data.listing import list_folder
 from dar.errors import DARError, listed, printable
+from dar.files import check_regular_file, writing
 from dar.images import read_image
 from dar.progress import progress_bar
-from dar.storage import check_regular_file, writing
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
 LONGEST_AGO = (1980, 1, 1, 0, 0, 0)

@@ -22,7 +22,7 @@ from dar.generation.request import Settings
 from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import check_finite
 from dar.pipeline import DARPipeline
-from dar.prior.config import Class
+from dar.prior.classes import Class
 from dar.randomness import image_seeds
 from dar.storage import weights_hash
 

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dar.features.extractor import Features, check_images, full_precision
-from dar.nn import LARGEST
-from dar.storage import HubModel, weights_hash
+from dar.files import CONFIG
+from dar.hub import HubModel
+from dar.sizes import LARGEST
+from dar.storage import weights_hash
 
 ARCHITECTURES = ("strided", "pooled", "mixer")
 
@@ -163,12 +165,13 @@ def load_classifier(source: str | Path) -> ImageClassifier:
     """Load a trained classifier, frozen and in float32.
 
     Args:
-        source: "cifar10" for the one that the package brings along, or else a folder or a Hub id.
+        source: a folder; "cifar10" for the one that the package brings along; or a Hub id. In this order.
 
     Raises:
         DARError: if there is none, or its files are damaged or do not fit each other.
     """
-    folder = bundled_folder() if str(source) == BUNDLED else source
+    is_folder = (Path(source) / CONFIG).is_file()
+    folder = bundled_folder() if str(source) == BUNDLED and not is_folder else source
     classifier: ImageClassifier = ImageClassifier.from_pretrained(folder)
     return classifier.requires_grad_(False)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import Dinov2Config, Dinov2Model
 
 from dar.errors import DARError
-from dar.features.pretrained import load_config, load_network, told_loading_errors
+from dar.features.pretrained import find_pretrained, load_config, load_network, told_loading_errors
 
 DINOV2_BASE = "facebook/dinov2-base"
 
@@ -22,9 +22,10 @@ def load_dinov2(source: str | Path, setting: str) -> Dinov2Model:
     """
     remedy = f"put the config.json and model.safetensors of {DINOV2_BASE} into a folder and give it as {setting}"
     with told_loading_errors(source, "DINOv2", remedy):
-        config = load_config(source)
+        place = find_pretrained(source, "DINOv2", remedy)
+        config = load_config(place)
         if not isinstance(config, Dinov2Config):
             raise DARError(f"{source} is a {config.model_type}, not a DINOv2: give {DINOV2_BASE} or a folder with it")
-        network = load_network(Dinov2Model, source, config)
+        network = load_network(Dinov2Model, place, config)
         assert isinstance(network, Dinov2Model)
         return network

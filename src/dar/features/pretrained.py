@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from dar.errors import DARError, listed
-from dar.storage import check_regular_file
+from dar.files import check_regular_file
+from dar.locations import here, on_hub
 
 _ERRORS = (
     *(OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError),
@@ -38,27 +40,52 @@ def told_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[
         raise DARError(f"no {kind} can be loaded from {source!s} ({reason}): {remedy}") from error
 
 
-def load_config(source: str | Path) -> PreTrainedConfig:
+@dataclass(frozen=True)
+class Pretrained:
+    """Where a network is: a folder, or a repository of the Hub.
+
+    Attributes:
+        source: the folder or id.
+        local_files_only: whether only what is on this machine can be had, the Hub being out of reach.
+    """
+
+    source: str | Path
+    local_files_only: bool = False
+
+
+def find_pretrained(source: str | Path, kind: str, remedy: str) -> Pretrained:
+    """Find a network, asking the Hub at most once; arguments are those of ``told_loading_errors``.
+
+    Raises:
+        DARError: if it is neither here nor on the Hub.
+    """
+    if (path := here(source, kind, remedy)) is not None:
+        return Pretrained(path)
+    return Pretrained(source, local_files_only=not on_hub(str(source), "model", kind, remedy))
+
+
+def load_config(place: Pretrained) -> PreTrainedConfig:
     """What a folder, or a model on the Hub, says it is; raises as transformers does."""
-    for file in Path(source).iterdir() if Path(source).is_dir() else ():
+    for file in Path(place.source).iterdir() if Path(place.source).is_dir() else ():
         check_regular_file(file)  # transformers would wait for what a pipe has to say
-    return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    return AutoConfig.from_pretrained(place.source, trust_remote_code=False, local_files_only=place.local_files_only)
 
 
-def load_network(kind: Any, source: str | Path, config: PreTrainedConfig) -> PreTrainedModel:
+def load_network(kind: Any, place: Pretrained, config: PreTrainedConfig) -> PreTrainedModel:
     """A network with the weights of a folder, or of a model on the Hub, in float32 on the CPU. Frozen.
 
     Args:
         kind: a model class of transformers, or an ``AutoModel``.
-        source: the folder, or an id on the Hub.
+        place: where it is.
         config: of the network.
 
     Raises:
         DARError: naming tensors that are missing, or that the network has no place for; else as transformers does.
     """
     network, loading = kind.from_pretrained(
-        source,
+        place.source,
         config=config,
+        local_files_only=place.local_files_only,
         dtype=torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
@@ -66,5 +93,5 @@ def load_network(kind: Any, source: str | Path, config: PreTrainedConfig) -> Pre
     )
     for problem in ("missing_keys", "unexpected_keys"):
         if names := loading[problem]:
-            raise DARError(f"{source} does not hold the tensors of its sizes; {problem[:-5]}: {listed(names)}")
+            raise DARError(f"{place.source} does not hold the tensors of its sizes; {problem[:-5]}: {listed(names)}")
     return network.requires_grad_(False).eval()

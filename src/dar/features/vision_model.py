@@ -11,8 +11,9 @@ from transformers.utils.hub import cached_file
 
 from dar.features.extractor import Extractor, Features, check_images, full_precision
 from dar.features.preprocessing import Preprocessing, read_preprocessing
-from dar.features.pretrained import load_config, load_network, told_loading_errors
-from dar.storage import read_json, weights_hash
+from dar.features.pretrained import find_pretrained, load_config, load_network, told_loading_errors
+from dar.files import read_json
+from dar.storage import weights_hash
 
 PREPROCESSOR = "preprocessor_config.json"
 REMEDY = "give a folder with its config.json and model.safetensors, or an id on the Hub"
@@ -85,13 +86,19 @@ def load_vision_model(source: str | Path, device: str | torch.device = "cpu") ->
         DARError: if it is neither, no network for images, or not whole.
     """
     with told_loading_errors(source, "vision model", REMEDY):
-        config = load_config(source)
+        place = find_pretrained(source, "vision model", REMEDY)
+        config = load_config(place)
         kind = AutoModelForImageClassification if _classifies(config) else AutoModel
-        network = load_network(kind, source, config)
-        path = cached_file(source, PREPROCESSOR, _raise_exceptions_for_missing_entries=False)
+        network = load_network(kind, place, config)
+        path = cached_file(
+            place.source,
+            PREPROCESSOR,
+            local_files_only=place.local_files_only,
+            _raise_exceptions_for_missing_entries=False,
+        )
         settings = {} if path is None else read_json(Path(path))
         preprocessing = read_preprocessing(settings, getattr(config, "image_size", None))
-        name = Path(source).resolve().name if Path(source).is_dir() else Path(source).name
+        name = Path(place.source).resolve().name if Path(place.source).is_dir() else Path(source).name
         model = VisionModel(network, preprocessing, f"{config.model_type}:{name}")
         model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))  # finds out whether it can look at images of its size
     return model.to(device)

@@ -11,7 +11,7 @@ from dar.errors import DARError
 from dar.generation.layout import Layout, kept_prefix, layout_prefix
 from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.prior import PriorConfig
-from dar.prior.config import Classes
+from dar.prior.classes import Classes
 from dar.randomness import Generators, Seed, chosen_seeds
 from dar.tokenizer import SequentialDiffusionTokenizer
 

@@ -7,8 +7,8 @@ from typing import Any, Self, TypedDict
 
 from dar.checks import nearest
 from dar.errors import DARError
+from dar.files import read_json, write_json
 from dar.prior.sampling import Guidance, Sampling, guidance_ends, guidance_text
-from dar.storage import read_json, write_json
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.model import DEFAULT_SOLVER, check_steps, solver_named
 

@@ -1,25 +1,17 @@
 """Sizes, vocabulary and classes of a prior."""
 
 import difflib
-import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from dar.errors import DARError, quoted
-from dar.nn import LARGEST
+from dar.sizes import check_sizes
 
-Class = str | int | np.integer[Any] | Tensor
-"""A class's name, or its index: a whole number of Python, NumPy or torch."""
-
-Classes = Class | Iterable[Class] | NDArray[np.integer[Any]]
-"""A class, or several: a list, or an array or tensor of indices."""
+if TYPE_CHECKING:
+    from dar.prior.classes import Class, Classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +51,7 @@ class PriorConfig:
         object.__setattr__(self, "class_names", tuple(self.class_names))  # JSON knows no tuples
         if not self.class_names or not all(isinstance(name, str) and name for name in self.class_names):
             raise ValueError("class_names must be at least one name, and none may be empty")
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if field.type is int and (not isinstance(value, int) or isinstance(value, bool)):
-                raise ValueError(f"{field.name} must be a whole number, not {value!r}")
-            if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
-            if value > LARGEST:
-                raise ValueError(f"{field.name} must be at most {LARGEST}, not {value!r}")
+        check_sizes(self)
         if self.width % (2 * self.num_heads):
             raise ValueError(f"width {self.width} is not a multiple of twice the {self.num_heads} heads")
 
@@ -85,20 +70,22 @@ class PriorConfig:
         """Image tokens, class tokens and the null class's token."""
         return self.codebook_size + self.num_classes + 1
 
-    def class_indices(self, wanted: Classes) -> list[int]:
+    def class_indices(self, wanted: "Classes") -> list[int]:
         """Indices of classes given by names, indices or both; of a single class, a list of one.
 
         Raises:
             DARError: for an empty list, or an entry that ``class_index`` refuses.
         """
-        entries: Any = wanted.tolist() if isinstance(wanted, Tensor | np.ndarray | np.generic) else wanted
+        entries: Any = wanted
+        if _is_array(entries):
+            entries = entries.tolist()
         is_single = isinstance(entries, str | bytes) or not isinstance(entries, Iterable)
         entries = [entries] if is_single else list(entries)
         if not entries:
             raise DARError("classes must be a list with at least one class name or index, not []")
         return [self.class_index(entry) for entry in entries]
 
-    def class_index(self, wanted: Class) -> int:
+    def class_index(self, wanted: "Class") -> int:
         """Index of a class given by name or index; case and the choice of space, underscore or hyphen don't matter.
 
         Raises:
@@ -106,8 +93,8 @@ class PriorConfig:
                 range, or what is neither.
         """
         index: Any = wanted
-        if isinstance(wanted, Tensor | np.ndarray | np.generic) and wanted.ndim == 0:
-            index = wanted.item()
+        if _is_array(wanted) and index.ndim == 0:
+            index = index.item()
         if isinstance(index, str):
             index = self._index_of(index)
         if not isinstance(index, int) or isinstance(index, bool):
@@ -117,8 +104,9 @@ class PriorConfig:
         return index
 
     def _index_of(self, name: str) -> int:
-        """The class of a name, or the number that it spells."""
-        matches = [i for i, known in enumerate(self.class_names) if _plain(known) == _plain(name)]
+        """The class of a name, to the letter if there is one, or the number that it spells."""
+        exact = [i for i, known in enumerate(self.class_names) if known == name]
+        matches = exact or [i for i, known in enumerate(self.class_names) if _plain(known) == _plain(name)]
         if len(matches) > 1:
             raise DARError(f"several classes are named {name!r}: give an index of {matches}")
         if matches:
@@ -146,6 +134,11 @@ PRIOR_SIZES = MappingProxyType(
     }
 )
 """Published sizes: 111 M, 343 M, 775 M and 1.4 B parameters."""
+
+
+def _is_array(thing: Any) -> bool:
+    """Whether it is an array, tensor or scalar of NumPy, torch or the like, none of which need be imported to ask."""
+    return hasattr(thing, "tolist") and hasattr(thing, "ndim")
 
 
 def _plain(name: Any) -> str:

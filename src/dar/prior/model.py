@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from dar.hub import CARD_TEMPLATE, HubModel
 from dar.prior.config import PriorConfig
-from dar.storage import CARD_TEMPLATE, HubModel
 
 
 class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TEMPLATE):

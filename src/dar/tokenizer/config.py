@@ -1,10 +1,9 @@
 """Sizes of a tokenizer."""
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from dar.nn import HEAD_WIDTH, LARGEST
+from dar.sizes import HEAD_WIDTH, check_sizes
 
 DECODER_CONTEXTS = ("group", "prefix")
 
@@ -59,16 +58,7 @@ class TokenizerConfig:
         if self.decoder_context not in DECODER_CONTEXTS:
             choices = " or ".join(map(repr, DECODER_CONTEXTS))
             raise ValueError(f"decoder_context must be {choices}, not {self.decoder_context!r}")
-        for field in fields(self):
-            if field.type is str:
-                continue
-            value = getattr(self, field.name)
-            if field.type is int and (not isinstance(value, int) or isinstance(value, bool)):
-                raise ValueError(f"{field.name} must be a whole number, not {value!r}")
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
-            if value > LARGEST:
-                raise ValueError(f"{field.name} must be at most {LARGEST}, not {value!r}")
+        check_sizes(self)
         for name in ("encoder_width", "decoder_width"):
             if getattr(self, name) % HEAD_WIDTH:
                 raise ValueError(f"{name} must be a multiple of {HEAD_WIDTH}, not {getattr(self, name)}")

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from dar.checks import whole_number
 from dar.errors import DARError, quoted
 from dar.flow import Step, group_at, interpolate, schedule, shifted_time
+from dar.hub import CARD_TEMPLATE, HubModel
 from dar.images import Picture, listed_pictures, square_pixels
 from dar.randomness import Seed, draw_noise, image_seeds
 from dar.solvers import SOLVERS, Solver, SolverState, advance
-from dar.storage import CARD_TEMPLATE, HubModel
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.tokenizer.encoder import Encoder

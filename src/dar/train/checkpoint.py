@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from dar.errors import DARError, listed
-from dar.storage import flush, open_tensors, read_json, save_tensors, sync, write_json
+from dar.files import flush, read_json, sync, write_json
+from dar.storage import open_tensors, save_tensors
 from dar.train.team import Team
 
 MANIFEST, STATE = "manifest.json", "state.json"

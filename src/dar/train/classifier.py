@@ -12,17 +12,17 @@ from dar.data import EndlessOrder, ImageDataset, Share
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.environment import run_record
 from dar.errors import DARError
+from dar.extras import check_trackers
 from dar.features.classifier import ImageClassifier
+from dar.files import write_json
 from dar.images import save_image
 from dar.metrics.agreement import agreement
-from dar.pipeline import RECIPE
+from dar.model_folder import RECIPE
 from dar.sheets import captioned_grid, display_scale
-from dar.storage import write_json
 from dar.train.classifier_recipe import ClassifierRecipe
-from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit, step_generator
 from dar.train.recipe import save_recipe
-from dar.train.run_folder import RunFolder, begin
+from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import check_classes, tell_found
 from dar.train.team import Team
 
@@ -164,17 +164,17 @@ def train_classifier(
     tell_found(found, team)
     team.share(settings.gradient_accumulation).positions(settings.batch_size, 0)
     check_trackers(trackers)
-    begin(run, recipe, team, source.fingerprint, found, resume=resume)
 
     def decoded(images: ImageDataset) -> DecodedImages:
         return decode_images(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
 
-    training, others = decoded(source), None if held_out is None else decoded(held_out)
-    task = ClassifierTask(recipe, source.class_names, training, others)
-    outcome = fit(task, settings, run, team, resume=resume, trackers=trackers)
-    if outcome is Outcome.FINISHED and team.is_main:
-        write_json(run.model / TRAINING, _facts(run, source, training, others))
-    return outcome
+    with begun(run, recipe, team, source.fingerprint, found, resume=resume):
+        training, others = decoded(source), None if held_out is None else decoded(held_out)
+        task = ClassifierTask(recipe, source.class_names, training, others)
+        outcome = fit(task, settings, run, team, resume=resume, trackers=trackers)
+        if outcome is Outcome.FINISHED and team.is_main:
+            write_json(run.model / TRAINING, _facts(run, source, training, others))
+        return outcome
 
 
 def _facts(

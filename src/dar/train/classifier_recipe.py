@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from dar.features.classifier import ClassifierConfig
 from dar.train.recipe import OF_CLASSIFIERS, TrainingRecipe, all_names, build, read_recipe, require_at_least
+
+if TYPE_CHECKING:
+    from dar.features.classifier import ClassifierConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,14 @@ class ClassifierRecipe:
         if shift >= config.image_size:
             raise ValueError(f"classifier_training: shift {shift} must be less than image_size {config.image_size}")
 
-    def config(self, class_names: Sequence[str]) -> ClassifierConfig:
+    def config(self, class_names: Sequence[str]) -> "ClassifierConfig":
         """The classifier's configuration for given classes.
 
         Raises:
             ValueError: for an unknown field, or a value that cannot be.
         """
+        from dar.features.classifier import ClassifierConfig  # heavy: names and the training are checked before
+
         return build(ClassifierConfig, "classifier", {**self.classifier, "class_names": tuple(class_names)})
 
     def fixed_settings(self) -> dict[str, Any]:

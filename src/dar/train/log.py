@@ -5,7 +5,6 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from torch import Tensor
 from tqdm import tqdm
 
-from dar.errors import DARError
 from dar.train.run_folder import RunFolder
 from dar.train.team import Team
-
-TRACKERS = ("tensorboard", "wandb")
 
 
 class TrainingLog:
@@ -89,24 +85,11 @@ class TrainingLog:
         self.sums = {name: torch.tensor(total / size, device=device) for name, total in state["sums"].items()}
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """Make sure that trackers can be used.
-
-    Raises:
-        DARError: for an unknown name, or a package that is not installed.
-    """
-    for name in names:
-        if name not in TRACKERS:
-            raise DARError(f"there is no tracker {name!r}: choose one of {', '.join(TRACKERS)}")
-        if find_spec(name) is None:
-            raise DARError(f"the tracker {name} is not installed: pip install -c constraints.txt {name}")
-
-
 class Trackers:
     """TensorBoard or Weights & Biases, through accelerate; one that fails is left out from then on, and said so.
 
     Args:
-        names: of ``TRACKERS``, as ``check_trackers`` lets them pass.
+        names: of ``dar.extras.TRACKERS``, as ``check_trackers`` lets them pass.
         folder: where the run is; its name is the run's.
     """
 

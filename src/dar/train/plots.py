@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dar.storage import writing
+from dar.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

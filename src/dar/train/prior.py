@@ -16,15 +16,16 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from dar.class_sheet import class_sheet
 from dar.data import EndlessOrder, ImageDataset, Share
 from dar.errors import DARError
+from dar.extras import check_trackers
 from dar.images import save_image
-from dar.pipeline import RECIPE, DARPipeline, load_tokenizer, model_folder
+from dar.model_folder import RECIPE, model_folder
+from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import PriorTraining, Recipe, load_recipe, save_recipe
-from dar.train.run_folder import RunFolder, begin
+from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import check_classes, open_validation, tell_found
 from dar.train.team import Team, whole
 from dar.train.token_shards import TokenShards, tokenize_images
@@ -273,7 +274,6 @@ def train_prior(
     tell_found(found, team)
     fingerprint = source.manifest.identity if isinstance(source, TokenShards) else source.fingerprint
     check_trackers(trackers)
-    begin(run, recipe, team, fingerprint, found, resume=resume)
 
     def computed(images: ImageDataset, name: str, views: int) -> TokenShards:
         tokenize_images(
@@ -289,11 +289,13 @@ def train_prior(
         team.wait()
         return TokenShards(run.path / name)
 
-    training = source if isinstance(source, TokenShards) else computed(source, "tokens", 2 if recipe.data.flip else 1)
-    held_out = None if others is None else computed(others, "validation-tokens", 1)
-    if team.is_main:
-        tqdm.write(f"training on {training.views} views of each of {len(training)} images")
-    task = PriorTask(recipe, frozen, class_names, training, held_out)
-    if recipe.prior_training.dropout:
-        add_dropout(task.prior, recipe.prior_training.dropout)
-    return fit(task, recipe.prior_training, run, team, resume=resume, trackers=trackers)
+    with begun(run, recipe, team, fingerprint, found, resume=resume):
+        views = 2 if recipe.data.flip else 1
+        training = source if isinstance(source, TokenShards) else computed(source, "tokens", views)
+        held_out = None if others is None else computed(others, "validation-tokens", 1)
+        if team.is_main:
+            tqdm.write(f"training on {training.views} views of each of {len(training)} images")
+        task = PriorTask(recipe, frozen, class_names, training, held_out)
+        if recipe.prior_training.dropout:
+            add_dropout(task.prior, recipe.prior_training.dropout)
+        return fit(task, recipe.prior_training, run, team, resume=resume, trackers=trackers)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import yaml
 
 from dar.errors import DARError
+from dar.files import check_regular_file, writing
 from dar.prior.config import PRIOR_SIZES, PriorConfig
-from dar.storage import check_regular_file, writing
 from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
 
 if TYPE_CHECKING:

@@ -2,20 +2,24 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from dar.data import DataSummary
 from dar.environment import run_record
 from dar.errors import DARError
-from dar.storage import writing
-from dar.train.classifier_recipe import ClassifierRecipe
+from dar.files import writing
+from dar.locking import LOCK, owned
 from dar.train.recipe import Recipe, read_recipe, save_recipe
-from dar.train.team import Team
+
+if TYPE_CHECKING:
+    from dar.data import DataSummary
+    from dar.train.classifier_recipe import ClassifierRecipe
+    from dar.train.team import Team
 
 
 @dataclass(frozen=True)
@@ -57,19 +61,38 @@ class RunFolder:
         """Sample picture after ``step`` steps."""
         return self.path / "samples" / f"step-{step:08d}.png"
 
+    def check(self, *, resume: bool) -> None:
+        """Make sure that a run can begin here, or that there is one to go on with; changes nothing.
+
+        Raises:
+            DARError: if it can't, or there is none.
+        """
+        if resume and not self.recipe.is_file():
+            raise DARError(f"{self.path} holds no run to resume: check the folder, or leave --resume out")
+        if not resume and self.path.is_dir() and not self._is_unbegun():
+            raise DARError(f"{self.path} is not empty: choose another folder, or --resume the run that is in it")
+
     def create(self) -> None:
         """Make the folder.
 
         Raises:
             DARError: if it holds anything already, or cannot be written to.
         """
+        self.check(resume=False)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
-                raise DARError(f"{self.path} is not empty: choose another folder, or --resume the run that is in it")
-            (self.path / "samples").mkdir()
+            (self.path / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DARError(f"cannot write to {self.path} ({error.strerror}): choose another output folder") from error
+
+    def _is_unbegun(self) -> bool:
+        """Whether it holds nothing but what a run makes before its recipe, after which it can be resumed."""
+        aside = f".{self.recipe.name}."
+        return all(
+            entry.name == LOCK
+            or entry.name.startswith(aside)
+            or (entry.name == "samples" and entry.is_dir() and not any(entry.iterdir()))
+            for entry in self.path.iterdir()
+        )
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log."""
@@ -102,14 +125,16 @@ class RunFolder:
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:
-    """Add a JSON object to a file of lines.
+    """Add a JSON object to a file of lines; a last line that a crash has torn is ended first.
 
     Raises:
         DARError: if it cannot be written.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        with path.open("a+b") as file:
+            file.seek(max(0, file.tell() - 1))
+            start = b"\n" if file.read(1) not in (b"", b"\n") else b""
+            file.write(start + json.dumps(entry).encode() + b"\n")
     except OSError as error:
         raise DARError(f"cannot write {path} ({error.strerror}): is the disk full, or the place read-only?") from error
 
@@ -125,16 +150,17 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def begin(
+@contextmanager
+def begun(
     run: RunFolder,
-    recipe: Recipe | ClassifierRecipe,
-    team: Team,
+    recipe: "Recipe | ClassifierRecipe",
+    team: "Team",
     data: str,
-    found: Mapping[str, DataSummary | None],
+    found: "Mapping[str, DataSummary | None]",
     *,
     resume: bool,
-) -> None:
-    """Make a new run's folder, or check that an old one can go on; either way it then holds the recipe.
+) -> Iterator[None]:
+    """Own a run's folder within the block: a new one is made, an old one checked; either way it then holds the recipe.
 
     Rates, steps and weights of losses may change when a run is resumed; sizes, seed, batch and which networks train may
     not.
@@ -149,30 +175,52 @@ def begin(
         resume: whether the run is an old one.
 
     Raises:
-        DARError: if a new run's folder is not empty, or the old run's is none or was begun with other sizes.
+        DARError: if a new run's folder is not empty, the old run's is none or was begun with other sizes, or another
+            training is at work in it.
     """
     images = {name: summary.as_dict() for name, summary in found.items() if summary is not None}
     record = {"data": data, "images": images, "processes": team.size}
-    team.by_main(lambda: _begin(run, recipe, record, resume=resume))
+    with ExitStack() as stack:
+        team.by_main(lambda: _begin(run, recipe, record, stack, resume=resume))
+        yield
 
 
-def _begin(run: RunFolder, recipe: Recipe | ClassifierRecipe, record: Mapping[str, Any], *, resume: bool) -> None:
+def _begin(
+    run: RunFolder,
+    recipe: "Recipe | ClassifierRecipe",
+    record: Mapping[str, Any],
+    stack: ExitStack,
+    *,
+    resume: bool,
+) -> None:
     if resume:
-        if not run.recipe.is_file():
-            raise DARError(f"{run.path} holds no run to resume: check the folder, or leave --resume out")
-        parse: Callable[[Mapping[str, Any]], Recipe | ClassifierRecipe] = type(recipe).from_dict
-        before = read_recipe(run.recipe, (), (), parse).fixed_settings()
-        changed = [name for name, value in recipe.fixed_settings().items() if before[name] != value]
-        if changed:
-            raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
-        if any(launch["data"] != record["data"] for launch in read_lines(run.launches)):
-            tqdm.write(
-                "the data is not quite what the run began with (other files, times or place): results may differ"
-            )
+        run.check(resume=True)
+        stack.enter_context(owned(run.path))
+        _check_same(run, recipe, record)
         for folder in (run.path, run.path / "checkpoints", run.path / "samples"):
-            for left in folder.glob(".*"):  # a crash in the middle of writing
+            for left in folder.glob(".*/"):  # a crash in the middle of writing
                 shutil.rmtree(left, ignore_errors=True)
     else:
+        _make(run.path)
+        stack.enter_context(owned(run.path))
         run.create()
     save_recipe(recipe, run.recipe)
     append_line(run.launches, {**run_record(), **record})
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DARError(f"cannot write to {path} ({error.strerror}): choose another output folder") from error
+
+
+def _check_same(run: RunFolder, recipe: "Recipe | ClassifierRecipe", record: Mapping[str, Any]) -> None:
+    """Make sure that the run was begun with the same sizes; say if its data are others."""
+    parse: Callable[[Mapping[str, Any]], Recipe | ClassifierRecipe] = type(recipe).from_dict
+    before = read_recipe(run.recipe, (), (), parse).fixed_settings()
+    changed = [name for name, value in recipe.fixed_settings().items() if before[name] != value]
+    if changed:
+        raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
+    if any(launch["data"] != record["data"] for launch in read_lines(run.launches)):
+        tqdm.write("the data is not quite what the run began with (other files, times or place): results may differ")

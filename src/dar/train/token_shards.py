@@ -24,8 +24,9 @@ from tqdm import tqdm
 from dar.data import UNLABELLED, BrokenImages, ImageDataset, in_workers
 from dar.data.crops import CenterCropDecoder, CroppedImages
 from dar.errors import DARError
+from dar.files import read_json, write_json
 from dar.progress import progress_bar
-from dar.storage import load_tensors, open_tensors, read_json, save_tensors, tensor_start, weights_hash, write_json
+from dar.storage import load_tensors, open_tensors, save_tensors, tensor_start, weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 
 FORMAT = 1

@@ -7,23 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from dar.data import Batch, BrokenImages, Images, Share, preview_pixels
+from dar.extras import check_trackers
 from dar.flow import group_at
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr
+from dar.model_folder import RECIPE
 from dar.nn import Block
-from dar.pipeline import RECIPE
 from dar.reconstruction import reconstruction_sheet, reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import TokenizerOutput
 from dar.train.codebook import reseed, spherical_kmeans
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
-from dar.train.log import check_trackers
 from dar.train.loop import Outcome, Task, fit
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.recipe import Recipe, save_recipe
-from dar.train.run_folder import RunFolder, begin
+from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import open_training_images, open_validation, stream_of, tell_found
 from dar.train.team import Team
 
@@ -243,5 +243,5 @@ def train_tokenizer(
     tell_found(found, team)
     task = TokenizerTask(recipe, images, held_out or images, team)
     check_trackers(trackers)
-    begin(run, recipe, team, images.fingerprint, found, resume=resume)
-    return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)
+    with begun(run, recipe, team, images.fingerprint, found, resume=resume):
+        return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)

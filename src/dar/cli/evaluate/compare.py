@@ -21,7 +21,7 @@ def compare(
     from dar.evaluate.compare_page import comparison_page
     from dar.evaluate.report_files import read_report
     from dar.extras import require_extra
-    from dar.storage import refuse_existing, writing
+    from dar.files import refuse_existing, writing
 
     if len(reports) < 2:
         raise DARError("one report cannot be compared: give two or more")

@@ -46,8 +46,8 @@ def generation(
         from dar.evaluate.sample_file import open_samples
         from dar.evaluate.sample_job import sample
         from dar.evaluate.sampling import sample_settings
+        from dar.files import read_json
         from dar.pipeline import DARPipeline
-        from dar.storage import read_json
 
         pipe = DARPipeline.from_pretrained(model, device=device)
         settings = sample_settings(pipe, given, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)

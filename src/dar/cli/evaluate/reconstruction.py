@@ -47,7 +47,8 @@ def reconstruction(
         from dar.features.loading import load_extractor
         from dar.features.perceptual import load_perceptual_distance
         from dar.generation.settings import load_settings
-        from dar.pipeline import load_tokenizer, model_folder
+        from dar.model_folder import model_folder
+        from dar.pipeline import load_tokenizer
 
         settings = load_settings(model_folder(model)).replaced(given)
         weights = "" if lpips == "download" else lpips

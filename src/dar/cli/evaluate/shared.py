@@ -152,7 +152,7 @@ def _print_figures(report: "Report") -> None:
 def recorded(samples: "Samples") -> dict[str, Any]:
     """What a record beside samples tells of how they were made; nothing where there is none of just this file."""
     from dar.evaluate.sample_job import is_recorded
-    from dar.storage import read_json
+    from dar.files import read_json
 
     beside = samples.path.with_suffix(".json")
     if samples.path.suffix != ".npz" or not beside.is_file():

@@ -29,7 +29,7 @@ def statistics(
     require_extra("evaluate")
     from dar.evaluate.reference import load_reference
     from dar.features.loading import load_extractor
-    from dar.storage import refuse_existing
+    from dar.files import refuse_existing
 
     if out.suffix != ".safetensors":
         raise DARError(f"statistics are written as a .safetensors file, not {out.name!r}: choose another name")

@@ -1,0 +1,120 @@
+"""Reading and writing files, whole or not at all; JSON among them."""
+
+import errno
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from dar.errors import DARError
+
+CONFIG = "config.json"
+"""A file of settings, as the Hub's libraries call it."""
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+"""Errors that mean that a disk is full, or takes nothing."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; put it in place of ``path`` if the block succeeds, else remove it.
+
+    The block may create a file or a folder there. Once it is in place, it is on the disk too: a crash loses nothing.
+
+    Raises:
+        DARError: if the folder cannot be written to, or the disk is full.
+    """
+    is_new = not path.parent.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise DARError(f"cannot write to {path.parent} ({error.strerror}): choose another output folder") from error
+    try:
+        yield aside / path.name
+        sync(aside / path.name)
+        (aside / path.name).replace(path)
+        flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in _UNWRITABLE:
+            raise
+        raise DARError(f"cannot write {path} ({error}): make room, or choose another place") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if is_new and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder with all that it holds, on the disk itself."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            sync(inside)
+    flush(path)
+
+
+def flush(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def refuse_existing(path: Path) -> None:
+    """Make sure that nothing is at a path, not even a link to nowhere.
+
+    Raises:
+        DARError: if there is.
+    """
+    if os.path.lexists(path):
+        raise DARError(f"{path} exists already: choose another output folder")
+
+
+def check_regular_file(path: Path) -> None:
+    """Make sure that reading a file cannot wait for ever, as reading a pipe, a socket or a device may.
+
+    Folders, and what is missing or cannot be looked at, are left to the reader's own words.
+
+    Raises:
+        DARError: if the path leads to none of these and no file either.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise DARError(f"{path} is a {kind}, not a file: write its content to a file, and give that")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with writing(path) as aside:
+        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DARError: if the file is missing, is not JSON, or is not an object.
+    """
+    check_regular_file(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DARError(f"{path} does not exist: is {path.parent} a model folder?") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DARError(f"{path} cannot be read as JSON ({error}): copy or convert it again") from error
+    if not isinstance(content, dict):
+        raise DARError(f"{path} holds a {type(content).__name__}, not a JSON object: copy or convert it again")
+    return content

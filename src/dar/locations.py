@@ -1,0 +1,111 @@
+"""What a name stands for: something here, something that the package brings along, or a repository of the Hub.
+
+The order is the same for models, tokenizers, extractors and data: what is here comes first, then a name of the
+package, then the Hub. What looks like a path is never searched on the Hub.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from dar.errors import DARError, quoted
+
+Kind = Literal["model", "dataset"]
+
+HUB_SECONDS = 3.0
+"""How long the Hub may take to say whether it has something."""
+
+_ENDINGS = (
+    *(".parquet", ".tar", ".zip", ".gz", ".tgz", ".npz", ".safetensors", ".pt", ".pth", ".ckpt"),
+    *(".csv", ".json", ".jsonl", ".txt", ".yaml", ".yml"),
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+)
+"""Of files that people mean when they write them; names on the Hub have dots too, but other endings."""
+
+
+def looks_like_path(source: str | Path) -> bool:
+    """Whether a name can only be meant as a path.
+
+    It is if it begins with ``/``, ``./``, ``../`` or ``~``, ends in ``/`` or in a data file's ending, has two slashes
+    or more, or if its first part is here.
+    """
+    text = str(source)
+    return (
+        isinstance(source, Path)
+        or text in (".", "..")
+        or text.startswith(("/", "./", "../", "~"))
+        or text.endswith("/")
+        or Path(text).suffix.lower() in _ENDINGS
+        or text.count("/") >= 2
+        or _is_there(Path(text.split("/")[0]))
+    )
+
+
+def here(source: str | Path, what: str, remedy: str = "check the path") -> Path | None:
+    """The path that a name stands for; None for what can only be a name of the package or on the Hub.
+
+    Args:
+        source: the name.
+        what: it should be, such as "model", for errors.
+        remedy: what errors tell the user to do.
+
+    Raises:
+        DARError: if it looks like a path, and there is nothing at it.
+    """
+    text = str(source)
+    path = Path(text).expanduser() if text.startswith("~") else Path(text)
+    if text and _is_there(path):
+        return path
+    if not text or looks_like_path(source):
+        raise DARError(f"there is no {what} at {quoted(text) or 'an empty path'}: {remedy}")
+    return None
+
+
+def on_hub(name: str, kind: Kind, what: str, remedy: str = "check the name") -> bool:
+    """Ask the Hub, once and briefly, whether it has something.
+
+    Args:
+        name: the id.
+        kind: of repository.
+        what: it should be, for errors.
+        remedy: what errors tell the user to do.
+
+    Returns:
+        True if it has, False if it cannot be reached, so that only what was downloaded earlier can be had.
+
+    Raises:
+        DARError: if it has no such thing, or the name cannot be one of the Hub's.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    missing = f"there is no {what} {quoted(name)}: neither here nor on the Hub: {remedy}"
+    try:
+        validate_repo_id(name)
+        if constants.HF_HUB_OFFLINE:
+            return False
+        HfApi().repo_info(name, repo_type=kind, timeout=HUB_SECONDS)
+    except HFValidationError:
+        raise DARError(missing) from None
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", 500)
+        if status in (401, 403, 404):
+            raise DARError(missing + (", or log in with `hf auth login`" if status != 404 else "")) from None
+        return False
+    except Exception:  # whatever its client's network raises
+        return False
+    return True
+
+
+def unreachable(name: str, what: str) -> DARError:
+    """What to say of something that is not here, while the Hub cannot be reached."""
+    return DARError(
+        f"there is no {what} {quoted(name)} here, and the Hub cannot be reached to look for it: check the name or path"
+    )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except (OSError, ValueError):  # too long a name, or a null byte
+        return False
