@@ -15,6 +15,7 @@ import torch
 import typer
 
 from dar.data import ImageDataset
+from dar.data.in_memory import decode_images
 from dar.evaluate.reference import REFERENCE, load_reference
 from dar.features.classifier import ImageClassifier
 from dar.files import read_json, write_json
@@ -22,7 +23,7 @@ from dar.hub import CARD
 from dar.metrics.agreement import agreement
 from dar.model_folder import RECIPE
 from dar.storage import WEIGHTS
-from dar.train.classifier import TRAINING, classify, decode
+from dar.train.classifier import TRAINING, classify
 from dar.train.classifier_recipe import load_classifier_recipe
 from dar.train.run_folder import RunFolder
 
@@ -109,7 +110,7 @@ def main(
 
 def _figures(classifier: ImageClassifier, data: ImageDataset) -> dict[str, Any]:
     """Accuracy on held-out images, of all and of each class."""
-    test = decode(data, classifier.config.image_size, max_broken_share=0)
+    test = decode_images(data, classifier.config.image_size, max_broken_share=0)
     agrees = agreement(classify(classifier, test.images), test.labels).double()
     of_class = {name: agrees[test.labels == index].mean().item() for index, name in enumerate(classifier.class_names)}
     return {"test_images": len(test), "test_accuracy": agrees.mean().item(), "test_accuracy_by_class": of_class}
