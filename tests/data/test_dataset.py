@@ -83,7 +83,7 @@ def test_sources_without_images_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_unknown_source_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DARError, match="nowhere cannot be opened as a data set"):
+    with pytest.raises(DARError, match="nowhere does not exist: check the path"):
         ImageDataset(tmp_path / "nowhere")
 
 
