@@ -1,6 +1,6 @@
 import pytest
 
-from dar.data.splits import choose_split, split_called, splits_in
+from dar.data.splits import choose_split, split_called, split_within, splits_in
 from dar.errors import DARError
 
 
@@ -39,3 +39,18 @@ def test_only_validation_is_stood_in_for_and_that_is_said() -> None:
     assert "test stands in for validation" in notes[0]
     with pytest.raises(DARError, match="in has the split train, none of test: name the folder or file itself"):
         choose_split("in", "test", {"train"})
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Train", ("train", "*")),
+        ("val2017", ("validation", "*2017")),
+        ("ILSVRC2012_img_val", ("validation", "ILSVRC2012_img_*")),
+        ("train-val", None),
+        ("trains", None),
+        ("", None),
+    ],
+)
+def test_a_split_is_one_word_of_a_name(name: str, found: tuple[str, str] | None) -> None:
+    assert split_within(name) == found
