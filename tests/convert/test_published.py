@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from dar.convert.checkpoint import Checkpoint, read_checkpoint
-from dar.convert.published import convert, prior_from, tokenizer_from
+from dar.convert.published import convert, prior_from, published_settings, tokenizer_from
 from dar.errors import DARError
+from dar.generation.settings import SAMPLING, load_settings
 from dar.pipeline import DARPipeline, load_prior, load_tokenizer
 from dar.prior import Prior, PriorConfig
+from dar.prior.config import PRIOR_SIZES
 from dar.prior.imagenet import imagenet_classes
 from dar.storage import load_tensors
 from tests import tiny
@@ -288,6 +290,26 @@ def test_nothing_is_overwritten(tmp_path: Path, tokenizer_file: Path, prior_file
         convert(tmp_path, tokenizer_file, prior_file)
     assert (tmp_path / "tokenizer" / "model.safetensors").read_bytes() == before
     assert not (tmp_path / "prior").exists()
+
+
+@pytest.mark.parametrize(("size", "guidance"), [("L", (1.1, 8.0)), ("XL", (1.1, 10.0)), ("B", None), ("XXL", None)])
+def test_the_published_guidance_is_known_by_size(size: str, guidance: tuple[float, float] | None) -> None:
+    found = published_settings(PriorConfig(class_names=("a",), **PRIOR_SIZES[size]))
+    assert (found and found.guidance_scale) == guidance
+
+
+def test_settings_come_with_a_prior_and_replace_none(
+    tmp_path: Path, prior_file: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dar.convert.published._GUIDANCE", {"L": (1.1, 8.0)})
+    sizes = {name: getattr(tiny.PRIOR, name) for name in PRIOR_SIZES["L"]}
+    monkeypatch.setattr("dar.convert.published.PRIOR_SIZES", {"L": sizes})
+    assert convert(tmp_path / "new", tokenizer_file, prior_file)[-1] == tmp_path / "new" / SAMPLING
+    assert load_settings(tmp_path / "new").guidance_scale == (1.1, 8.0)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / SAMPLING).write_text('{"guidance": 2}')
+    assert convert(tmp_path / "old", prior=prior_file) == [tmp_path / "old" / "prior"]
+    assert load_settings(tmp_path / "old").guidance_scale == (2.0, 2.0)
 
 
 def test_nothing_to_convert() -> None:

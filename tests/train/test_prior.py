@@ -7,6 +7,7 @@ import torch
 from dar import DARPipeline
 from dar.data import ImageDataset, Share
 from dar.errors import DARError
+from dar.generation.settings import SAMPLING
 from dar.storage import load_tensors, weights_hash
 from dar.train.loop import Outcome
 from dar.train.prior import PriorTask, add_dropout, cross_entropy, held_out_cross_entropy, train_prior
@@ -36,6 +37,7 @@ def test_run_leaves_a_pipeline_that_generates(photos: Path, tokenizer_folder: Pa
     pipe = DARPipeline.from_pretrained(tmp_path / "run" / "model")
     assert pipe.prior.config.class_names == CLASSES
     assert pipe(["dark"]).images[0].size == (16, 16)
+    assert (tmp_path / "run" / "model" / SAMPLING).is_file()
     log = (tmp_path / "run" / "log.jsonl").read_text()
     assert "validation_cross_entropy" in log
 
