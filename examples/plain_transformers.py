@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dar.images import save_image, to_images
 from dar.pipeline import load_tokenizer
-from dar.sheets import display_scale, grid
+from dar.sheets import captioned_grid, display_scale
 
 
 def generate(folder: Path, class_index: int, num: int, guidance: float, seed: int) -> Tensor:
@@ -40,7 +40,8 @@ def main(
     """Draw images of one class."""
     tokens = generate(llama, class_index, num, guidance, seed)
     images = to_images(load_tokenizer(tokenizer).decode(tokens, seed=seed))
-    save_image(grid([images], scale=display_scale(images[0].width)), out)
+    captions = [f"class {class_index}, image {i}" for i in range(num)]
+    save_image(captioned_grid([images], captions=[captions], scale=display_scale(images[0].width)), out)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ Hardware: {training["hardware"]}. Software: torch {training["torch"]}, Python {t
 |---|---|---|---|---|---|
 {took}
 
-The recipe is `recipe.yaml` beside this card.
+The recipe is `recipe.yaml` beside this card. Unless told otherwise it is sampled with the settings of `sampling.json`.
 {textwrap.fill(training["remark"], 118)}
 
 ## Figures

@@ -4,25 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dar.sheets import Lettering, captioned_grid, display_scale, drawable, grid
+from dar.sheets import Lettering, captioned_grid, display_scale, drawable
 
-RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+RED, WHITE = (255, 0, 0), (255, 255, 255)
 SIDE, GAP = 128, 8
-
-
-def test_grid_of_ragged_rows() -> None:
-    red, blue = Image.new("RGB", (4, 3), RED), Image.new("RGB", (4, 3), BLUE)
-    sheet = grid([[red, blue, red], [blue]], gap=2, scale=2)
-    assert sheet.size == (3 * 8 + 2 * 2, 2 * 6 + 2)
-    assert sheet.getpixel((0, 0)) == sheet.getpixel((7, 5)) == RED
-    assert sheet.getpixel((8, 0)) == sheet.getpixel((9, 5)) == WHITE
-    assert sheet.getpixel((10, 0)) == sheet.getpixel((0, 8)) == BLUE
-    assert sheet.getpixel((10, 8)) == WHITE
-
-
-def test_grid_without_gap_of_one_image_is_that_image() -> None:
-    image = Image.effect_noise((5, 4), 50).convert("RGB")
-    assert grid([[image]], gap=0).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize(("size", "scale"), [(1, 128), (16, 8), (32, 4), (128, 1), (256, 1)])

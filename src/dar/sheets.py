@@ -35,23 +35,6 @@ def display_scale(size: int) -> int:
     return max(1, VISIBLE_SIDE // size)
 
 
-def grid(rows: Sequence[Sequence[Image.Image]], gap: int = 2, scale: int = 1) -> Image.Image:
-    """Equally large images in rows and columns, on white.
-
-    Args:
-        rows: the images; rows may differ in length.
-        gap: white pixels between images.
-        scale: whole number by which images are enlarged, pixel by pixel.
-    """
-    width, height = (side * scale for side in rows[0][0].size)
-    columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
-    for r, row in enumerate(rows):
-        for c, image in enumerate(row):
-            sheet.paste(_enlarged(image, scale), (c * (width + gap), r * (height + gap)))
-    return sheet
-
-
 def captioned_grid(
     rows: Sequence[Sequence[Image.Image | None]],
     *,

@@ -65,7 +65,7 @@ def test_progress_is_shown_only_if_asked_for(pipeline: DARPipeline, capsys: pyte
     pipeline("cat", num_images_per_prompt=3)
     assert capsys.readouterr().err == ""
     pipeline("cat", num_images_per_prompt=3, batch_size=2, progress=True)
-    assert "3/3" in capsys.readouterr().err
+    assert "3 of 3 images" in capsys.readouterr().err
 
 
 def test_a_generator_stands_beside_the_seed(pipeline: DARPipeline) -> None:

@@ -33,7 +33,7 @@ def test_notebooks_show_captioned_sheets(pipeline: DARPipeline) -> None:
     assert shown(whole).size == whole.sheet().size
     assert whole.sheet().width > 3 * 128  # enlarged
     assert whole.sheet().height > 128 + 10  # a caption below
-    assert shown(preview).width > shown(whole).width  # the step stands on the left
+    assert shown(preview).height > shown(whole).height  # the step stands above
 
 
 def test_large_batches_are_shown_in_part(pipeline: DARPipeline) -> None:
