@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.sampling import parse_guidance
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def generate(
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
     """
     scales = parse_guidance(guidance)
+    checks.model(model, classes=class_, solver=solver)
+    checks.paths("picture", layout)
     from dar.files import write_json
     from dar.pipeline import DARPipeline
 

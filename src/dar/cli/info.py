@@ -21,9 +21,10 @@ def info(
     Example: dar info runs/prior/model
     """
     from dar.model_folder import TOKENIZER, model_folder
-    from dar.pipeline import DARPipeline, load_tokenizer
 
     folder = model_folder(model)
+    from dar.pipeline import DARPipeline, load_tokenizer
+
     if (folder / TOKENIZER).is_dir():
         pipe = DARPipeline.from_pretrained(folder)
         _tell_tokenizer(pipe.tokenizer.config, _parameters(pipe.tokenizer))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.sampling import describe, parse_guidance, sample_settings
 
 
@@ -37,6 +37,8 @@ def sample(
     Example: torchrun --nproc-per-node 8 -m -- dar sample --num 50000 --out samples.npz --device cuda
     """
     process, processes = options.place_among_processes()
+    scales = parse_guidance(guidance)
+    checks.model(model, classes=class_ or (), solver=solver)
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
     from dar.files import refuse_existing
@@ -48,7 +50,7 @@ def sample(
     settings = sample_settings(
         pipe,
         class_,
-        parse_guidance(guidance),
+        scales,
         num=num,
         labels=labels,
         seed=seed,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.sampling import describe, parse_guidance
 
@@ -44,6 +44,9 @@ def layout(
     Example: dar evaluate layout --data photos/ --classifier microsoft/resnet-50 --tokens 8 --tokens 32 --out report/
     """
     scales = parse_guidance(guidance)
+    checks.model(model, solver=solver)
+    checks.data(data)
+    checks.extractors(classifier)
 
     def evaluation() -> "Findings":
         from dar.evaluate.layout import evaluate_layout

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.sampling import describe
 
@@ -39,6 +39,10 @@ def reconstruction(
 
     Example: dar evaluate reconstruction --data photos/ --extractor inception --out report/
     """
+    checks.tokenizer(model)
+    checks.check_solver(solver)
+    checks.data(data)
+    checks.extractors(extractor)
 
     def evaluation() -> "Findings":
         from dar.evaluate.reconstruction import evaluate_reconstruction

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.sampling import describe, parse_guidance, sample_settings
 
@@ -42,6 +42,9 @@ def sweep(
     Example: dar evaluate sweep --reference cifar10 --extractor cifar10 --guidance 1 --guidance 1:3 --out sweep/
     """
     scales = [parse_guidance(text) for text in guidance]
+    checks.model(model, solver=solver)
+    checks.extractors(*(extractor or ()))
+    checks.references(reference)
 
     def evaluation() -> "Findings":
         from dar.evaluate.sweep import evaluate_sweep
