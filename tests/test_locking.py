@@ -44,8 +44,8 @@ def owner(folder: Path) -> Iterator["subprocess.Popen[str]"]:
 
 def test_a_second_process_is_refused_and_told_who_owns_it(tmp_path: Path) -> None:
     with owner(tmp_path) as process:
-        said = rf"is in use by process {process.pid} on .*, since 20.* UTC: wait for it"
-        with pytest.raises(DARError, match=said), owned(tmp_path):
+        told = rf"is in use by process {process.pid} on .*, since 20.* UTC: wait for it"
+        with pytest.raises(DARError, match=told), owned(tmp_path):
             pass
         assert (tmp_path / LOCK).exists(), "the owner's lock stays"
 
@@ -96,8 +96,8 @@ def owner_on_another_machine(path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("quick")
 def test_an_owner_on_another_machine_is_watched(tmp_path: Path) -> None:
-    said = "is in use by process 7 on elsewhere, since 2026"
-    with owner_on_another_machine(tmp_path / LOCK), pytest.raises(DARError, match=said), owned(tmp_path):
+    told = "is in use by process 7 on elsewhere, since 2026"
+    with owner_on_another_machine(tmp_path / LOCK), pytest.raises(DARError, match=told), owned(tmp_path):
         pass
     with owned(tmp_path):  # it is silent now
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()

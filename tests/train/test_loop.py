@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from dar.data import Share
 from dar.errors import DARError
 from dar.storage import load_tensors
+from dar.train import run_folder
 from dar.train.loop import Outcome, Task, fit, make_optimizer
 from dar.train.recipe import TrainingRecipe
-from dar.train.run_folder import RunFolder
+from dar.train.run_folder import RunFolder, step_of
 from dar.train.team import Team
 
 RECIPE = TrainingRecipe(
@@ -130,17 +132,75 @@ def test_sigterm_saves_too(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    class Diverging(LineTask):
-        def before_step(self, step: int) -> float:
-            return float("nan") if step == 12 else 1.0
+class Spoilt(LineTask):
+    """A step that is still finite spoils the weights, so that the next loss is not."""
+
+    def __init__(self, spoilt_at: int) -> None:
+        super().__init__()
+        self.spoilt_at = spoilt_at
+
+    def after_step(
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
+    ) -> None:
+        if step == self.spoilt_at:
+            with torch.no_grad():
+                self.model.weight.fill_(1e30)
+
+
+FREQUENT = dataclasses.replace(RECIPE, checkpoint_minutes=1e-9, sample_steps=1000)
+
+
+def test_nan_loss_stops_and_keeps_a_good_checkpoint(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    with pytest.raises(DARError, match=r"step 12 .*step-00000001 is the last .* good, with 11 finite steps after it"):
+        fit(Spoilt(11), FREQUENT, run, Team(), resume=False)
+    assert [path.name for path in run.checkpoints()] == ["step-00000001"]
+    assert len(list((run.path / "checkpoints").glob("diverged-step-*"))) == 2  # older ones are removed
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_diverged_run_goes_on_from_before_the_step_that_spoilt_it(
+    tmp_path: Path, keep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "PROVEN_STEPS", 5)
+    run = new_run(tmp_path / "run")
+    longer = dataclasses.replace(FREQUENT, keep_checkpoints=keep)
+    for resume in (False, True):
+        with pytest.raises(DARError, match=r"step 16 .*step-000000(0[5-9]|1[01]) is the last .* good"):
+            fit(Spoilt(15), longer, run, Team(), resume=resume)
+    assert fit(LineTask(), longer, run, Team(), resume=True) is Outcome.FINISHED
+
+
+def test_divergence_at_once_leaves_nothing_to_resume(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    with pytest.raises(DARError, match=r"step 1 .* no checkpoint was followed by finite steps: start again"):
+        fit(Spoilt(0), FREQUENT, run, Team(), resume=False)
+    assert not run.checkpoints()
+
+
+def test_few_checkpoints_are_kept_beside_the_newest(tmp_path: Path) -> None:
+    run, most = new_run(tmp_path / "run"), 0
+    for step in range(1, 300):
+        run.checkpoint(step).mkdir(parents=True)
+        run.retire_checkpoints(2, every=0)
+        most = max(most, len(run.checkpoints()))
+        assert step <= 50 or any(50 <= step - step_of(path) <= 150 for path in run.checkpoints())
+    assert most <= 4
+    run.checkpoint(1000).mkdir()
+    run.retire_checkpoints(2, every=0)
+    assert [step_of(path) for path in run.checkpoints()] == [299, 1000], "far apart, none is needed beside them"
+
+
+def test_images_per_second_leave_pictures_out(tmp_path: Path) -> None:
+    class Slow(LineTask):
+        def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
+            time.sleep(3)
+            return {}
 
     run = new_run(tmp_path / "run")
-    frequent = dataclasses.replace(RECIPE, checkpoint_minutes=1e-9)
-    with pytest.raises(DARError, match=r"step 12 .*step-00000012"):
-        fit(Diverging(), frequent, run, Team(), resume=False)
-    assert all(tensor.isfinite().all() for tensor in final_tensors(run).values())
-    assert len(run.checkpoints()) == 2  # older ones are removed
+    fit(Slow(), dataclasses.replace(RECIPE, steps=20), run, Team(), resume=False)
+    rates = [entry["images_per_second"] for entry in run.read_log() if "loss" in entry]
+    assert rates[1] > 10 * RECIPE.batch_size / 3, "10 steps and a picture take 3 seconds"
 
 
 def test_an_infinite_gradient_never_reaches_the_weights(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dar.cli import checks
+
 
 def convert(
     out: Annotated[Path, typer.Option(help="Model folder to write, or to add the other half to.")],
@@ -15,6 +17,7 @@ def convert(
 
     Example: dar convert --tokenizer D-AR-tokenizer_v1.pt --prior D-AR-XL-360K.pt --out model/
     """
+    checks.paths("file", tokenizer, prior)
     from dar.convert.published import convert as convert_published
 
     for folder in convert_published(out, tokenizer, prior):

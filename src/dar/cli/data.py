@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.errors import DARError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def data(
     from dar.extras import require_extra
 
     require_extra("data")
+    checks.data(source)
     from dar.data.opening import open_images
     from dar.inspection.job import inspect_data
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.sampling import given_settings
 from dar.errors import DARError, printable
 
@@ -69,6 +69,8 @@ def generate(
     """
     given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
     _check_options(context, class_, like, animate)
+    checks.model(model, classes=class_ or (), solver=solver)
+    checks.paths("picture", layout, like)
     with options.interruptible("no image was begun"):
         from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
         from dar.cli.generation_plan import plan_like, plan_of_options

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dar.cli import checks
+
 export_app = typer.Typer(no_args_is_help=True)
 import_app = typer.Typer(no_args_is_help=True)
 
@@ -29,6 +31,7 @@ def export_llama(
 
     Example: dar export llama model/ --out llama/
     """
+    checks.tokenizer(model)
     from dar.convert.llama import export_llama
     from dar.pipeline import load_prior
 
@@ -46,6 +49,8 @@ def import_llama(
 
     Example: dar import llama llama/ --tokenizer model/ --out new-model/
     """
+    checks.paths("folder", folder)
+    checks.tokenizer(tokenizer)
     from dar.convert.llama import import_llama
     from dar.files import refuse_existing, writing
     from dar.generation.settings import load_settings, save_settings

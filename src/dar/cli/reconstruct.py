@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.errors import printable
 
 
@@ -23,6 +23,8 @@ def reconstruct(
 
     Example: dar reconstruct cat.jpg dog.png --out out/
     """
+    checks.tokenizer(model)
+    checks.paths("picture", *image)
     from dar.generation.settings import load_settings
     from dar.images import centre_crop, read_image, save_image, to_pixels
     from dar.metrics.similarity import psnr

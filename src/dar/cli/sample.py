@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.sampling import describe, given_settings, tell_settings
 
 
@@ -38,6 +38,7 @@ def sample(
     """
     process, processes = options.place_among_processes()
     given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
+    checks.model(model, classes=class_ or (), solver=solver)
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
     from dar.evaluate.sampling import sample_settings

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.errors import DARError
 
 
@@ -37,12 +37,14 @@ def tokenize(
     from dar.extras import require_extra
 
     require_extra("train")
+    if ten_crop and not flip:
+        raise DARError("ten crops include their mirror images: leave --no-flip out")
+    checks.data(data)
+    checks.tokenizer(model)
     from dar.data import ImageDataset
     from dar.pipeline import load_tokenizer
     from dar.train.token_shards import missing_shards, read_manifest, tokenize_images
 
-    if ten_crop and not flip:
-        raise DARError("ten crops include their mirror images: leave --no-flip out")
     process, processes = options.place_among_processes()
     images = ImageDataset(data, image_column=image_column, label_column=label_column)
     if process == 0:

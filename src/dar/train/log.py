@@ -4,7 +4,8 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ class TrainingLog:
         self.note(entry)
         self.sums, self.counts, self._steps_since, self._since = {}, {}, 0, time.monotonic()
         return entry
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what the block takes, such as drawing pictures, out of ``images_per_second``."""
+        start = time.monotonic()
+        yield
+        self._since += time.monotonic() - start
 
     def note(self, entry: dict[str, Any]) -> None:
         """Write the main process's line as it is; all call this."""

@@ -113,8 +113,8 @@ def fit(
         How it ended. When all steps are done, the model has been exported.
 
     Raises:
-        DARError: if the gradient is no longer finite, data cannot be read, no checkpoint is whole, or something cannot
-            be written; the last good checkpoint stays.
+        DARError: if the gradient is no longer finite (it names a checkpoint that is good, where there is one), data
+            cannot be read, no checkpoint is whole, or something cannot be written.
     """
     outcome = _Training(task, recipe, run, team, trackers).run(resume=resume)
     team.leave()
@@ -163,7 +163,8 @@ class _Training:
                 if (interrupted or preempted) and self.team.is_main:
                     tqdm.write("stopping, with a checkpoint")
                 if interrupted or preempted or due or self.step == self.recipe.steps:
-                    self._save()
+                    with self.log.paused():
+                        self._save()
                 if (interrupted or preempted) and self.step < self.recipe.steps:
                     self.trackers.finish()
                     return Outcome.INTERRUPTED if interrupted else Outcome.PREEMPTED
@@ -191,7 +192,7 @@ class _Training:
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
         norm = whole(nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip))
         if not torch.isfinite(norm):
-            raise DARError(_diverged(step, self.folder))
+            raise DARError(self.team.by_main(lambda: _diverged(step, self.folder)))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.averaged.update(step)
@@ -208,10 +209,11 @@ class _Training:
             entry = self.log.write(step, self._seconds(), rate, self.task.statistics(self.team))
             bar.set_postfix_str(f"loss {entry['loss']:.4f}, {entry['images_per_second']:.0f} images/s")
         if step % self.recipe.sample_steps == 0 or last:
-            # Where the model is sharded, all take part.
-            figures = self._evaluate() if self.sharded else self.team.by_main(self._evaluate)
-            self.log.note({"step": step, **figures})
-            self.team.by_main(lambda: plot_log(self.folder.read_log(), self.folder.curves))
+            with self.log.paused():
+                # Where the model is sharded, all take part.
+                figures = self._evaluate() if self.sharded else self.team.by_main(self._evaluate)
+                self.log.note({"step": step, **figures})
+                self.team.by_main(lambda: plot_log(self.folder.read_log(), self.folder.curves))
 
     def _evaluate(self) -> dict[str, float]:
         return self.task.evaluate(self.averaged.model, self.folder.picture(self.step))
@@ -327,10 +329,16 @@ def _progress(recipe: TrainingRecipe, step: int, *, shown: bool) -> "tqdm[Any]":
 
 
 def _diverged(step: int, run: RunFolder) -> str:
-    kept = run.checkpoints()
-    remedy = "--resume it with a lower learning rate" if kept else "start again with a lower learning rate"
-    where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-    return f"the loss or gradient of step {step} is not a finite number and training stopped; {where}: {remedy}"
+    """What to say of a training that diverged; checkpoints that are bad already are put aside."""
+    good = run.put_aside_after(step)
+    if good is None:
+        then = "no checkpoint was followed by finite steps: start again with a lower learning rate"
+    else:
+        then = (
+            f"{good[0]} is the last checkpoint that is good, with {good[1]} finite steps after it: --resume goes on "
+            "from there, with a lower learning rate"
+        )
+    return f"the loss or gradient of step {step} is not a finite number and training stopped; {then}"
 
 
 class _Stop:

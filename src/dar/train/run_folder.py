@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from dar.data import DataSummary
     from dar.train.classifier_recipe import ClassifierRecipe
     from dar.train.team import Team
+
+
+PROVEN_STEPS = 50
+"""A checkpoint that so many finite steps followed is one to go back to when a training diverges."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +123,39 @@ class RunFolder:
         return sorted(path for path in there if path.name.removeprefix("step-").isdecimal())
 
     def retire_checkpoints(self, newest: int, every: int) -> None:
-        """Remove checkpoints, but for the newest few and those of every so many steps (0: none of these)."""
-        for path in self.checkpoints()[:-newest]:
-            if not every or int(path.name.removeprefix("step-")) % every:
+        """Remove checkpoints, but for the newest few and those of every so many steps (0: none of these).
+
+        One that ``PROVEN_STEPS`` finite steps followed is kept too, and the one that is to take its place, so that
+        there is a good one to go back to when a training diverges.
+        """
+        found = self.checkpoints()
+        last = step_of(found[-1]) if found else 0
+        proven = [path for path in found if last - step_of(path) >= PROVEN_STEPS]
+        unproven = found[len(proven) :]
+        kept = {*found[-newest:], *proven[-1:], *unproven[:1]}
+        for path in found:
+            if path not in kept and not (every and step_of(path) % every == 0):
                 shutil.rmtree(path, ignore_errors=True)
+
+    def put_aside_after(self, step: int) -> tuple[Path, int] | None:
+        """After a training diverged at ``step``, leave only checkpoints that enough finite steps followed.
+
+        Where none has ``PROVEN_STEPS``, the oldest counts. Others get new names, so that nothing goes on from them.
+
+        Returns:
+            The newest that is left, and the finite steps that followed it; None if no step followed any.
+        """
+        found = [path for path in self.checkpoints() if step_of(path) < step]
+        good = [path for path in found if step - step_of(path) >= PROVEN_STEPS][-1:] or found[:1]
+        for path in self.checkpoints():
+            if not good or step_of(path) > step_of(good[0]):
+                path.rename(path.with_name(f"diverged-{path.name}-{time.time_ns()}"))
+        return (good[0], step - step_of(good[0])) if good else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """After how many steps a checkpoint was written."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:

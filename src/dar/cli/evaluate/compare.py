@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dar.cli import checks
 from dar.errors import DARError
 
 
@@ -17,6 +18,7 @@ def compare(
 
     Example: dar evaluate compare runs/a/report.json runs/b/report.json --out comparison.html
     """
+    checks.paths("report", *reports)
     from dar.evaluate.compare import compare_reports
     from dar.evaluate.compare_page import comparison_page
     from dar.evaluate.report_files import read_report

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.sampling import describe, given_settings, tell_settings
 
@@ -39,6 +39,9 @@ def generation(
     Example: dar evaluate generation --reference cifar10 --extractor cifar10 --num 5000 --out report/
     """
     given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
+    checks.model(model, solver=solver)
+    checks.extractors(*(extractor or ()))
+    checks.references(reference)
 
     def evaluation() -> "Findings":
         from dar.evaluate.feature_store import FEATURES

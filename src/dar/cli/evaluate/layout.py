@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.sampling import describe, given_settings, tell_settings
 
@@ -44,6 +44,9 @@ def layout(
     Example: dar evaluate layout --data photos/ --classifier microsoft/resnet-50 --tokens 8 --tokens 32 --out report/
     """
     given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
+    checks.model(model, solver=solver)
+    checks.data(data)
+    checks.extractors(classifier)
 
     def evaluation() -> "Findings":
         from dar.evaluate.layout import evaluate_layout

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.sampling import describe, given_settings
 
@@ -39,6 +39,10 @@ def reconstruction(
 
     Example: dar evaluate reconstruction --data photos/ --extractor inception --out report/
     """
+    checks.tokenizer(model)
+    checks.check_solver(solver)
+    checks.data(data)
+    checks.extractors(extractor)
 
     given = given_settings(None, steps, solver, None, None, None)
 

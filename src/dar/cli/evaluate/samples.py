@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ def samples(
 
     Example: dar evaluate samples samples.npz --reference VIRTUAL_imagenet256_labeled.npz --out report/
     """
+    checks.paths("file or folder of samples", samples)
+    checks.extractors(*(extractor or ()))
+    checks.references(reference)
 
     def evaluation() -> "Findings":
         from dar.evaluate.feature_store import FEATURES

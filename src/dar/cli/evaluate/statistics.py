@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 
 
@@ -27,6 +27,8 @@ def statistics(
     from dar.extras import require_extra
 
     require_extra("evaluate")
+    checks.references([data])
+    checks.extractors(extractor)
     from dar.evaluate.reference import load_reference
     from dar.features.loading import load_extractor
     from dar.files import refuse_existing

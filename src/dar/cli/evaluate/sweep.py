@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.sampling import describe, given_settings, parse_guidance, tell_settings
 
@@ -43,6 +43,9 @@ def sweep(
     """
     scales = [parse_guidance(text) for text in guidance]
     given = given_settings(None, steps, solver, temperature, top_k, top_p)
+    checks.model(model, solver=solver)
+    checks.extractors(*(extractor or ()))
+    checks.references(reference)
 
     def evaluation() -> "Findings":
         from dar.evaluate.sampling import sample_settings
