@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dar.images import save_image
 from dar.pipeline import DARPipeline, Preview
 from dar.provenance import read_provenance
 from dar.storage import weights_hash
@@ -176,6 +177,25 @@ def test_ctrl_c_keeps_what_is_finished(
     record = json.loads((out / "generation.json").read_text())
     assert [image["file"] for image in record["images"]] == finished
     assert all(positions(opened(out / "sheet.png"), opened(out / name)) for name in finished)
+
+
+def test_ctrl_c_while_files_are_written_loses_none_of_the_batch(
+    dar, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def interrupted(image: Image.Image, path: Path, texts: dict[str, str] | None = None) -> None:
+        save_image(image, path, texts)
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("dar.cli.album.save_image", interrupted)
+    assert dar(*command, "--num", "8", "--batch-size", "4", "--out", tmp_path) == 130
+    assert "4 of 8 images" in capsys.readouterr().out
+    assert (
+        len(list(tmp_path.glob("0*.png"))) == len(json.loads((tmp_path / "generation.json").read_text())["images"]) == 4
+    )
 
 
 def test_a_log_has_a_line_a_batch(dar, command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

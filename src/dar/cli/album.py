@@ -40,15 +40,29 @@ class Album:
         self._places = set(plan.places(MOST_ON_SHEET))
 
     def add(self, preview: "Preview") -> None:
-        """Write the next batch."""
+        """Write the next batch, all of it even if Ctrl-C comes meanwhile.
+
+        Raises:
+            KeyboardInterrupt: if it came, after that.
+        """
+        interrupted = False
         kept = self.plan.layout_tokens or len(self.plan.settings.get("kept_tokens") or ())
         for image, tokens in zip(preview.images, preview.tokens[:, :kept].tolist(), strict=True):
             place = len(self.made)
             made = replace(self.plan.images[place], kept_tokens=tuple(tokens))
-            save_image(image, self.out / self.plan.file(place), made.texts() if self.metadata else None)
+            try:
+                self._write(image, place, made)
+            except KeyboardInterrupt:
+                interrupted = True
+                self._write(image, place, made)
             self.made.append(made)
             if place in self._places:
                 self._shown[place] = image
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _write(self, image: "Image.Image", place: int, made: "Provenance") -> None:
+        save_image(image, self.out / self.plan.file(place), made.texts() if self.metadata else None)
 
     def write_sheet(self) -> str:
         """Draw the pictures on one sheet; returns what to say of it."""
