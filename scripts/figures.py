@@ -16,12 +16,10 @@ from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from dar import DARPipeline
-from dar.generation.request import Settings
 from dar.images import centre_crop, read_image, save_image, to_images, to_pixels
 from dar.reconstruction import groups_named, reconstructions
 from dar.sheets import captioned_grid
 
-SETTINGS: Settings = {"guidance_scale": 5.0, "temperature": 0.9}
 LAYOUT_TOKENS = (0, 8, 16, 32)
 
 
@@ -77,7 +75,7 @@ def arrow(figure: Figure, start: tuple[float, float], end: tuple[float, float]) 
 def classes(pipe: DARPipeline, path: Path, per_class: int = 10) -> None:
     """A row of samples for each class; image i has seed i."""
     names = pipe.prior.config.class_names
-    images = pipe([name for name in names for _ in range(per_class)], **SETTINGS).images
+    images = pipe([name for name in names for _ in range(per_class)]).images
     rows = [images[i : i + per_class] for i in range(0, len(images), per_class)]
     save_image(captioned_grid(rows, row_names=names, scale=3), path)
 
@@ -85,7 +83,7 @@ def classes(pipe: DARPipeline, path: Path, per_class: int = 10) -> None:
 def previews(pipe: DARPipeline, path: Path) -> None:
     """A row an image and a column a denoising step."""
     names = ["airplane", "horse", "ship", "truck"]
-    stages = [preview.images for preview in pipe.stream(names, **SETTINGS)]
+    stages = [preview.images for preview in pipe.stream(names)]
     columns = [groups_named(k) for k in range(1, len(stages) + 1)]
     rows = list(zip(*stages, strict=True))
     save_image(captioned_grid(rows, row_names=names, column_names=columns, scale=3), path)
@@ -97,7 +95,7 @@ def layout(pipe: DARPipeline, photo: Image.Image, path: Path) -> None:
     rows = []
     for kept in LAYOUT_TOKENS:
         prefix = {"layout": photo, "layout_tokens": kept} if kept else {}
-        rows.append([photo, *pipe(names, **SETTINGS, **prefix).images])
+        rows.append([photo, *pipe(names, **prefix).images])
     kept_names = [f"{kept} of {pipe.tokenizer.config.num_tokens} tokens kept" for kept in LAYOUT_TOKENS]
     save_image(captioned_grid(rows, row_names=kept_names, column_names=["reference", *names], scale=3), path)
 
