@@ -5,11 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test check setup card clean
 
 demo: .venv/core
-	$(BIN)/dar generate --class airplane --class automobile --class bird --class cat --class deer \
-	  --class dog --class frog --class horse --class ship --class truck \
-	  --num 4 --seed 0 --guidance 5 --temperature 0.9 --previews --overwrite --out out/demo
-	@echo "contact sheet:  $(CURDIR)/out/demo/sheet.png"
-	@echo "preview strip:  $(CURDIR)/out/demo/previews.png"
+	$(BIN)/dar demo --out out/demo.html --overwrite
 
 test: .venv/dev
 	$(BIN)/python -m pytest
