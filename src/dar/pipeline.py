@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Self, Unpack
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from dar.checks import refuse_unknown_arguments
 from dar.device import Device, as_device, as_dtype, convert_weights, placement
@@ -184,7 +186,8 @@ class DARPipeline:
         refuse_unknown_arguments("DARPipeline.__call__", settings, Settings.__optional_keys__ | own)
         request = self._request(classes, settings, num_images_per_prompt)
         batches = request.batches(batch_size)
-        done: list[Preview] = []
+        images: list[Image.Image] = []
+        tokens: list[Tensor] = []
         with progress_bar(len(request), shown=progress) as bar:
             for batch in batches:
                 for preview in previews(self.tokenizer, self.prior, batch):
@@ -192,10 +195,9 @@ class DARPipeline:
                     if callback is not None:
                         callback(preview)
                 bar.update(len(batch))
-                done.append(preview)
-        images = [image for preview in done for image in preview.images]
-        tokens = torch.cat([preview.tokens for preview in done])
-        return Generation(images, tokens, request.class_names, request.seeds, request.settings)
+                images += preview.images
+                tokens.append(preview.tokens)
+        return Generation(images, torch.cat(tokens), request.class_names, request.seeds, request.settings)
 
     def stream(self, classes: Classes, **settings: Unpack[Settings]) -> Iterator[Preview]:
         """Generate one image a class, with a preview after every denoising step.
