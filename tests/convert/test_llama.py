@@ -98,6 +98,12 @@ def test_text_names_tokens(folder: Path) -> None:
             vocabulary(other)
 
 
+@pytest.mark.parametrize("text", ["<class:1><image:2> ", "<class:1><image:2>\n", " <class:1> <image:2>"])
+def test_spaces_beside_tokens_mean_nothing(folder: Path, text: str) -> None:
+    vocabulary = AutoTokenizer.from_pretrained(folder)
+    assert vocabulary(text).input_ids == vocabulary("<class:1><image:2>").input_ids
+
+
 def test_export_overwrites_nothing(folder: Path) -> None:
     with pytest.raises(DARError, match=r"llama exists already"):
         export_llama(tiny.prior(), folder)

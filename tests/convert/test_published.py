@@ -1,6 +1,8 @@
+import argparse
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -263,6 +265,25 @@ def test_files_of_other_projects_are_told_by_their_tensors(tmp_path: Path, tenso
     for part in ("tokenizer", "prior"):
         with pytest.raises(DARError, match=f"other.pt is no published D-AR {part}; it looks like {project}"):
             convert(tmp_path / "model", **{part: file})
+
+
+@pytest.mark.parametrize("prefix", ["module.", "module._orig_mod.", "_orig_mod.module."])
+def test_names_may_carry_the_prefixes_of_wrappers(tmp_path: Path, prior_file: Path, prefix: str) -> None:
+    """As training in several processes saves them."""
+    weights = {f"{prefix}{name}": tensor for name, tensor in published.prior_weights(tiny.prior()).items()}
+    arguments = argparse.Namespace(n_head=published.NUM_HEADS, block_size=published.NUM_TOKENS)
+    file = published.save(tmp_path / "wrapped.pt", {"model": weights, "args": arguments})
+    for name, one in (("wrapped", file), ("plain", prior_file)):
+        convert(tmp_path / name, prior=one)
+    written = [load_tensors(tmp_path / name / "prior" / "model.safetensors") for name in ("wrapped", "plain")]
+    assert all(torch.equal(tensor, written[1][name]) for name, tensor in written[0].items())
+
+
+def test_a_file_of_unknown_tensors_is_told_what_it_lacks(tmp_path: Path) -> None:
+    file = published.save(tmp_path / "mine.pt", {"model": {"net.tok_embeddings.weight": torch.ones(2, 2)}})
+    told = "no published D-AR prior: it has no tensor named tok_embeddings.weight, but net.tok_embeddings.weight"
+    with pytest.raises(DARError, match=re.escape(told)):
+        convert(tmp_path / "model", prior=file)
 
 
 def test_a_tokenizer_of_another_project_with_the_same_codebook_is_told(tmp_path: Path) -> None:

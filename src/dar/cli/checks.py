@@ -16,7 +16,7 @@ def model(source: str | None, *, classes: Sequence[str] = (), solver: str | None
     """Check a whole model, and the classes and the solver to use it with."""
     from dar.model_folder import check_whole, model_folder
 
-    check_solver(solver)
+    solver_name(solver)
     folder = model_folder(source)
     check_whole(folder)
     _check_classes(folder, classes)
@@ -29,7 +29,7 @@ def tokenizer(source: str | None) -> None:
     model_folder(source)
 
 
-def check_solver(name: str | None) -> None:
+def solver_name(name: str | None) -> None:
     """Check the name of a solver; None is the model's own."""
     from dar import solvers
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
+from dar.errors import DARError
 
 if TYPE_CHECKING:
     from dar.train.estimate import Estimate
+    from dar.train.hardware import Hardware
     from dar.train.loop import Outcome
     from dar.train.recipe import TrainingRecipe
 
@@ -24,6 +26,9 @@ Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictu
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")]
 Tracker = Annotated[list[str] | None, typer.Option(help="tensorboard or wandb, beside log.jsonl; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell sizes, memory and time.")]
+On = Annotated[
+    str | None, typer.Option("--on", help="With --dry-run: for other hardware, such as h100x8, as published.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value, replacing the recipe's.")]
 
 
@@ -41,6 +46,7 @@ def tokenizer(
     resume: Resume = False,
     tracker: Tracker = None,
     dry_run: DryRun = False,
+    on: On = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a tokenizer; OUT/model then holds it.
@@ -52,16 +58,20 @@ def tokenizer(
     require_extra("train")
     process, processes = options.place_among_processes()
     from dar.train.recipe import load_recipe
-    from dar.train.tokenizer import train_tokenizer
 
     chosen = _columns("data", image_column, label_column)
     settings = load_recipe(recipe, [*(overrides or ()), *(["data.streaming=true"] if streaming else []), *chosen])
+    _check(out, tracker, on, resume=resume, dry_run=dry_run)
+    checks.data(data, validation)
+    from dar.train.tokenizer import train_tokenizer
+
     if dry_run:
         from dar.train.estimate import estimate_tokenizer
         from dar.train.run_images import open_training_images, open_validation
 
         _tell_found(process, open_training_images(settings.data, data), open_validation(settings.data, validation))
-        _tell(estimate_tokenizer(settings, processes), settings.tokenizer_training, processes, process)
+        hardware = _hardware(on, processes, settings.tokenizer_training)
+        _tell(process, estimate_tokenizer(settings, hardware.processes, bf16=hardware.bf16), hardware)
         return
     outcome = train_tokenizer(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
     _report(outcome, out, process)
@@ -80,6 +90,7 @@ def prior(
     resume: Resume = False,
     tracker: Tracker = None,
     dry_run: DryRun = False,
+    on: On = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a prior on a tokenizer's tokens; OUT/model then holds both.
@@ -90,10 +101,16 @@ def prior(
 
     require_extra("train")
     process, processes = options.place_among_processes()
-    from dar.train.prior import train_prior
     from dar.train.recipe import load_recipe
 
     settings = load_recipe(recipe, [*(overrides or ()), *_columns("data", image_column, label_column)])
+    _check(out, tracker, on, resume=resume, dry_run=dry_run)
+    checks.data(data, validation)
+    checks.paths("folder of tokens", tokens)
+    if not dry_run:
+        checks.tokenizer(tokenizer)
+    from dar.train.prior import train_prior
+
     if dry_run:
         from dar.train.estimate import estimate_prior
         from dar.train.prior import open_labelled
@@ -101,7 +118,9 @@ def prior(
 
         source, class_names = open_labelled(settings, data, tokens)
         _tell_found(process, source, open_validation(settings.data, validation))
-        _tell(estimate_prior(settings, len(class_names), processes), settings.prior_training, processes, process)
+        hardware = _hardware(on, processes, settings.prior_training)
+        estimate = estimate_prior(settings, len(class_names), hardware.processes, bf16=hardware.bf16)
+        _tell(process, estimate, hardware)
         return
     outcome = train_prior(
         settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume, trackers=tracker or ()
@@ -119,21 +138,35 @@ def classifier(
     label_column: options.LabelColumn = "",
     resume: Resume = False,
     tracker: Tracker = None,
+    dry_run: DryRun = False,
+    on: On = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a small classifier, whose features and classes compare models; OUT/model then holds it.
 
     Example: dar train classifier --recipe classifier-cifar10 --data train.parquet --validation test.parquet --out run
     """
-    process, _ = options.place_among_processes()
     from dar.extras import require_extra
 
     require_extra("train")
-    from dar.train.classifier import train_classifier
+    process, processes = options.place_among_processes()
     from dar.train.classifier_recipe import load_classifier_recipe
 
+    _check(out, tracker, on, resume=resume, dry_run=dry_run)
+    checks.data(data, validation)
     chosen = _columns("classifier_training", image_column, label_column)
     settings = load_classifier_recipe(recipe, [*(overrides or ()), *chosen])
+    from dar.train.classifier import open_classes, train_classifier
+
+    if dry_run:
+        from dar.train.estimate import estimate_classifier
+
+        source, held_out = open_classes(settings, data, validation)
+        _tell_found(process, source, held_out)
+        hardware = _hardware(on, processes, settings.classifier_training)
+        estimate = estimate_classifier(settings, len(source.class_names), hardware.processes, bf16=hardware.bf16)
+        _tell(process, estimate, hardware)
+        return
     outcome = train_classifier(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
     _report(outcome, out, process)
 
@@ -151,16 +184,30 @@ def _tell_found(process: int, *sources: object) -> None:
             typer.echo(summary.sentence())
 
 
-def _tell(estimate: "Estimate", training: "TrainingRecipe", processes: int, process: int) -> None:
-    import torch
+def _check(out: Path, trackers: list[str] | None, on: str | None, *, resume: bool, dry_run: bool) -> None:
+    """Check what takes nothing heavy to check."""
+    from dar.extras import check_trackers
+    from dar.train.hardware import split_name
+    from dar.train.run_folder import RunFolder
 
-    from dar.train.estimate import matrix_rate
-    from dar.train.loop import use_bf16
+    check_trackers(trackers or ())
+    if on is not None:
+        if not dry_run:
+            raise DARError("--on goes with --dry-run: a training itself runs here")
+        split_name(on)
+    if not dry_run:
+        RunFolder(out).check(resume=resume)
 
+
+def _hardware(on: str | None, processes: int, training: "TrainingRecipe") -> "Hardware":
+    from dar.train.hardware import published, this_machine
+
+    return published(on, training.precision) if on else this_machine(processes, training.precision)
+
+
+def _tell(process: int, estimate: "Estimate", hardware: "Hardware") -> None:
     if process == 0:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if use_bf16(training.precision) else torch.float32
-        for line in estimate.lines(matrix_rate(device, dtype), processes):
+        for line in estimate.lines(hardware):
             typer.echo(line)
 
 

@@ -39,8 +39,8 @@ _ALLOWED = {
     ),
 }
 
-_COMPILED = "_orig_mod."
-"""Prefix that a compiled model's names carry."""
+_WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes that names carry where a model was saved in its wrapper: of several processes, or compiled."""
 
 _LOOKS = {
     b"\x80": "an old PyTorch file or a bare pickle",
@@ -71,7 +71,7 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        weights: tensors by published name, without a compiled model's prefix; mapped, so read when used.
+        weights: tensors by published name, without the prefixes of wrappers; mapped, so read when used.
         averaged: whether they are the exponential moving average.
         steps: training steps, where the file tells them.
         arguments: the command line that it was trained with.
@@ -192,11 +192,17 @@ def _plain_weights(path: Path, weights: dict[Any, Any]) -> dict[str, Tensor]:
             raise DARError(f"{path} has, among its weights, {quoted(repr(name))}, which is no tensor of real numbers")
         if tensor.nbytes > size:
             raise DARError(f"{path} claims that {quoted(name)} is larger than the whole file: download it again")
-        short = name.removeprefix(_COMPILED)
+        short = _unwrapped(name)
         if short in plain:
             raise DARError(f"{path} has two tensors named {quoted(short)}")
         plain[short] = tensor
     return plain
+
+
+def _unwrapped(name: str) -> str:
+    while any(name.startswith(prefix) for prefix in _WRAPPERS):
+        name = name.split(".", 1)[1]
+    return name
 
 
 def _attributes(path: Path, key: str, content: dict[Any, Any]) -> dict[str, Any]:

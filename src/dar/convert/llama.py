@@ -59,13 +59,15 @@ def export_llama(prior: Prior, out: Path) -> None:
 
 
 def text_tokenizer(config: PriorConfig) -> PreTrainedTokenizerFast:
-    """Reads and writes tokens as text, such as ``<class:7><image:12>``; other text is an error."""
+    """Reads and writes tokens as text, such as ``<class:7><image:12>``; spaces mean nothing, other text is an error."""
     split = config.codebook_size
     vocabulary = {f"<image:{i}>": i for i in range(split)}
     vocabulary |= {f"<class:{i}>": split + i for i in range(config.num_classes)}
     vocabulary["<class:null>"] = split + config.null_class
     tokenizer = Tokenizer(models.WordLevel(vocabulary))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("<[^<>]*>"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex("<[^<>]*>"), "isolated"), pre_tokenizers.Split(Regex(r"^\s+$"), "removed")]
+    )
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, model_max_length=config.num_tokens + 1

@@ -181,7 +181,8 @@ def _check_half(checkpoint: Checkpoint, wanted: str, other: str, names: tuple[st
         return
     if other in checkpoint.weights:
         raise DARError(f"{checkpoint.path} is a {names[1]}, not a {names[0]}: give it as --{names[1]}")
-    raise DARError(f"{checkpoint.path} is no published D-AR {names[0]}{other_project(checkpoint.weights)}")
+    unlike = f": it has no tensor named {wanted}, but {listed(checkpoint.weights)}"
+    raise DARError(f"{checkpoint.path} is no published D-AR {names[0]}{other_project(checkpoint.weights) or unlike}")
 
 
 def _tokenizer_config(checkpoint: Checkpoint) -> TokenizerConfig:

@@ -121,6 +121,28 @@ def classify(classifier: ImageClassifier, images_MCHW: Tensor) -> Tensor:
     return torch.cat([classifier(batch).logits.cpu() for batch in images_MCHW.split(BATCH)])
 
 
+def open_classes(
+    recipe: ClassifierRecipe, data: str | Path, validation: str | Path | None
+) -> tuple[ImageDataset, ImageDataset | None]:
+    """Labelled images to train on, and held-out ones of the same classes, where there are any.
+
+    Raises:
+        DARError: if they cannot be read, have fewer than two classes, others than each other, or images without one.
+    """
+    settings = recipe.classifier_training
+    columns = {"image_column": settings.image_column, "label_column": settings.label_column}
+    source = ImageDataset(data, **columns)
+    if len(source.class_names) < 2:
+        raise DARError(f"{data} has fewer than two classes to tell apart: put the images into a folder for each class")
+    held_out = None if validation is None else ImageDataset(validation, "validation", **columns)
+    if held_out is not None:
+        check_classes(held_out, source.class_names, data)
+    for images in (source, held_out):
+        if images is not None and (unlabelled := int((images.labels < 0).sum())):
+            raise DARError(f"{unlabelled:,} images of {images.source} have no class: leave them out")
+    return source, held_out
+
+
 def train_classifier(
     recipe: ClassifierRecipe,
     data: str | Path,
@@ -149,16 +171,7 @@ def train_classifier(
         DARError: for data, folder or checkpoint that cannot be used, or a loss that diverged.
     """
     settings = recipe.classifier_training
-    columns = {"image_column": settings.image_column, "label_column": settings.label_column}
-    source = ImageDataset(data, **columns)
-    if len(source.class_names) < 2:
-        raise DARError(f"{data} has fewer than two classes to tell apart: put the images into a folder for each class")
-    held_out = None if validation is None else ImageDataset(validation, "validation", **columns)
-    if held_out is not None:
-        check_classes(held_out, source.class_names, data)
-    for images in (source, held_out):
-        if images is not None and (unlabelled := int((images.labels < 0).sum())):
-            raise DARError(f"{unlabelled:,} images of {images.source} have no class: leave them out")
+    source, held_out = open_classes(recipe, data, validation)
     team, run = Team(), RunFolder(Path(out))
     found = {"data": source.summary, "validation": held_out.summary if held_out else None}
     tell_found(found, team)

@@ -3,19 +3,34 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from dar.data import Share
+from dar.features.classifier import ImageClassifier
+from dar.nn import Block
 from dar.prior import Prior
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.loop import use_bf16
+from dar.tokenizer.diffusion_decoder import DiffusionBlock
+from dar.train.classifier_recipe import ClassifierRecipe
+from dar.train.hardware import Hardware
 from dar.train.losses import tokenizer_losses
 from dar.train.prior import cross_entropy
 from dar.train.recipe import Recipe, TrainingRecipe
+
+SHARDABLE = ("prior_training",)
+
+LONG = 30 * 86400
+ELSEWHERE = "elsewhere    --on h100x8, for example, tells it for other hardware"
+"""What to say of trainings that take too long here, from so many seconds on."""
 
 BYTES_PER_PARAMETER = 20
 """Weight, gradient, two moments and the running average, in float32."""
@@ -27,39 +42,96 @@ MATRIX_SHARE = 0.4
 """Share of the rate of plain matrix products that a whole training step is taken to reach."""
 
 
+USABLE_SHARE = 0.9
+"""Share of a device's memory that a training may count on."""
+
+RECOMPUTING = 4 / 3
+"""Operations with activations recomputed: forward once more, of forward once and backward twice as much."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Of one training.
 
     Attributes:
+        section: of the recipe that holds its settings.
         parameters: of the model.
         state_bytes: weights, gradients, moments and running average; divided by the processes if sharded.
-        activation_bytes: kept for the backward pass of one process's piece of a batch.
+        kept_bytes: activations of one image that the backward pass needs.
+        recomputed_bytes: the same, with those inside blocks computed again; as many where there are no blocks.
+        images_at_once: images of one process's piece of a batch.
+        images_a_process: images of one process's part of a batch.
+        recomputes: whether the recipe has activations computed again.
         operations: of the whole training, additions and multiplications.
         images: seen in the whole training.
     """
 
+    section: str
     parameters: int
     state_bytes: int
-    activation_bytes: int
+    kept_bytes: int
+    recomputed_bytes: int
+    images_at_once: int
+    images_a_process: int
+    recomputes: bool
     operations: float
     images: int
 
-    def lines(self, rate: float, processes: int) -> list[str]:
-        """The estimate in words, for hardware that multiplies matrices at ``rate`` operations a second."""
-        seconds = self.operations / (rate * processes * MATRIX_SHARE)
+    @property
+    def activation_bytes(self) -> int:
+        """Kept for the backward pass of one process's piece of a batch."""
+        return self.images_at_once * (self.recomputed_bytes if self.recomputes else self.kept_bytes)
+
+    def lines(self, hardware: Hardware) -> list[str]:
+        """The estimate in words."""
+        seconds = self.operations / (hardware.rate * hardware.processes * MATRIX_SHARE)
+        source = "measured now" if hardware.is_measured else "as published"
+        where = f"{hardware.processes} process{'es' if hardware.processes > 1 else ''} on {hardware.name}"
         return [
             f"parameters   {self.parameters / 1e6:.2f} M",
             f"memory       {self.state_bytes / 1e9:.2f} GB of weights, gradients, moments and average, and about "
-            f"{self.activation_bytes / 1e9:.2f} GB of activations, per process",
+            f"{self.activation_bytes / 1e9:.2f} GB of activations, per process; {self._fit(hardware)}",
             f"operations   {self.operations / self.images / 1e9:.2f} GFLOP an image, {self.images:,} images in all",
-            f"time         about {_hours(seconds)}: {processes} process(es) that multiply matrices at "
-            f"{rate / 1e9:.0f} GFLOP/s (measured now), taken to reach {MATRIX_SHARE:.0%} of it",
+            f"time         an estimate: about {duration(seconds)} with {where}, whose matrix products reach "
+            f"{_rate(hardware.rate)} ({source}), if training reaches {MATRIX_SHARE:.0%} of that",
+            *([ELSEWHERE] if hardware.is_measured and seconds > LONG else []),
         ]
 
+    def _fit(self, hardware: Hardware) -> str:
+        has = f"there are {hardware.memory / 1e9:.0f} GB"
+        usable = USABLE_SHARE * hardware.memory - self.state_bytes
+        if self.activation_bytes <= usable:
+            return has
+        if usable <= 0:
+            spread = ", or spread it over more processes with prior_training.sharded=true" * (self.section in SHARDABLE)
+            return f"{has}, TOO LITTLE for the model alone: choose a smaller one{spread}"
+        remedies = [
+            remedy
+            for recompute in sorted({self.recomputes, self.recomputed_bytes < self.kept_bytes})
+            if (remedy := self._remedy(usable, recompute=recompute))
+        ]
+        return f"{has}, TOO LITTLE: {' or '.join(remedies) or 'not even one image at a time fits'}"
 
-def estimate_tokenizer(recipe: Recipe, processes: int = 1) -> Estimate:
-    """What a tokenizer's training takes; losses through other networks are not counted."""
+    def _remedy(self, usable: float, *, recompute: bool) -> str:
+        """Settings with which activations fit; empty if there are none."""
+        one = self.recomputed_bytes if recompute else self.kept_bytes
+        pieces = next((n for n in divisors(self.images_a_process) if self.images_a_process // n * one <= usable), None)
+        if pieces is None:
+            return ""
+        settings = [f"{self.section}.gradient_accumulation={pieces}"]
+        if recompute and not self.recomputes:
+            settings.append(f"{self.section}.recompute_activations=true (a third more computing)")
+        return f"{' with '.join(settings)} needs {self.images_a_process // pieces * one / 1e9:.2f} GB of activations"
+
+
+def estimate_tokenizer(recipe: Recipe, processes: int = 1, *, bf16: bool = False) -> Estimate:
+    """What a tokenizer's training takes; losses through other networks are not counted.
+
+    Args:
+        recipe: sizes and settings.
+        processes: that train together.
+        bf16: whether they compute in bfloat16.
+    """
     size = recipe.tokenizer.image_size
     with FakeTensorMode():
         model = SequentialDiffusionTokenizer(recipe.tokenizer)
@@ -69,11 +141,12 @@ def estimate_tokenizer(recipe: Recipe, processes: int = 1) -> Estimate:
             output = model(pixels, torch.rand(BATCH), torch.zeros_like(pixels))
             return torch.stack(list(tokenizer_losses(output, pixels, recipe.tokenizer).values())).sum()
 
-        return _estimate(model, loss, recipe.tokenizer_training, processes, sharded=False)
+        count = _counted(model, loss, (Block, DiffusionBlock), bf16=bf16)
+    return _estimate("tokenizer_training", recipe.tokenizer_training, count, processes, sharded=False)
 
 
-def estimate_prior(recipe: Recipe, num_classes: int, processes: int = 1) -> Estimate:
-    """What a prior's training takes; tokenising is not counted."""
+def estimate_prior(recipe: Recipe, num_classes: int, processes: int = 1, *, bf16: bool = False) -> Estimate:
+    """What a prior's training takes; tokenising is not counted. Arguments as for ``estimate_tokenizer``."""
     with FakeTensorMode():
         model = Prior(recipe.prior_config([str(i) for i in range(num_classes)]))
         tokens = torch.zeros(BATCH, recipe.tokenizer.num_tokens, dtype=torch.int64)
@@ -81,38 +154,123 @@ def estimate_prior(recipe: Recipe, num_classes: int, processes: int = 1) -> Esti
         def loss() -> Tensor:
             return cross_entropy(model(tokens[:, 0], tokens), tokens)
 
-        training = recipe.prior_training
-        return _estimate(model, loss, training, processes, sharded=training.sharded)
+        count = _counted(model, loss, (LlamaDecoderLayer,), bf16=bf16)
+    training = recipe.prior_training
+    return _estimate("prior_training", training, count, processes, sharded=training.sharded)
 
 
-def _estimate(
-    model: nn.Module, loss: Callable[[], Tensor], recipe: TrainingRecipe, processes: int, *, sharded: bool
+def estimate_classifier(
+    recipe: ClassifierRecipe, num_classes: int, processes: int = 1, *, bf16: bool = False
 ) -> Estimate:
-    """Count one pass on tensors that have sizes but no content."""
-    saved: dict[int, int] = {}
-    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    """What a classifier's training takes. Arguments as for ``estimate_tokenizer``."""
+    config = recipe.config([str(i) for i in range(num_classes)])
+    with FakeTensorMode():
+        model = ImageClassifier(config)
+        images = torch.zeros(BATCH, 3, config.image_size, config.image_size, dtype=torch.uint8)
+        labels = torch.zeros(BATCH, dtype=torch.int64)
 
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            saved[storage._cdata] = storage.nbytes()
-        return tensor
+        def loss() -> Tensor:
+            logits = model(images).logits
+            assert logits is not None
+            return F.cross_entropy(logits, labels)
 
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=use_bf16(recipe.precision))
-    with FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast:
-            value = loss()
-        value.backward()
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+        count = _counted(model, loss, (), bf16=bf16)
+    return _estimate("classifier_training", recipe.classifier_training, count, processes, sharded=False)
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Of a model, and of one image's training pass through it."""
+
+    parameters: int
+    kept_bytes: int
+    recomputed_bytes: int
+    operations: float
+
+
+def _estimate(section: str, recipe: TrainingRecipe, count: _Count, processes: int, *, sharded: bool) -> Estimate:
     images = recipe.steps * recipe.batch_size
-    piece = recipe.batch_size // (processes * recipe.gradient_accumulation)
+    piece = Share(0, processes, recipe.gradient_accumulation).positions(recipe.batch_size, 0)[0]
     return Estimate(
-        parameters=parameters,
-        state_bytes=BYTES_PER_PARAMETER * parameters // (processes if sharded else 1),
-        activation_bytes=sum(saved.values()) // BATCH * piece,
-        operations=counter.get_total_flops() / BATCH * images,
+        section=section,
+        parameters=count.parameters,
+        state_bytes=BYTES_PER_PARAMETER * count.parameters // (processes if sharded else 1),
+        kept_bytes=count.kept_bytes,
+        recomputed_bytes=count.recomputed_bytes,
+        images_at_once=len(piece),
+        images_a_process=recipe.batch_size // processes,
+        recomputes=recipe.recompute_activations,
+        operations=count.operations * images * (RECOMPUTING if recipe.recompute_activations else 1),
         images=images,
     )
+
+
+def _counted(
+    model: nn.Module, loss: Callable[[], Tensor], recomputed: tuple[type[nn.Module], ...], *, bf16: bool
+) -> _Count:
+    """Count one pass on tensors that have sizes but no content."""
+    saved = _Saved(model, recomputed)
+    with FlopCounterMode(display=False) as counter:
+        with saved.watched(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            value = loss()
+        value.backward()
+    return _Count(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        kept_bytes=saved.kept() // BATCH,
+        recomputed_bytes=saved.recomputed() // BATCH,
+        operations=counter.get_total_flops() / BATCH,
+    )
+
+
+class _Saved:
+    """Bytes that a pass keeps for the backward pass: outside of blocks, in each block, and what goes into blocks."""
+
+    def __init__(self, model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
+        self.weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        self.outside: dict[int, int] = {}
+        self.inputs: dict[int, int] = {}
+        self.blocks: list[dict[int, int]] = []
+        self._current = self.outside
+        for block in (module for module in model.modules() if isinstance(module, kinds)):
+            block.register_forward_pre_hook(self._enter, with_kwargs=True)
+            block.register_forward_hook(self._leave)
+
+    def watched(self) -> AbstractContextManager[Any]:
+        """Within it, what is kept is noted."""
+
+        def note(tensor: Tensor) -> Tensor:
+            self._add(self._current, tensor)
+            return tensor
+
+        return torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+
+    def kept(self) -> int:
+        """Bytes where all is kept."""
+        everything = self.outside.copy()
+        for block in self.blocks:
+            everything |= block
+        return sum(everything.values())
+
+    def recomputed(self) -> int:
+        """Bytes where only what goes into blocks is kept, and one block at a time computed again."""
+        return sum((self.outside | self.inputs).values()) + max(
+            (sum(block.values()) for block in self.blocks), default=0
+        )
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                self._add(self.inputs, value)
+        self._current = {}
+        self.blocks.append(self._current)
+
+    def _leave(self, *_: object) -> None:
+        self._current = self.outside
+
+    def _add(self, to: dict[int, int], tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.weights:
+            to[storage._cdata] = storage.nbytes()
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seconds: float = 1.0) -> float:
@@ -131,8 +289,24 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seco
     return 2 * size**3 * count / run(count)
 
 
-def _hours(seconds: float) -> str:
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{max(minutes, 1):.0f} minutes"
-    return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else f"{minutes / 1440:.0f} days"
+def divisors(number: int) -> list[int]:
+    """All whole numbers that divide a number, increasing."""
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that people would say it in.
+
+    >>> duration(30), duration(5400), duration(4e5), duration(7e8)
+    ('1 minute', '2 hours', '5 days', '22 years')
+    """
+    day = 86400
+    for unit, length, longest in (("minute", 60, 90), ("hour", 3600, 72), ("day", day, 60), ("month", 30.4 * day, 24)):
+        count = max(round(seconds / length), 1)
+        if seconds < longest * length:
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{seconds / (365 * day):,.0f} years"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate / 1e12:.0f} TFLOP/s" if rate >= 1e13 else f"{rate / 1e9:,.0f} GFLOP/s"

@@ -40,7 +40,7 @@ def reconstruction(
     Example: dar evaluate reconstruction --data photos/ --extractor inception --out report/
     """
     checks.tokenizer(model)
-    checks.check_solver(solver)
+    checks.solver_name(solver)
     checks.data(data)
     checks.extractors(extractor)
 
