@@ -24,7 +24,13 @@ def test_the_commands_on_the_page_make_its_pictures(
     monkeypatch.chdir(tmp_path)
     assert dar("demo", "--model", model, "--seed", "7", "--guidance", "1:2", "--out", "page.html") == 0
     said = capsys.readouterr()
-    assert [line.split()[0] for line in said.out.splitlines()] == ["classes", "layout", "reconstruction", "page"]
+    assert [line.split()[0] for line in said.out.splitlines()] == [
+        "sampling",
+        "classes",
+        "layout",
+        "reconstruction",
+        "page",
+    ]
     assert said.out.splitlines()[-1].endswith((tmp_path / "page.html").as_uri())
     assert not said.err
 
