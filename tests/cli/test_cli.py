@@ -99,8 +99,8 @@ def test_generate_refuses_to_overwrite(dar, model: str, tmp_path: Path, capsys: 
         (["--class", "cat", "--temperature", "-1"], "temperature must be 0 or more"),
         (["--class", "cat", "--top-p", "0"], "top-p must lie"),
         (["--class", "cat", "--layout-tokens", "4"], "a layout needs both"),
-        (["--class", "cat", "--layout", "none.png", "--layout-tokens", "4"], "none.png does not exist"),
-        (["--class", "cat", "--layout", "none.png", "--layout-tokens", "9"], "between 1 and 8, not 9"),
+        (["--class", "cat", "--layout", "none.png", "--layout-tokens", "4"], "there is no picture at none.png"),
+        (["--class", "cat", "--layout", "{picture}", "--layout-tokens", "9"], "between 1 and 8, not 9"),
         (["--class", "cat", "--num", "0"], "--num"),
         (["--class", "cat", "--steps", "0"], "--steps"),
         ([], "--class"),
@@ -109,8 +109,10 @@ def test_generate_refuses_to_overwrite(dar, model: str, tmp_path: Path, capsys: 
 def test_generate_refuses(
     dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    out = tmp_path / "out"
-    heard = refused(dar, capsys, "generate", "--model", model, *arguments, "--out", out)
+    out, picture = tmp_path / "out", tmp_path / "picture.png"
+    Image.new("RGB", (16, 16)).save(picture)
+    filled = [argument.format(picture=picture) for argument in arguments]
+    heard = refused(dar, capsys, "generate", "--model", model, *filled, "--out", out)
     assert said in heard
     assert not out.exists()
 
@@ -125,7 +127,9 @@ def test_unwritable_output_folder(dar, model: str, tmp_path: Path, capsys: pytes
 
 def test_model_that_is_not_one(dar, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--class", "cat", "--out", tmp_path / "out"]
-    assert "neither a folder nor" in refused(dar, capsys, "generate", "--model", "no/such-model", *common)
+    assert "there is no model no/such-model here" in refused(
+        dar, capsys, "generate", "--model", "no/such-model", *common
+    )
     assert "has no folder 'tokenizer'" in refused(dar, capsys, "generate", "--model", tmp_path, *common)
 
 
@@ -193,7 +197,7 @@ def test_training_from_photos_to_pictures(dar, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--data", "missing", "--recipe", "debug"], "cannot be opened as a data set"),
+        (["--data", "missing", "--recipe", "debug"], "there is no data set missing here"),
         (["--data", ".", "--recipe", "nonsense"], "there is no recipe 'nonsense'"),
         (["--data", "{empty}", "--recipe", "debug"], "holds no images"),
         (["--data", "{empty}", "--recipe", "debug", "tokenizer.num_groups=3"], "not a multiple of num_groups"),
@@ -229,7 +233,7 @@ def test_convert_refuses_in_one_sentence(dar, capsys: pytest.CaptureFixture[str]
     for arguments, complaint in (
         (("--prior", tokenizer), "tokenizer.pt is a tokenizer, not a prior: give it as --tokenizer"),
         (("--tokenizer", tmp_path / "page.pt"), "page.pt is not a published .pt file but a web page"),
-        (("--tokenizer", tmp_path / "none.pt"), "none.pt cannot be read"),
+        (("--tokenizer", tmp_path / "none.pt"), "there is no file at"),
         ((), "nothing to convert"),
     ):
         said = refused(dar, capsys, "convert", *arguments, "--out", out)

@@ -101,7 +101,7 @@ def test_another_model_makes_no_picture_again(
     ("arguments", "said"),
     [
         ([], "pass --class with a name or an index, or --like"),
-        (["--like", "none.png"], "none.png does not exist"),
+        (["--like", "none.png"], "there is no picture at none.png"),
         (["--like", "a.png", "--seed", "0"], "--seed does not go with it"),
         (["--like", "a.png", "--class", "cat"], "--class does not go with it"),
         (["--like", "a.png", "--layout-tokens", "3"], "--layout-tokens does not go with it"),

@@ -188,6 +188,7 @@ def test_the_hub_is_asked_for_the_revision_and_for_no_more_than_the_subfolder(
         return str(saved)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("dar.model_folder.on_hub", lambda *names: True)
     DARPipeline.from_pretrained("me/model", subfolder="inner", revision="v2", token="secret")
     assert asked == [
         {
@@ -195,6 +196,7 @@ def test_the_hub_is_asked_for_the_revision_and_for_no_more_than_the_subfolder(
             "revision": "v2",
             "token": "secret",
             "allow_patterns": ["inner/*.json", "inner/*.yaml", "inner/*.safetensors"],
+            "local_files_only": False,
         }
     ]
 
