@@ -147,7 +147,7 @@ def main(
         "src/dar/models"
     )
     / BUNDLED,
-    count: Annotated[int, typer.Option(help="Test images to use.")] = 1000,
+    count: Annotated[int, typer.Option(help="Test images to use.")] = 500,
     machine: Annotated[
         str, typer.Option(help="What the measurement ran on.")
     ] = f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
