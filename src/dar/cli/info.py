@@ -75,7 +75,7 @@ def _what_it_is(model: str | None, tokenizer: "SequentialDiffusionTokenizer", pr
 
 def _sizes(tokenizer: "SequentialDiffusionTokenizer", prior: "Prior | None") -> Iterator[Line]:
     config = tokenizer.config
-    parts = [("tokenizer", tokenizer), *([("prior", prior)] if prior is not None else [])]
+    parts: list[tuple[str, nn.Module]] = [("tokenizer", tokenizer), *([("prior", prior)] if prior is not None else [])]
     yield "parameters", ", ".join(f"{name} {_parameters(part) / 1e6:.2f} M" for name, part in parts)
     yield (
         "tokens",
@@ -139,7 +139,7 @@ def _details(
     from dar.storage import weights_hash
 
     yield "folder", str(folder)
-    parts = {"tokenizer": tokenizer, **({"prior": prior} if prior is not None else {})}
+    parts: dict[str, nn.Module] = {"tokenizer": tokenizer, **({"prior": prior} if prior is not None else {})}
     yield from _under("hashes", (f"{name} {weights_hash(part)}" for name, part in parts.items()))
     yield from _under(
         "all metrics", (f"{name.replace('_', ' ')}: {json.dumps(value)}" for name, value in metrics.items())
