@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
@@ -33,6 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
         raise HfHubHTTPError("gone", response=SimpleNamespace(status_code=404, headers={}, request=None))  # type: ignore[arg-type]
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", repo_info)
     return asked
 
@@ -41,8 +43,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 def test_what_looks_like_a_path_is_never_searched_on_the_hub(
     name: str, asked: list[tuple[str, str | None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "photos").mkdir()
-    monkeypatch.chdir(tmp_path)
+    inner = tmp_path / "alone" / "here"  # what is above holds nothing else
+    (inner / "photos").mkdir(parents=True)
+    monkeypatch.chdir(inner)
     assert looks_like_path(name)
     for load in (model_folder, load_tokenizer, SequentialDiffusionTokenizer.from_pretrained, open_images):
         with pytest.raises(DARError):

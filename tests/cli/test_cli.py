@@ -130,7 +130,7 @@ def test_model_that_is_not_one(dar, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "there is no model no/such-model here" in refused(
         dar, capsys, "generate", "--model", "no/such-model", *common
     )
-    assert "has no folder 'tokenizer'" in refused(dar, capsys, "generate", "--model", tmp_path, *common)
+    assert "is not the folder of a model" in refused(dar, capsys, "generate", "--model", tmp_path, *common)
 
 
 def test_reconstruct_draws_original_and_every_step(

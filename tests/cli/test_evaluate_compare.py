@@ -55,7 +55,7 @@ def test_a_comparison_is_written_once(
     [
         (["a"], "one report cannot be compared"),
         (["a", "a"], "a report cannot be compared with itself"),
-        (["a", "nowhere"], "nowhere does not exist"),
+        (["a", "nowhere"], "there is no report at"),
         (["a", "d"], "a and d were measured differently, so that they cannot be compared: num is 50000 and 10: "),
         (["a", "b/report.html"], "report.html cannot be read as a report"),
         (["a", "b", "--out", "x.pdf"], "x.pdf is neither an .md nor an .html file"),

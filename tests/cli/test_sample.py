@@ -31,7 +31,7 @@ def test_samples_pngs_and_record(dar, model: Path, tmp_path: Path, capsys: pytes
     assert dar(*command, "--png", tmp_path / "pngs") == 0
     captured = capsys.readouterr()
     assert "complete: " in captured.out
-    assert "6/6" in captured.err
+    assert "6 of 6 images" in captured.err
     samples = open_samples(out)
     assert samples.labels.tolist() == [0, 2, 0, 2, 0, 2]
     assert sorted(path.name for path in (tmp_path / "pngs").iterdir()) == [f"00000{i}.png" for i in range(6)]

@@ -38,6 +38,7 @@ def test_tokens_of_a_folder_train_a_prior(
     training = ["train", "prior", "--recipe", recipe, "--tokenizer", model, "--out", tmp_path / "run"]
     assert dar(*training, "--tokens", out) == 0
     assert DARPipeline.from_pretrained(tmp_path / "run" / "model").prior.config.class_names == ("bright", "dark")
+    training[-1] = tmp_path / "another"
     assert "give one of --data and --tokens" in refused(dar, capsys, *training)
     assert "give one of --data and --tokens" in refused(dar, capsys, *training, "--tokens", out, "--data", photos)
 
@@ -71,7 +72,7 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     command = ["tokenize", "--data", photos, "--model", model, "--out", tmp_path / "out"]
     assert "leave --no-flip out" in refused(dar, capsys, *command, "--ten-crop", "--no-flip")
-    assert "nowhere cannot be opened" in refused(dar, capsys, *command, "--data", "nowhere")
+    assert "there is no data set nowhere here" in refused(dar, capsys, *command, "--data", "nowhere")
     monkeypatch.setenv("RANK", "2")
     assert "RANK=2 and WORLD_SIZE=1 cannot be" in refused(dar, capsys, *command)
     assert not (tmp_path / "out").exists()

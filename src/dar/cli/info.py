@@ -49,9 +49,10 @@ def info(
 def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:
     from dar.files import read_json
     from dar.model_folder import FIGURES, RECIPE, TOKENIZER, model_folder
+
+    folder = model_folder(model)  # a slip is told before anything heavy is imported
     from dar.pipeline import DARPipeline, load_tokenizer
 
-    folder = model_folder(model)
     pipe = DARPipeline.from_pretrained(folder) if (folder / TOKENIZER).is_dir() else None
     tokenizer, prior = (pipe.tokenizer, pipe.prior) if pipe else (load_tokenizer(folder), None)
     yield from _what_it_is(model, tokenizer, prior)
