@@ -79,7 +79,7 @@ def test_hostile_text_stays_text() -> None:
     page = Page(report_page(hostile_report(), {HOSTILE: Image.new("RGB", (8, 8))}))
     assert_self_contained(page)
     assert page.text.count(HOSTILE) >= 10
-    assert [attributes["alt"] for _, attributes in page.images()][0] == HOSTILE
+    assert next(attributes["alt"] for _, attributes in page.images()) == HOSTILE
 
 
 def test_the_page_shows_all_of_the_report() -> None:
