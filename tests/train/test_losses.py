@@ -30,6 +30,7 @@ def output() -> TokenizerOutput:
         features=torch.randn(2, 8, 4, generator=chance).requires_grad_(),
         entries=torch.randn(2, 8, 4, generator=chance).requires_grad_(),
         group=torch.tensor([0, 2]),
+        time=torch.tensor([0.1, 0.6]),
         velocity=tiny.noise(2, seed=1).requires_grad_(),
         target_velocity=tiny.noise(2, seed=2),
         predicted_image=tiny.noise(2, seed=3),

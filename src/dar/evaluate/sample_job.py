@@ -5,8 +5,9 @@ Process 0 then waits for the others' chunks, computes those that nobody seems to
 """
 
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,20 +182,29 @@ class _Job:
     def _see_to_others(self, bar: "tqdm[Any]", patience: float) -> None:
         """Wait for chunks of other processes; compute them here once none has come for ``patience`` seconds."""
         quiet_since, before = time.monotonic(), self._missing()
+        if before:
+            tqdm.write(f"waiting for {self._named(before)}", file=sys.stderr)
+        taken_over = False
         self._show(bar)
         while (missing := self._missing()) and not self.out.exists():
             if len(missing) < len(before):
                 quiet_since = time.monotonic()
             quiet = time.monotonic() - quiet_since
-            missing_of = ", ".join(map(str, sorted({chunk % self.processes for chunk in missing})))
             if quiet < patience:
-                bar.set_postfix_str(f"waiting for {len(missing)} chunks of processes {missing_of}, {quiet:.0f} s quiet")
+                bar.set_postfix_str(f"waiting for {self._named(missing)}, {quiet:.0f} s quiet")
                 time.sleep(min(POLL_SECONDS, patience))
             else:
-                bar.set_postfix_str(f"doing {len(missing)} chunks of silent processes {missing_of}")
+                if not taken_over:
+                    tqdm.write(f"doing {self._named(missing, 'silent ')}", file=sys.stderr)
+                    taken_over = True
                 self._compute(missing.pop())  # the one that its own process would come to last
             before = missing
             self._show(bar)
+
+    def _named(self, chunks: Sequence[int], kind: str = "") -> str:
+        """Chunks and whose they are, in words."""
+        owners = sorted({chunk % self.processes for chunk in chunks})
+        return f"{len(chunks)} chunks of {kind}processes {', '.join(map(str, owners))}"
 
     def _join(self, timing: dict[str, Any]) -> None:
         """Write the samples and their record. The record comes first: samples without it would be of unknown origin."""
