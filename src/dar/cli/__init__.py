@@ -5,6 +5,7 @@ import sys
 import typer
 
 from dar.cli import convert, data, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
+from dar.cli.threads import share_cores
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.add_typer(llama.import_app, name="import")
 
 def main() -> None:
     """Entry point: bad input ends with one sentence and exit code 2."""
+    share_cores()
     try:
         app()
     except DARError as error:
