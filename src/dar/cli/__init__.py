@@ -6,6 +6,7 @@ import sys
 import typer
 
 from dar.cli import convert, data, demo, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
+from dar.cli.threads import share_cores
 from dar.errors import DARError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.add_typer(llama.import_app, name="import")
 
 def main() -> None:
     """Entry point: bad input ends with one sentence and exit code 2."""
+    share_cores()
     if not sys.stderr.isatty():
         os.environ.setdefault(
             "HF_HUB_DISABLE_PROGRESS_BARS", "1"

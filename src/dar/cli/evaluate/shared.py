@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,7 +111,8 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
         after_interrupt: what to say after Ctrl-C.
 
     Raises:
-        DARError: if there is a report already, several processes were launched, or the evaluation fails.
+        DARError: if there is a report already, several processes were launched, another evaluation is at work in the
+            folder, or the evaluation fails.
     """
     _, processes = options.place_among_processes()
     if processes > 1:
@@ -125,13 +127,29 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
     refuse_report(out)
     options.probe_output(out)
     started = time.monotonic()
-    with options.interruptible(after_interrupt):
+    with options.interruptible(after_interrupt), _owned(out):
         report, pictures = evaluation()
-    environment = {"seconds": round(time.monotonic() - started, 1), **run_record()}
-    write_report(replace(report, environment=environment), pictures, out)
-    shutil.rmtree(out / FEATURES, ignore_errors=True)
+        environment = {"seconds": round(time.monotonic() - started, 1), **run_record()}
+        write_report(replace(report, environment=environment), pictures, out)
+        shutil.rmtree(out / FEATURES, ignore_errors=True)
     _print_figures(report)
     typer.echo(f"report: {out / PAGE}")
+
+
+@contextmanager
+def _owned(out: Path) -> Iterator[None]:
+    """Own a report's folder within the block; it vanishes if it is new and nothing came of it."""
+    from dar.locking import owned
+
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with owned(out):
+            yield
+    finally:
+        with suppress(OSError):  # something was written
+            for folder in new:
+                folder.rmdir()
 
 
 def _print_figures(report: "Report") -> None:

@@ -1,0 +1,19 @@
+"""How the threads of a computation wait for each other."""
+
+import os
+
+SPINS = "1000"
+"""Rounds that a waiting thread turns before it sleeps, some microseconds."""
+
+_CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+"""By which users tell the OpenMP runtime of PyTorch how to wait."""
+
+
+def share_cores() -> None:
+    """Let waiting threads sleep soon, unless the user has chosen otherwise; must come before torch is imported.
+
+    By itself the runtime has them turn for milliseconds. Where other processes want the cores too, a thread then waits,
+    turning, for one that is not running (benchmarks/busy_machine.py).
+    """
+    if not any(name in os.environ for name in _CHOICES):
+        os.environ["GOMP_SPINCOUNT"] = SPINS
