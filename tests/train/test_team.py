@@ -31,7 +31,7 @@ def close(one: Path, other: Path, steps: list[int]) -> None:
     """The same losses, to rounding, which grows where it tips the choice of a code."""
     assert list(losses(one)) == list(losses(other)) == steps
     for step in steps:
-        assert losses(one)[step] == pytest.approx(losses(other)[step], rel=1e-4 if step == steps[0] else 1e-3), step
+        assert losses(one)[step] == pytest.approx(losses(other)[step], rel=1e-4 if step == steps[0] else 2e-3), step
 
 
 def test_two_processes_train_as_one_and_hand_over_to_each_other(photos: Path, tmp_path: Path) -> None:
