@@ -152,7 +152,9 @@ def test_old_checkpoints_are_retired_but_for_those_to_keep(photos: Path, tmp_pat
         small_recipe(EVERY_STEP, *(f"tokenizer_training.{setting}" for setting in settings)), photos, tmp_path / "run"
     )
     kept = RunFolder(tmp_path / "run").checkpoints()
-    assert [int(path.name.removeprefix("step-")) for path in kept] == [1, 4, 8, 10, 11, 12], "the first: few steps followed"
+    assert [int(path.name.removeprefix("step-")) for path in kept] == [1, 4, 8, 10, 11, 12], (
+        "the first: few steps followed"
+    )
     state = json.loads((kept[1] / "state.json").read_text())
     assert state["step"] == 4
     assert state["recipe"]["keep_every_steps"] == 4
