@@ -24,7 +24,7 @@ def test_weights_are_small_and_the_card_holds_figures() -> None:
     figures = read_json(FOLDER / FIGURES)
     assert figures["images"] >= 500
     card = (FOLDER / "README.md").read_text()
-    assert f"{figures['psnr_db_by_groups'][-1]:.2f} dB" in card
+    assert f"| {figures['psnr_db_by_groups'][-1]:.2f} |" in card
     assert f"{figures['cross_entropy_nats']:.3f}" in card
 
 
