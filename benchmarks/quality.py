@@ -24,13 +24,13 @@ from dar.data.in_memory import DecodedImages, decode_images
 from dar.environment import run_record
 from dar.features.classifier import ImageClassifier, load_classifier
 from dar.files import write_json, writing
-from dar.flow import interpolate, shifted_time
+from dar.flow import interpolate
 from dar.images import from_levels, to_levels
 from dar.metrics.agreement import agreement
 from dar.metrics.frechet import Moments, frechet_distance
 from dar.metrics.precision_recall import precision_and_recall
 from dar.metrics.similarity import psnr
-from dar.randomness import draw_noise, image_seeds
+from dar.reconstruction import reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 
 BATCH = 100
@@ -108,14 +108,10 @@ def reconstructed(
     tokenizer: SequentialDiffusionTokenizer, images: Tensor, solver: str, name: str
 ) -> tuple[Tensor, float]:
     """Previews after each group: K x M x 3 x H x W uint8; and seconds an image."""
-    config, parts, start = tokenizer.config, [], time.monotonic()
+    parts, start = [], time.monotonic()
     for i in tqdm(range(0, len(images), BATCH), desc=f"{name}, {solver}", unit_scale=BATCH, unit="image"):
-        tokens = tokenizer.encode(from_levels(images[i : i + BATCH]).to(tokenizer.device))
-        noise = draw_noise(image_seeds(i, len(tokens)), config.image_size)
-        groups = tokens.split(config.tokens_per_group, dim=1)
-        parts.append(
-            torch.stack([to_levels(x).cpu() for x in tokenizer.denoise(groups, noise, config.num_groups, solver)])
-        )
+        stages = reconstructions(tokenizer, from_levels(images[i : i + BATCH]).to(tokenizer.device), i, solver)
+        parts.append(torch.stack([to_levels(stage).cpu() for stage in stages]))
     return torch.cat(parts, dim=1), (time.monotonic() - start) / len(images)
 
 
@@ -126,11 +122,9 @@ def velocity_errors(tokenizer: SequentialDiffusionTokenizer, images: Tensor) -> 
     generator, pixels = torch.Generator().manual_seed(0), from_levels(images)
     tokens = torch.cat([tokenizer.encode(batch.to(tokenizer.device)) for batch in pixels.split(BATCH)])
     others, found = tokens.roll(1, 0), []
+    parts = config.num_groups - 1 + config.final_steps
     for k in range(config.num_groups):
-        low, high = (
-            max(0.0, k - 0.5) / config.num_groups,
-            (k + 0.5 if k < config.num_groups - 1 else k + 1) / config.num_groups,
-        )
+        low, high = max(0.0, k - 0.5) / parts, (k + 0.5) / parts if k < config.num_groups - 1 else 1.0
         u = low + (high - low) * torch.rand(len(pixels), generator=generator)
         noise = torch.randn(pixels.shape, generator=generator)
         own = torch.cat([tokens[:, : k * q], others[:, k * q : (k + 1) * q]], dim=1)
@@ -147,7 +141,7 @@ def _error(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, noise: Tenso
     config, total = tokenizer.config, 0.0
     for i in range(0, len(pixels), BATCH):
         rows = slice(i, i + BATCH)
-        image, t = config.data_std * pixels[rows], shifted_time(u[rows], config.time_shift)
+        image, t = config.data_std * pixels[rows], tokenizer.clock.time(u[rows])
         condition = tokenizer.condition(tokens[rows])
         if config.decoder_context == "group":
             condition = condition[:, -config.tokens_per_group :]

@@ -10,17 +10,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-Clock = TypeVar("Clock", float, Tensor)
+Time = TypeVar("Time", float, Tensor)
 
 
-def shifted_time(u: Clock, shift: float) -> Clock:
+def shifted_time(u: Time, shift: float) -> Time:
     """Time of the path at clock ``u``: u / (u + shift * (1 - u)). A shift above 1 stays longer near noise."""
     return u / (u + shift * (1 - u))
-
-
-def group_at(u: Tensor, num_groups: int) -> Tensor:
-    """Index of the token group that conditions clock ``u``: floor(u * K + 1/2), at most K - 1. Same shape, int64."""
-    return (u * num_groups + 0.5).floor().long().clamp(max=num_groups - 1)
 
 
 def interpolate(image: Tensor, noise: Tensor, t_B: Tensor) -> Tensor:
@@ -38,20 +33,39 @@ class Step:
     group: int
 
 
-def schedule(num_steps: int, num_groups: int, time_shift: float) -> list[Step]:
-    """The S denoising steps, whose clock ticks evenly.
+@dataclass(frozen=True)
+class Clock:
+    """When the path is where, and which token group drives it there.
 
-    Args:
-        num_steps: S, at least 1.
-        num_groups: K, the groups that the image's tokens form.
+    Attributes:
+        num_groups: K, the groups that an image's tokens form.
         time_shift: the factor beta of ``shifted_time``.
-
-    Raises:
-        ValueError: if there is no step to take.
+        final_steps: how many of K - 1 + ``final_steps`` equal parts of the clock the last group drives; each other
+            group drives one. 1, as published, gives all groups the same part.
     """
-    if num_steps < 1:
-        raise ValueError(f"at least 1 denoising step is needed, not {num_steps}")
-    clock = torch.arange(num_steps, dtype=torch.float64) / num_steps
-    groups = group_at(clock, num_groups).tolist()
-    times = [*shifted_time(clock, time_shift).tolist(), 1.0]
-    return [Step(times[i], times[i + 1], groups[i]) for i in range(num_steps)]
+
+    num_groups: int
+    time_shift: float
+    final_steps: int = 1
+
+    def time(self, u: Time) -> Time:
+        """Time of the path at clock ``u``."""
+        return shifted_time(u, self.time_shift)
+
+    def group(self, u: Tensor) -> Tensor:
+        """Index of the group that drives clock ``u``: floor(parts * u + 1/2), at most K - 1. Same shape, int64."""
+        parts = self.num_groups - 1 + self.final_steps
+        return (u * parts + 0.5).floor().long().clamp(max=self.num_groups - 1)
+
+    def schedule(self, num_steps: int) -> list[Step]:
+        """The S denoising steps, which begin where the clock shows 0, 1/S, 2/S, ...
+
+        Raises:
+            ValueError: if there is no step to take.
+        """
+        if num_steps < 1:
+            raise ValueError(f"at least 1 denoising step is needed, not {num_steps}")
+        clock = torch.arange(num_steps, dtype=torch.float64) / num_steps
+        groups = self.group(clock).tolist()
+        times = [*self.time(clock).tolist(), 1.0]
+        return [Step(times[i], times[i + 1], groups[i]) for i in range(num_steps)]

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dar.flow import schedule
 from dar.images import to_images
 from dar.metrics.similarity import psnr
 from dar.randomness import Seed, draw_noise, image_seeds
@@ -18,7 +17,7 @@ from dar.tokenizer.model import DEFAULT_SOLVER
 def reconstructions(
     tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0, solver: str = DEFAULT_SOLVER
 ) -> list[Tensor]:
-    """What the first 1, 2, ... and all K groups of an image's own tokens decode to, in K steps.
+    """What the first 1, 2, ... and all K groups of an image's own tokens decode to, in the model's own steps.
 
     Args:
         tokenizer: the model.
@@ -29,7 +28,7 @@ def reconstructions(
     Returns:
         K tensors B x 3 x H x W in [-1, 1].
     """
-    return decoded_groups(tokenizer, tokenizer.encode(pixels), seed, tokenizer.config.num_groups, solver)
+    return decoded_groups(tokenizer, tokenizer.encode(pixels), seed, solver=solver)
 
 
 def decoded_groups(
@@ -61,7 +60,7 @@ def decoded_groups(
     noise = draw_noise(image_seeds(seed, len(tokens)), config.image_size)
     groups = tokens.split(config.tokens_per_group, dim=1)
     previews = tokenizer.denoise(groups, noise, steps, solver)
-    timetable = schedule(steps or config.num_steps, config.num_groups, config.time_shift)
+    timetable = tokenizer.clock.schedule(steps or config.num_steps)
     after = {step.group: preview for step, preview in zip(timetable, previews, strict=True)}
     return [after[max(group for group in after if group <= k)] for k in range(config.num_groups)]
 

@@ -31,6 +31,7 @@ def output() -> TokenizerOutput:
         entries=torch.randn(2, 8, 4, generator=chance).requires_grad_(),
         group=torch.tensor([0, 2]),
         time=torch.tensor([0.1, 0.6]),
+        on_path=torch.tensor([True, True]),
         velocity=tiny.noise(2, seed=1).requires_grad_(),
         target_velocity=tiny.noise(2, seed=2),
         predicted_image=tiny.noise(2, seed=3),
@@ -42,6 +43,13 @@ def test_flow_loss_counts_in_variances_of_the_scaled_image(output: TokenizerOutp
     shifted = dataclasses.replace(output, velocity=output.target_velocity + 0.3)
     assert flow_loss(shifted, 0.6).item() == pytest.approx(0.25)
     assert flow_loss(dataclasses.replace(output, velocity=output.target_velocity), 0.6) == 0
+
+
+def test_flow_loss_leaves_out_what_is_not_on_the_path(output: TokenizerOutput) -> None:
+    off = torch.tensor([0.3, 5.0])[:, None, None, None]
+    shifted = dataclasses.replace(output, velocity=output.target_velocity + off, on_path=torch.tensor([True, False]))
+    assert flow_loss(shifted, 0.6).item() == pytest.approx(0.25)
+    assert flow_loss(dataclasses.replace(shifted, on_path=torch.tensor([False, False])), 0.6) == 0
 
 
 def test_codebook_loss_is_the_mean_distance_of_used_tokens(output: TokenizerOutput) -> None:

@@ -30,6 +30,8 @@ class TokenizerConfig:
         num_steps: S, the default number of denoising steps.
         data_std: factor that scales images in [-1, 1] for the flow.
         time_shift: beta of the flow's clock.
+        final_steps: equal parts of the clock that the last group drives, where each other drives one;
+            see ``dar.flow.Clock``.
         rope_theta: base of the rotary frequencies.
 
     Raises:
@@ -52,6 +54,7 @@ class TokenizerConfig:
     num_steps: int = 8
     data_std: float = 0.6
     time_shift: float = 2.0
+    final_steps: int = 1
     rope_theta: float = 10000.0
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dar.checks import whole_number
 from dar.errors import DARError, quoted
-from dar.flow import Step, group_at, interpolate, schedule, shifted_time
+from dar.flow import Clock, Step, interpolate
 from dar.hub import CARD_TEMPLATE, HubModel
 from dar.images import Picture, listed_pictures, square_pixels
 from dar.randomness import Seed, draw_noise, image_seeds
@@ -28,6 +28,19 @@ PIXEL_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
+class ReachedStates:
+    """Where the sampler gets by its own steps, for some of B images in training.
+
+    Attributes:
+        own: B, booleans: which images have such a state.
+        states: B x 3 x H x W, scaled as the flow is; what stands for the other images is not looked at.
+    """
+
+    own: Tensor
+    states: Tensor
+
+
+@dataclass(frozen=True)
 class TokenizerOutput:
     """What one training pass computed, for B images.
 
@@ -37,6 +50,8 @@ class TokenizerOutput:
         entries: B x N x codebook_dim, the nearest codebook entries.
         group: B, the token group that each image's clock chose.
         time: B, the time that it chose, in [0, 1).
+        on_path: B, whether the velocity was predicted on the straight path to the image; if not, in a state that the
+            sampler reached by itself, where ``target_velocity`` does not lead to the image.
         velocity: B x 3 x H x W, the prediction.
         target_velocity: B x 3 x H x W, scaled image minus noise.
         predicted_image: B x 3 x H x W, the image that the prediction leads to, not clamped.
@@ -48,6 +63,7 @@ class TokenizerOutput:
     entries: Tensor
     group: Tensor
     time: Tensor
+    on_path: Tensor
     velocity: Tensor
     target_velocity: Tensor
     predicted_image: Tensor
@@ -64,12 +80,15 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
+        self.clock = Clock(config.num_groups, config.time_shift, config.final_steps)
         self.encoder = Encoder(config)
         self.quantizer = Quantizer(config)
         self.latent_decoder = LatentDecoder(config)
         self.diffusion_decoder = DiffusionDecoder(config)
 
-    def forward(self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool = True) -> TokenizerOutput:
+    def forward(
+        self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool = True, reached: ReachedStates | None = None
+    ) -> TokenizerOutput:
         """The training pass: encode, quantise, and predict the velocity at each image's own clock.
 
         Args:
@@ -77,6 +96,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             u: B clocks in [0, 1), which choose time and token group.
             noise: B x 3 x H x W standard normal.
             quantised: False lets the features themselves pass to the decoder, as at the start of a training.
+            reached: states to predict from instead of those of the straight path; None takes all from the path.
 
         Returns:
             All that the losses need.
@@ -86,12 +106,13 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         codes = self.quantizer.nearest(features)
         entries = self.quantizer.lookup(codes)
         latents = features + (entries - features).detach() if quantised else features  # straight-through
-        group = group_at(u, config.num_groups)
+        group, t = self.clock.group(u), self.clock.time(u)
         condition, visible = self._training_context(self.latent_decoder(latents), group)
 
         image = config.data_std * pixels
-        t = shifted_time(u, config.time_shift)
         x_t = interpolate(image, noise, t)
+        if reached is not None:
+            x_t = torch.where(reached.own[:, None, None, None], reached.states, x_t)
         predicted, hidden = self.diffusion_decoder.forward_with_hidden(x_t, t.float(), condition, visible)
         velocity = predicted.float()
         return TokenizerOutput(
@@ -100,6 +121,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             entries=entries,
             group=group,
             time=t,
+            on_path=torch.ones_like(group, dtype=torch.bool) if reached is None else ~reached.own,
             velocity=velocity,
             target_velocity=image - noise,
             predicted_image=(x_t + (1 - t).view(-1, 1, 1, 1) * velocity) / config.data_std,
@@ -214,7 +236,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         if tuple(noise.shape[1:]) != (3, config.image_size, config.image_size):
             raise DARError(f"noise must be B x 3 x {config.image_size} x {config.image_size}, not {tuple(noise.shape)}")
         check_steps(steps)
-        timetable = schedule(steps or config.num_steps, config.num_groups, config.time_shift)
+        timetable = self.clock.schedule(steps or config.num_steps)
         precise = torch.promote_types(self.dtype, torch.float32)  # steps add up, however coarse the weights are
         return self._denoise(groups, noise.to(self.device, precise), timetable, solve)
 

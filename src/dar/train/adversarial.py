@@ -9,20 +9,24 @@ SLOPE = 0.2
 
 
 class PatchDiscriminator(nn.Module):
-    """Tells real patches of images from generated ones: convolutions of bounded gain; three of them halve the image."""
+    """Tells real patches of images from generated ones: convolutions of bounded gain.
 
-    def __init__(self) -> None:
+    Args:
+        halvings: n, how many of them halve the image, 1 to 3: a patch then has 12, 26 or 54 pixels.
+    """
+
+    def __init__(self, halvings: int = 3) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = 3
-        for out in WIDTHS[:-1]:
+        for out in WIDTHS[:halvings]:
             layers += [spectral_norm(nn.Conv2d(width, out, 4, stride=2, padding=1)), nn.LeakyReLU(SLOPE)]
             width = out
-        layers += [spectral_norm(nn.Conv2d(width, WIDTHS[-1], 3, padding=1)), nn.LeakyReLU(SLOPE)]
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(WIDTHS[-1], 1, 3, padding=1)))
+        layers += [spectral_norm(nn.Conv2d(width, WIDTHS[halvings], 3, padding=1)), nn.LeakyReLU(SLOPE)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(WIDTHS[halvings], 1, 3, padding=1)))
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Logits, positive where a patch of 54 pixels looks real: B x 3 x H x W in [-1, 1] -> B x 1 x H/8 x W/8."""
+        """Logits, positive where a patch looks real: B x 3 x H x W in [-1, 1] -> B x 1 x H/2^n x W/2^n."""
         return self.layers(images_B3HW)
 
 

@@ -9,7 +9,7 @@ from dar.features.classifier import load_classifier
 from dar.features.feature_distance import FeatureDistance
 from dar.features.perceptual import load_perceptual_distance
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.tokenizer.model import TokenizerOutput
+from dar.tokenizer.model import ReachedStates, TokenizerOutput
 from dar.train.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from dar.train.alignment import AlignmentHead, alignment_loss, load_alignment_target
 from dar.train.recipe import TokenizerTraining
@@ -30,9 +30,11 @@ class AlignedTokenizer(nn.Module):
         self.tokenizer, self.layer = tokenizer, layer
         self.head = AlignmentHead(tokenizer.config.decoder_width, target_width)
 
-    def forward(self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool) -> tuple[TokenizerOutput, Tensor]:
+    def forward(
+        self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool, reached: ReachedStates | None = None
+    ) -> tuple[TokenizerOutput, Tensor]:
         """The tokenizer's training pass, and features predicted from it: B x 256 x target_width."""
-        output: TokenizerOutput = self.tokenizer(pixels, u, noise, quantised)
+        output: TokenizerOutput = self.tokenizer(pixels, u, noise, quantised, reached)
         return output, self.head(output.hidden[self.layer])
 
 
@@ -116,7 +118,7 @@ class Opponent:
 
     def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
         self.weight, self.clip = settings.adversarial_weight, settings.gradient_clip
-        self.discriminator = PatchDiscriminator().to(device)
+        self.discriminator = PatchDiscriminator(settings.adversarial_halvings).to(device)
         parameters = list(self.discriminator.parameters())
         self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=settings.betas, fused=True)
         for parameter in parameters:  # what AdamW would make at its first step, so that a checkpoint can fill it

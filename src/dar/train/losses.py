@@ -14,12 +14,15 @@ COMMITMENT_WEIGHT = 0.25
 
 
 def flow_loss(output: TokenizerOutput, data_std: float) -> Tensor:
-    """Mean squared velocity error, in units of the scaled images' variance: scalar."""
-    return flow_loss_per_image(output, data_std).mean()
+    """Mean squared velocity error over the images on the path, in units of the scaled images' variance: scalar.
+
+    0 where no image is on the path.
+    """
+    return _weighted_mean(flow_loss_per_image(output, data_std), output.on_path)
 
 
 def flow_loss_per_image(output: TokenizerOutput, data_std: float) -> Tensor:
-    """Squared velocity error of each image: B."""
+    """Squared velocity error of each image: B; of no meaning where an image is not on the path."""
     return (output.velocity - output.target_velocity).square().mean((1, 2, 3)) / data_std**2
 
 
@@ -92,4 +95,4 @@ def _mean_over_used_tokens(x_BNC: Tensor, y_BNC: Tensor, used_B: Tensor) -> Tens
 
 
 def _weighted_mean(values_B: Tensor, weights_B: Tensor) -> Tensor:
-    return (values_B * weights_B).sum() / weights_B.sum()
+    return (values_B * weights_B).sum() / weights_B.sum().clamp(min=1)

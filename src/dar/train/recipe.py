@@ -158,6 +158,12 @@ class TokenizerTraining(TrainingRecipe):
         alignment_model: DINOv2, as a folder or an id on the Hub.
         adversarial_weight: weight of the discriminator's say on the predicted image; the published recipe has none.
         adversarial_start: step from which on it has a say.
+        adversarial_halvings: how often the discriminator halves an image: 1, 2 or 3, for patches of 12, 26 or 54
+            pixels.
+        own_state_share: share of each batch taken from where the sampler gets by its own steps; the published recipe
+            has none. Such images count in the losses on the predicted image only.
+        own_state_start: step from which on they are.
+        train: "all", or "decoder" to leave encoder and codebook as they are, so that tokens stay what they mean.
     """
 
     continuous_steps: int = 0
@@ -173,18 +179,38 @@ class TokenizerTraining(TrainingRecipe):
     alignment_model: str = "facebook/dinov2-base"
     adversarial_weight: float = 0.0
     adversarial_start: int = 0
+    adversarial_halvings: int = 3
+    own_state_share: float = 0.0
+    own_state_start: int = 0
+    train: str = "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(self, 0, "continuous_steps", "reseed_steps", "alignment_layer", "adversarial_start")
-        require_at_least(self, 0, "perceptual_shift")
+        require_at_least(self, 0, "perceptual_shift", "own_state_start")
         if isinstance(self.perceptual_network, str):
             object.__setattr__(self, "perceptual_network", (self.perceptual_network,))
         if not self.perceptual_network or not all(isinstance(name, str) for name in self.perceptual_network):
             raise ValueError(f"perceptual_network must name a network or several, not {self.perceptual_network!r}")
         require_at_least(self, 0, "pixel_weight", "perceptual_weight", "alignment_weight", "adversarial_weight")
+        if self.adversarial_halvings not in (1, 2, 3):
+            raise ValueError(f"adversarial_halvings must be 1, 2 or 3, not {self.adversarial_halvings!r}")
+        if self.train not in ("all", "decoder"):
+            raise ValueError(f"train must be 'all' or 'decoder', not {self.train!r}")
+        self._check_own_states()
         if self.continuous_steps >= self.steps:
             raise ValueError(f"continuous_steps {self.continuous_steps} must be fewer than the {self.steps} steps")
+
+    def _check_own_states(self) -> None:
+        if not 0 <= self.own_state_share < 1:
+            raise ValueError(f"own_state_share must lie in 0 to 1, 1 excluded, not {self.own_state_share!r}")
+        if self.own_state_share and self.own_state_start < self.continuous_steps:
+            raise ValueError(
+                f"own_state_start {self.own_state_start} must not come before the end of the {self.continuous_steps} "
+                "continuous_steps: there is no token before"
+            )
+        if self.own_state_share and not (self.pixel_weight or self.perceptual_weight or self.adversarial_weight):
+            raise ValueError("own_state_share needs a loss on the predicted image, such as pixel_weight: 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +286,8 @@ class Recipe:
             # With them comes a network, which must be there or not.
             "tokenizer_training.alignment_weight": bool(training.alignment_weight),
             "tokenizer_training.adversarial_weight": bool(training.adversarial_weight),
+            "tokenizer_training.adversarial_halvings": training.adversarial_halvings,
+            "tokenizer_training.train": training.train,
         }
         found |= {f"tokenizer.{field.name}": getattr(self.tokenizer, field.name) for field in fields(self.tokenizer)}
         names = ("crop", "flip", "streaming", "shuffle_buffer", "image_column", "label_column")

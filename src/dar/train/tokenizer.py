@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from dar.data import Batch, BrokenImages, Images, Share, preview_pixels
 from dar.extras import check_trackers
-from dar.flow import group_at
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr
@@ -17,11 +16,12 @@ from dar.nn import Block
 from dar.reconstruction import reconstruction_sheet, reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
-from dar.tokenizer.model import TokenizerOutput
+from dar.tokenizer.model import ReachedStates, TokenizerOutput
 from dar.train.codebook import reseed, spherical_kmeans
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
 from dar.train.loop import Outcome, Task, fit
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
+from dar.train.own_states import own_ticks, reach
 from dar.train.recipe import Recipe, save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import open_training_images, open_validation, stream_of, tell_found
@@ -48,6 +48,9 @@ class TokenizerTask(Task):
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.tokenizer = SequentialDiffusionTokenizer(recipe.tokenizer)
+        if self.settings.train == "decoder":
+            self.tokenizer.encoder.requires_grad_(False)
+            self.tokenizer.quantizer.requires_grad_(False)
         self.guides = team.main_first(
             lambda: Guides(self.settings, recipe.tokenizer.image_size, team.device)
         )  # one downloads, the others find
@@ -87,30 +90,63 @@ class TokenizerTask(Task):
         self, model: nn.Module, piece: Batch, step: int, rows: range, draws: torch.Generator
     ) -> dict[str, Tensor]:
         """Weighted terms of one piece's part of the loss."""
-        config, settings, device = self.recipe.tokenizer, self.settings, draws.device
+        settings, device = self.settings, draws.device
         pixels = piece.pixels.to(device)
-        u_of_all = stratified_uniform(settings.batch_size, draws)
+        ticks_of_all = self._ticks(step).to(device)
+        u_of_all = self._clocks(ticks_of_all, draws)
         noise_of_all = torch.randn(settings.batch_size, *pixels.shape[1:], generator=draws, device=device)
         size = 2 * settings.perceptual_shift + 1
         offsets_of_all = torch.randint(size, (settings.batch_size, 2), generator=draws, device=device)
-        u, noise, offsets = (of_all[rows.start : rows.stop] for of_all in (u_of_all, noise_of_all, offsets_of_all))
+        every = (ticks_of_all, u_of_all, noise_of_all, offsets_of_all)
+        ticks, u, noise, offsets = (of_all[rows.start : rows.stop] for of_all in every)
         quantised = step >= settings.continuous_steps
-        output, aligned = self._pass(model, pixels, u, noise, quantised)
+        reached = reach(self.tokenizer, pixels, noise, ticks) if ticks.any() else None
+        output, aligned = self._pass(model, pixels, u, noise, quantised, reached)
         self._note(output)
         part = len(rows) / settings.batch_size
-        used = (group_at(u, config.num_groups) + 1).sum() / (group_at(u_of_all, config.num_groups) + 1).sum()
-        parts = {"codebook": used, "commitment": used} if quantised else {"codebook": 0.0, "commitment": 0.0}
-        losses = tokenizer_losses(output, pixels, config, settings.pixel_weight)
+        parts = {
+            "flow": (ticks == 0).sum() / (ticks_of_all == 0).sum(),
+            **self._quantizer_parts(u, u_of_all, quantised),
+        }
+        losses = tokenizer_losses(output, pixels, self.recipe.tokenizer, settings.pixel_weight)
         losses |= self.guides.losses(output, pixels, offsets, aligned)
         if self.opponent is not None and step >= settings.adversarial_start:
             losses |= self.opponent.losses(output.predicted_image, pixels, part)
         return {name: parts.get(name, part) * value for name, value in losses.items()}
 
+    def _ticks(self, step: int) -> Tensor:
+        """Before which denoising step each image of a batch is taken from the sampler's own path; see ``own_ticks``."""
+        settings = self.settings
+        share = settings.own_state_share if step >= settings.own_state_start else 0.0
+        return own_ticks(settings.batch_size, share, self.recipe.tokenizer.num_steps, step)
+
+    def _clocks(self, ticks_B: Tensor, draws: torch.Generator) -> Tensor:
+        """The clock of each image of a batch: drawn, or where its own denoising step begins."""
+        drawn = stratified_uniform(len(ticks_B), draws)
+        return torch.where(ticks_B > 0, ticks_B / self.recipe.tokenizer.num_steps, drawn)
+
+    def _quantizer_parts(self, u: Tensor, u_of_all: Tensor, quantised: bool) -> dict[str, Tensor | float]:
+        """A piece's part of a batch's quantizer losses: that of the tokens it uses.
+
+        None while nothing is quantised, or where a frozen codebook can't learn.
+        """
+        if not quantised or self.settings.train == "decoder":
+            return {"codebook": 0.0, "commitment": 0.0}
+        groups, groups_of_all = self.tokenizer.clock.group(u) + 1, self.tokenizer.clock.group(u_of_all) + 1
+        used = groups.sum() / groups_of_all.sum()
+        return {"codebook": used, "commitment": used}
+
     def _pass(
-        self, model: nn.Module, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool
+        self,
+        model: nn.Module,
+        pixels: Tensor,
+        u: Tensor,
+        noise: Tensor,
+        quantised: bool,
+        reached: ReachedStates | None,
     ) -> tuple[TokenizerOutput, Tensor | None]:
         """The training pass, and what the alignment head made of it where there is one."""
-        found = model(pixels, u, noise, quantised)
+        found = model(pixels, u, noise, quantised, reached)
         return (found, None) if self.guides.target is None else found
 
     @torch.no_grad()
@@ -119,7 +155,7 @@ class TokenizerTask(Task):
         self._codes.append(output.codes.flatten())
         self._features.append(output.features.detach().flatten(0, 1))
         errors = flow_loss_per_image(output, self.recipe.tokenizer.data_std)
-        groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)])
+        groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)]) * output.on_path
         self._errors.index_add_(1, output.group, groups)
 
     def after_step(
@@ -140,7 +176,7 @@ class TokenizerTask(Task):
         interval = self.settings.reseed_steps
         if quantised_steps == 0:
             self._fit_codebook(averaged, draws, team)
-        elif quantised_steps > 0 and interval and quantised_steps % interval == 0:
+        elif quantised_steps > 0 and interval and quantised_steps % interval == 0 and self.settings.train == "all":
             self._reseed(optimizer, averaged, team.gather(features), draws)
 
     @torch.no_grad()
