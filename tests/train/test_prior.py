@@ -12,7 +12,16 @@ from dar.errors import DARError
 from dar.generation.settings import SAMPLING
 from dar.storage import load_tensors, weights_hash
 from dar.train.loop import Outcome
-from dar.train.prior import PriorTask, add_dropout, corrupted, cross_entropy, held_out_cross_entropy, train_prior
+from dar.train.prior import (
+    PriorTask,
+    add_dropout,
+    corrupted,
+    cross_entropy,
+    held_out_cross_entropy,
+    initial_prior,
+    train_prior,
+)
+from dar.train.recipe import Recipe
 from dar.train.token_shards import tokenize_images
 from dar.train.tokens import TokenSet
 from tests import tiny
@@ -72,11 +81,17 @@ def test_held_out_cross_entropy_is_the_mean_over_all_tokens() -> None:
     assert held_out_cross_entropy(prior, TokenSet(tokens.int(), labels.int())) == pytest.approx(expected, rel=1e-5)
 
 
+def prior_task(recipe: Recipe, class_names: tuple[str, ...], tokens: TokenSet) -> PriorTask:
+    tokenizer = tiny.tokenizer()
+    prior, _ = initial_prior(recipe, class_names, tokenizer)
+    return PriorTask(recipe, tokenizer, prior, tokens, None)
+
+
 def test_labels_are_dropped_at_the_recipe_s_rate() -> None:
     seen: list[torch.Tensor] = []
     tokens = TokenSet(tiny.tokens(4).int(), torch.zeros(4, dtype=torch.int32))
     training = dataclasses.replace(RECIPE.prior_training, batch_size=400, label_dropout=0.25)
-    task = PriorTask(dataclasses.replace(RECIPE, prior_training=training), tiny.tokenizer(), CLASSES, tokens, None)
+    task = prior_task(dataclasses.replace(RECIPE, prior_training=training), CLASSES, tokens)
     task.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     task.losses(task.model, next(task.batches(0, 1, Share())), 0, range(400), torch.Generator().manual_seed(0))
     assert set(seen[0].tolist()) == {0, task.prior.config.null_class}
@@ -92,7 +107,7 @@ def many_views() -> PriorTask:
     """Image i has label i and tokens 10 i + view, so that batches tell what they hold."""
     tokens = (10 * torch.arange(5)[:, None, None] + torch.arange(10)[:, None]).expand(5, 10, 8)
     names = tuple("abcde")
-    return PriorTask(RECIPE, tiny.tokenizer(), names, TokenSet(tokens.int(), torch.arange(5).int()), None)
+    return prior_task(RECIPE, names, TokenSet(tokens.int(), torch.arange(5).int()))
 
 
 def test_each_visit_of_an_image_draws_one_of_its_views(many_views: PriorTask) -> None:
@@ -177,7 +192,7 @@ def test_noise_is_in_what_the_prior_sees_and_not_in_what_it_predicts() -> None:
     training = dataclasses.replace(RECIPE.prior_training, token_noise=0.5)
     recipe = dataclasses.replace(RECIPE, prior_training=training)
     tokens, labels = tiny.tokens(4), torch.tensor([0, 1, 1, 0])
-    task = PriorTask(recipe, tiny.tokenizer(), ("bright", "dark"), TokenSet(tokens, labels.int()), None)
+    task = prior_task(recipe, ("bright", "dark"), TokenSet(tokens, labels.int()))
     given: list[Tensor] = []
 
     def model(classes: Tensor, seen: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ Recipe = Annotated[str, typer.Option(help="debug, cifar10, cifar10-cpu, imagenet
 Data = Annotated[str, typer.Option(help=options.SOURCES)]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
+Init = Annotated[
+    str | None, typer.Option(help="Model to begin with the weights of (fine-tuning): cifar10, a folder or a Hub id.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")]
 Tracker = Annotated[list[str] | None, typer.Option(help="tensorboard or wandb, beside log.jsonl; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell sizes, memory and time.")]
@@ -38,6 +41,7 @@ def tokenizer(
     data: Data,
     out: Out,
     validation: Validation = None,
+    init: Init = None,
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Read images as they come, for what is large.")
     ] = False,
@@ -63,6 +67,8 @@ def tokenizer(
     settings = load_recipe(recipe, [*(overrides or ()), *(["data.streaming=true"] if streaming else []), *chosen])
     _check(out, tracker, on, resume=resume, dry_run=dry_run)
     checks.data(data, validation)
+    if init is not None:
+        checks.tokenizer(init)
     from dar.train.tokenizer import train_tokenizer
 
     if dry_run:
@@ -73,7 +79,9 @@ def tokenizer(
         hardware = _hardware(on, processes, settings.tokenizer_training)
         _tell(process, estimate_tokenizer(settings, hardware.processes, bf16=hardware.bf16), hardware)
         return
-    outcome = train_tokenizer(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
+    outcome = train_tokenizer(
+        settings, data, out, validation=validation, init=init, resume=resume, trackers=tracker or ()
+    )
     _report(outcome, out, process)
 
 
@@ -85,6 +93,7 @@ def prior(
     data: Annotated[str | None, typer.Option(help=f"{options.SOURCES} This, or --tokens.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Folder that dar tokenize wrote, in place of --data.")] = None,
     validation: Validation = None,
+    init: Init = None,
     image_column: options.ImageColumn = "",
     label_column: options.LabelColumn = "",
     resume: Resume = False,
@@ -107,6 +116,8 @@ def prior(
     _check(out, tracker, on, resume=resume, dry_run=dry_run)
     checks.data(data, validation)
     checks.paths("folder of tokens", tokens)
+    if init is not None:
+        checks.tokenizer(init)
     if not dry_run:
         checks.tokenizer(tokenizer)
     from dar.train.prior import train_prior
@@ -123,7 +134,15 @@ def prior(
         _tell(process, estimate, hardware)
         return
     outcome = train_prior(
-        settings, data, tokenizer, out, tokens=tokens, validation=validation, resume=resume, trackers=tracker or ()
+        settings,
+        data,
+        tokenizer,
+        out,
+        tokens=tokens,
+        validation=validation,
+        init=init,
+        resume=resume,
+        trackers=tracker or (),
     )
     _report(outcome, out, process)
 

@@ -23,10 +23,11 @@ from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.fine_tuning import agreed_init, start_prior
 from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import PriorTraining, Recipe, load_recipe, save_recipe
 from dar.train.run_folder import RunFolder, begun
-from dar.train.run_images import check_classes, open_validation, tell_found
+from dar.train.run_images import check_classes, open_validation, tell, tell_found
 from dar.train.team import Team, whole
 from dar.train.token_shards import TokenShards, tokenize_images
 from dar.train.tokens import Tokens
@@ -42,7 +43,7 @@ class PriorTask(Task):
     Args:
         recipe: sizes and settings.
         tokenizer: the frozen tokenizer that made the tokens.
-        class_names: one name a label.
+        prior: the model in training; its classes are the labels'.
         training: tokens to train on.
         validation: tokens to measure the held-out cross-entropy on, or None.
     """
@@ -53,14 +54,15 @@ class PriorTask(Task):
         self,
         recipe: Recipe,
         tokenizer: SequentialDiffusionTokenizer,
-        class_names: tuple[str, ...],
+        prior: Prior,
         training: Tokens,
         validation: Tokens | None,
     ) -> None:
         self.recipe, self.settings, self.tokenizer = recipe, recipe.prior_training, tokenizer
         self.training, self.validation = training, validation
-        torch.manual_seed(self.settings.seed)
-        self.prior = Prior(recipe.prior_config(class_names))
+        self.prior = prior
+        if self.settings.dropout:
+            add_dropout(prior, self.settings.dropout)
         if not torch.cuda.is_available():
             self.prior.llama.set_attn_implementation("eager")  # on CPUs, faster than the fused kernel going backward
         self.model: nn.Module = self.prior
@@ -173,6 +175,21 @@ def add_dropout(prior: Prior, rate: float) -> None:
         place.register_forward_hook(partial(drop, rate))
 
 
+def initial_prior(
+    recipe: Recipe, class_names: Sequence[str], tokenizer: SequentialDiffusionTokenizer, init: str | None = None
+) -> tuple[Prior, list[str]]:
+    """A prior to be trained on a tokenizer's tokens, and sentences that say what of ``init``'s weights it keeps.
+
+    Raises:
+        DARError: see ``start_prior``.
+    """
+    config = recipe.prior_config(class_names)
+    if init is not None:
+        return start_prior(init, config, tokenizer)
+    torch.manual_seed(recipe.prior_training.seed)
+    return Prior(config), []
+
+
 def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_with: Path) -> Recipe:
     """The recipe, completed by how its tokenizer was trained where that is known.
 
@@ -233,6 +250,7 @@ def train_prior(
     *,
     tokens: str | Path | None = None,
     validation: str | Path | None = None,
+    init: str | Path | None = None,
     resume: bool = False,
     trackers: Sequence[str] = (),
 ) -> Outcome:
@@ -247,6 +265,8 @@ def train_prior(
         out: the run's folder; new or empty, unless resumed.
         tokens: folder of the images' tokens, see ``TokenShards``; or None, if there are ``data``.
         validation: labelled images to measure the held-out cross-entropy on.
+        init: a model, or a prior alone, to begin with the weights of; classes are matched by name. When resuming, that
+            of the run's beginning unless told.
         resume: whether to go on with the run in ``out``.
         trackers: where the log also goes.
 
@@ -258,6 +278,7 @@ def train_prior(
     """
     source, class_names = open_labelled(recipe, data, tokens)
     team, run = Team(), RunFolder(Path(out))
+    init = agreed_init(run, init, resume=resume)
     team.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
     frozen = load_tokenizer(tokenizer, device=team.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
@@ -274,6 +295,9 @@ def train_prior(
     tell_found(found, team)
     fingerprint = source.manifest.identity if isinstance(source, TokenShards) else source.fingerprint
     check_trackers(trackers)
+    begun_with = None if run.checkpoints() else init
+    prior, said = team.main_first(lambda: initial_prior(recipe, class_names, frozen, begun_with))
+    tell(said, team)
 
     def computed(images: ImageDataset, name: str, views: int) -> TokenShards:
         tokenize_images(
@@ -289,13 +313,11 @@ def train_prior(
         team.wait()
         return TokenShards(run.path / name)
 
-    with begun(run, recipe, team, fingerprint, found, resume=resume):
+    with begun(run, recipe, team, fingerprint, found, resume=resume, init=init):
         views = 2 if recipe.data.flip else 1
         training = source if isinstance(source, TokenShards) else computed(source, "tokens", views)
         held_out = None if others is None else computed(others, "validation-tokens", 1)
         if team.is_main:
             tqdm.write(f"training on {training.views} views of each of {len(training)} images")
-        task = PriorTask(recipe, frozen, class_names, training, held_out)
-        if recipe.prior_training.dropout:
-            add_dropout(task.prior, recipe.prior_training.dropout)
+        task = PriorTask(recipe, frozen, prior, training, held_out)
         return fit(task, recipe.prior_training, run, team, resume=resume, trackers=trackers)

@@ -193,6 +193,7 @@ def begun(
     found: "Mapping[str, DataSummary | None]",
     *,
     resume: bool,
+    init: str | None = None,
 ) -> Iterator[None]:
     """Own a run's folder within the block: a new one is made, an old one checked; either way it then holds the recipe.
 
@@ -207,13 +208,14 @@ def begun(
         data: fingerprint of the training data.
         found: what was found of each set of images, by what it is for.
         resume: whether the run is an old one.
+        init: the model whose weights it begins with, or None.
 
     Raises:
         DARError: if a new run's folder is not empty, the old run's is none or was begun with other sizes, or another
             training is at work in it.
     """
     images = {name: summary.as_dict() for name, summary in found.items() if summary is not None}
-    record = {"data": data, "images": images, "processes": team.size}
+    record = {"data": data, "images": images, "processes": team.size, "init": init}
     with ExitStack() as stack:
         team.by_main(lambda: _begin(run, recipe, record, stack, resume=resume))
         yield

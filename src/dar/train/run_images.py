@@ -1,6 +1,6 @@
 """The images of a training: opened as its recipe says, and told of before anything is spent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -65,6 +65,13 @@ def tell_found(found: Mapping[str, DataSummary | None], team: Team) -> None:
         data, validation = found.get("data"), found.get("validation")
         if data and validation and _what_is_read(data) == _what_is_read(validation):
             tqdm.write("the held-out images are the training images themselves")
+
+
+def tell(sentences: Iterable[str], team: Team) -> None:
+    """Say something in the main process alone."""
+    if team.is_main:
+        for sentence in sentences:
+            tqdm.write(sentence)
 
 
 def _what_is_read(summary: DataSummary) -> tuple[Path, str | None]:

@@ -1,12 +1,14 @@
 """Training of the sequential diffusion tokenizer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from dar.data import Batch, BrokenImages, Images, Share, preview_pixels
+from dar.errors import DARError
 from dar.extras import check_trackers
 from dar.images import save_image
 from dar.metrics.codebook import perplexity, usage
@@ -18,13 +20,14 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import ReachedStates, TokenizerOutput
 from dar.train.codebook import reseed, spherical_kmeans
+from dar.train.fine_tuning import agreed_init, start_tokenizer
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
 from dar.train.loop import Outcome, Task, fit
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.own_states import own_ticks, reach
 from dar.train.recipe import Recipe, save_recipe
 from dar.train.run_folder import RunFolder, begun
-from dar.train.run_images import open_training_images, open_validation, stream_of, tell_found
+from dar.train.run_images import open_training_images, open_validation, stream_of, tell, tell_found
 from dar.train.team import Team
 
 SAMPLE_IMAGES = 8
@@ -39,15 +42,23 @@ class TokenizerTask(Task):
         data: training images.
         shown: images whose reconstructions are drawn.
         team: the processes that train together.
+        tokenizer: to begin with; None means a new one, of random weights.
 
     Raises:
         DARError: if the recipe wants a loss whose weights can't be had.
     """
 
-    def __init__(self, recipe: Recipe, data: Images, shown: Images, team: Team) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Images,
+        shown: Images,
+        team: Team,
+        tokenizer: SequentialDiffusionTokenizer | None = None,
+    ) -> None:
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
-        self.tokenizer = SequentialDiffusionTokenizer(recipe.tokenizer)
+        self.tokenizer = tokenizer or SequentialDiffusionTokenizer(recipe.tokenizer)
         if self.settings.train == "decoder":
             self.tokenizer.encoder.requires_grad_(False)
             self.tokenizer.quantizer.requires_grad_(False)
@@ -251,6 +262,7 @@ def train_tokenizer(
     out: str | Path,
     *,
     validation: str | Path | None = None,
+    init: str | Path | None = None,
     resume: bool = False,
     trackers: Sequence[str] = (),
 ) -> Outcome:
@@ -263,6 +275,8 @@ def train_tokenizer(
         data: see ``open_images``.
         out: the run's folder; new or empty, unless resumed.
         validation: images to draw reconstructions of; the training data unless told.
+        init: a model, or a tokenizer alone, to begin with the weights of; its codebook is there, so that the recipe's
+            ``continuous_steps`` are left out. When resuming, that of the run's beginning unless told.
         resume: whether to go on with the run in ``out``.
         trackers: where the log also goes.
 
@@ -273,11 +287,34 @@ def train_tokenizer(
         DARError: for data, folder or checkpoint that cannot be used, or a loss that diverged.
     """
     team, run = Team(), RunFolder(Path(out))
+    init = agreed_init(run, init, resume=resume)
+    recipe = _with_init(recipe, init)
     team.share(recipe.tokenizer_training.gradient_accumulation).positions(recipe.tokenizer_training.batch_size, 0)
     images, held_out = open_training_images(recipe.data, data), open_validation(recipe.data, validation)
     found = {"data": images.summary, "validation": held_out.summary if held_out else None}
     tell_found(found, team)
-    task = TokenizerTask(recipe, images, held_out or images, team)
+    tokenizer = None
+    if init is not None and not run.checkpoints():
+        tokenizer, said = team.main_first(lambda: start_tokenizer(init, recipe.tokenizer))
+        tell(said, team)
+    task = TokenizerTask(recipe, images, held_out or images, team, tokenizer)
     check_trackers(trackers)
-    with begun(run, recipe, team, images.fingerprint, found, resume=resume):
+    with begun(run, recipe, team, images.fingerprint, found, resume=resume, init=init):
         return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)
+
+
+def _with_init(recipe: Recipe, init: str | None) -> Recipe:
+    """The recipe of a training that begins with the weights of a model, or with random ones.
+
+    Raises:
+        DARError: if only the decoder is to be trained, and there are no weights to begin with.
+    """
+    training = recipe.tokenizer_training
+    if init is not None:
+        return replace(recipe, tokenizer_training=replace(training, continuous_steps=0))
+    if training.train == "decoder":
+        raise DARError(
+            "tokenizer_training.train=decoder leaves the encoder as it is, which has learned nothing yet: name a model "
+            "to begin with by --init"
+        )
+    return recipe

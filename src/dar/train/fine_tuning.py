@@ -1,0 +1,141 @@
+"""Beginning a training with the weights of a model that is there: what fits is kept, and what does not is said."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dar.errors import DARError, listed
+from dar.files import CONFIG
+from dar.model_folder import TOKENIZER, model_folder
+from dar.pipeline import load_prior, load_tokenizer
+from dar.prior import Prior, PriorConfig
+from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
+from dar.train.run_folder import RunFolder, read_lines
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+CHANGEABLE = ("num_steps", "time_shift", "final_steps", "decoder_context")
+"""What another value of may begin with the same weights, since no weight's shape depends on it."""
+
+
+def agreed_init(run: RunFolder, init: str | Path | None, *, resume: bool) -> str | None:
+    """The model whose weights a run begins with: as told, or when it is resumed, as it was begun.
+
+    Raises:
+        DARError: if a run is to be resumed with another one.
+    """
+    told = None if init is None else str(Path(init).resolve()) if Path(init).exists() else str(init)
+    if not resume:
+        return told
+    begun_with = next((launch.get("init") for launch in read_lines(run.launches)), None)
+    if told not in (None, begun_with):
+        raise DARError(
+            f"the run in {run.path} was begun with {begun_with or 'random weights'}, not with {init}: leave --init out "
+            "when resuming"
+        )
+    return begun_with
+
+
+def start_tokenizer(source: str | Path, config: TokenizerConfig) -> tuple[SequentialDiffusionTokenizer, list[str]]:
+    """A tokenizer with the weights of another one.
+
+    Args:
+        source: a model, or a tokenizer alone; see ``model_folder``.
+        config: of the new one.
+
+    Returns:
+        The tokenizer, and sentences that say what it began with.
+
+    Raises:
+        DARError: if it can't be read, or has other sizes.
+    """
+    found = load_tokenizer(source)
+    changed = _check_same_sizes(f"the tokenizer of {source}", found.config, config, CHANGEABLE)
+    tokenizer = SequentialDiffusionTokenizer(config)
+    tokenizer.load_state_dict(found.state_dict())
+    said = [f"beginning with the tokenizer of {source}"]
+    if changed:
+        said.append(f"changed: {', '.join(changed)}")
+    return tokenizer, said
+
+
+def start_prior(
+    source: str | Path, config: PriorConfig, tokenizer: SequentialDiffusionTokenizer
+) -> tuple[Prior, list[str]]:
+    """A prior with the weights of another one; classes are matched by their names.
+
+    A class that the other one does not know begins as its null class, the average of all that it knows.
+
+    Args:
+        source: a model, or a prior alone; see ``model_folder``.
+        config: of the new one.
+        tokenizer: whose tokens it will be trained on.
+
+    Returns:
+        The prior, and sentences that say what it keeps, begins anew and leaves out.
+
+    Raises:
+        DARError: if it can't be read, or has other sizes.
+    """
+    found = load_prior(source)
+    _check_same_sizes(f"the prior of {source}", found.config, config, ("class_names",))
+    prior = Prior(config)
+    state = found.state_dict()
+    for name, tensor in prior.state_dict().items():
+        if tensor.shape[:1] == (config.vocab_size,):
+            state[name] = _with_classes(state[name], found.config, config)
+    prior.load_state_dict(state)
+    said = [f"beginning with the prior of {source}"]
+    return prior, [*said, *_classes_told(found.config, config), *_tokens_told(source, tokenizer)]
+
+
+def _check_same_sizes(
+    what: str, found: "DataclassInstance", wanted: "DataclassInstance", changeable: Sequence[str]
+) -> list[str]:
+    """Make sure that only ``changeable`` fields differ, and give these: "time_shift 1.5 instead of 0.5"."""
+    changed = []
+    for field in fields(found):
+        old, new = getattr(found, field.name), getattr(wanted, field.name)
+        if old == new:
+            continue
+        if field.name not in changeable:
+            raise DARError(
+                f"{what} has {field.name} {old}, the recipe {new}: weights of another size can't be kept, so use the "
+                "recipe that lies in the model's folder, or leave --init out"
+            )
+        changed.append(f"{field.name} {new} instead of {old}")
+    return changed
+
+
+def _with_classes(rows: Tensor, found: PriorConfig, wanted: PriorConfig) -> Tensor:
+    """One row a token of the vocabulary ``wanted``, from those of ``found``."""
+    known = {name: index for index, name in enumerate(found.class_names)}
+    classes = [known.get(name, found.null_class) for name in wanted.class_names]
+    chosen = torch.tensor([*classes, found.null_class]) + found.codebook_size
+    return torch.cat([rows[: found.codebook_size], rows[chosen]])
+
+
+def _classes_told(found: PriorConfig, wanted: PriorConfig) -> list[str]:
+    old, new = set(found.class_names), set(wanted.class_names)
+    parts = {"kept": new & old, "begun anew": new - old, "left out": old - new}
+    return [f"classes {name}: {listed(names)}" for name, names in parts.items() if names]
+
+
+def _tokens_told(source: str | Path, tokenizer: SequentialDiffusionTokenizer) -> list[str]:
+    """Say so where the prior learned the tokens of another tokenizer, and so knows nothing of these."""
+    folder = model_folder(source) / TOKENIZER
+    if not (folder / CONFIG).is_file():
+        return []
+    theirs = load_tokenizer(folder).state_dict()
+    ours = {name: tensor.cpu() for name, tensor in tokenizer.state_dict().items()}
+    same = all(
+        name in theirs and torch.equal(tensor, theirs[name])
+        for name, tensor in ours.items()
+        if name.startswith(("encoder.", "quantizer."))
+    )
+    return [] if same else [f"it learned the tokens of {folder}, which are others: it has to learn these anew"]
