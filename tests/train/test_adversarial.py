@@ -10,15 +10,17 @@ def test_one_logit_for_each_patch(size: int) -> None:
     assert PatchDiscriminator()(tiny.pixels(2, size=size)).shape == (2, 1, size // 8, size // 8)
 
 
-def test_a_logit_sees_its_patch_alone() -> None:
+@pytest.mark.parametrize(("halvings", "patch"), [(1, 12), (2, 26), (3, 54)])
+def test_a_logit_sees_its_patch_alone(halvings: int, patch: int) -> None:
     torch.manual_seed(0)
-    discriminator = PatchDiscriminator().eval()
+    discriminator = PatchDiscriminator(halvings).eval()
     pixels = tiny.pixels(1, size=128).requires_grad_()
-    discriminator(pixels)[0, 0, 8, 8].backward()
+    middle = 64 // 2**halvings
+    discriminator(pixels)[0, 0, middle, middle].backward()
     assert pixels.grad is not None
     rows = pixels.grad.abs().sum((0, 1, 3)).nonzero().flatten()
-    assert len(rows) == 54
-    assert rows[-1] - rows[0] == 53
+    assert len(rows) == patch
+    assert rows[-1] - rows[0] == patch - 1
 
 
 def test_images_of_a_batch_do_not_meet() -> None:

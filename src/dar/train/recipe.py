@@ -162,7 +162,7 @@ class TokenizerTraining(TrainingRecipe):
             pixels.
         own_state_share: share of each batch taken from where the sampler gets by its own steps; the published recipe
             has none. Such images count in the losses on the predicted image only.
-        own_state_start: step from which on they are.
+        own_state_start: step from which on they are, after the ``continuous_steps``, which know no tokens.
         train: "all", or "decoder" to leave encoder and codebook as they are, so that tokens stay what they mean.
     """
 
@@ -204,11 +204,6 @@ class TokenizerTraining(TrainingRecipe):
     def _check_own_states(self) -> None:
         if not 0 <= self.own_state_share < 1:
             raise ValueError(f"own_state_share must lie in 0 to 1, 1 excluded, not {self.own_state_share!r}")
-        if self.own_state_share and self.own_state_start < self.continuous_steps:
-            raise ValueError(
-                f"own_state_start {self.own_state_start} must not come before the end of the {self.continuous_steps} "
-                "continuous_steps: there is no token before"
-            )
         if self.own_state_share and not (self.pixel_weight or self.perceptual_weight or self.adversarial_weight):
             raise ValueError("own_state_share needs a loss on the predicted image, such as pixel_weight: 0.5")
 

@@ -128,7 +128,8 @@ class TokenizerTask(Task):
     def _ticks(self, step: int) -> Tensor:
         """Before which denoising step each image of a batch is taken from the sampler's own path; see ``own_ticks``."""
         settings = self.settings
-        share = settings.own_state_share if step >= settings.own_state_start else 0.0
+        begun = step >= max(settings.own_state_start, settings.continuous_steps)
+        share = settings.own_state_share if begun else 0.0
         return own_ticks(settings.batch_size, share, self.recipe.tokenizer.num_steps, step)
 
     def _clocks(self, ticks_B: Tensor, draws: torch.Generator) -> Tensor:
