@@ -120,7 +120,7 @@ def test_a_resumed_run_goes_on_as_it_was_begun(photos: Path, model: Path, tmp_pa
     train_tokenizer(recipe(*flat, "tokenizer_training.steps=5"), photos, tmp_path / "parts", init=model)
     other = tmp_path / "other"
     tiny.tokenizer().save_pretrained(other)
-    with pytest.raises(DARError, match="was begun with .*model.*leave --init out"):
+    with pytest.raises(DARError, match=r"was begun with .*model.*leave --init out"):
         train_tokenizer(recipe(*flat), photos, tmp_path / "parts", init=other, resume=True)
     train_tokenizer(recipe(*flat), photos, tmp_path / "parts", resume=True)
     whole, parts = (load_tokenizer(tmp_path / name / "model") for name in ("whole", "parts"))
