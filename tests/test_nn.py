@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -158,3 +160,16 @@ def test_attention_written_out_for_training_is_the_fused_one(masked: bool) -> No
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     (found,) = torch.autograd.grad(written_out.square().sum(), query)
     torch.testing.assert_close(found, torch.autograd.grad(expected.square().sum(), query)[0])
+
+
+@pytest.mark.slow
+def test_compiled_attention_has_the_same_gradients_in_bfloat16() -> None:
+    attention, rotary, x = Attention(WIDTH), grid_rotary(4, 4, 1e4), normal(2, 16, WIDTH)
+
+    def gradients(attend_to: Callable[..., Tensor]) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = attend_to(x, x, query_rotary=rotary, key_rotary=rotary)
+        return list(torch.autograd.grad(mixed.float().square().sum(), list(attention.parameters())))
+
+    for found, expected in zip(gradients(torch.compile(attention)), gradients(attention), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * expected.abs().max().item())
