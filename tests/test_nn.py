@@ -165,7 +165,7 @@ def test_attention_written_out_for_training_is_the_fused_one(masked: bool) -> No
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile itself calls what is deprecated
 def test_compiled_attention_has_the_same_gradients_in_bfloat16() -> None:
-    attention, rotary, x = Attention(WIDTH), grid_rotary(4, 4, 1e4), normal(2, 16, WIDTH)
+    attention, rotary, x = Attention(128), grid_rotary(8, 8, 1e4), normal(16, 64, 128)
 
     def gradients(attend_to: Callable[..., Tensor]) -> list[Tensor]:
         with torch.autocast("cpu", torch.bfloat16):
