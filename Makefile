@@ -2,13 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup card clean
+.PHONY: demo test test-all check setup card clean
 
 demo: .venv/core
 	$(BIN)/dar demo --out out/demo.html --overwrite
 
+# Each worker computes with one thread: more would wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/dev
+	$(PYTEST)
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

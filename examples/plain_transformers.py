@@ -12,7 +12,9 @@ import typer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from dar.generation.settings import load_settings
 from dar.images import save_image, to_images
+from dar.model_folder import model_folder
 from dar.pipeline import load_tokenizer
 from dar.sheets import captioned_grid, display_scale
 
@@ -39,7 +41,8 @@ def main(
 ) -> None:
     """Draw images of one class."""
     tokens = generate(llama, class_index, num, guidance, seed)
-    images = to_images(load_tokenizer(tokenizer).decode(tokens, seed=seed))
+    solver = load_settings(model_folder(tokenizer)).solver  # the model's own
+    images = to_images(load_tokenizer(tokenizer).decode(tokens, seed=seed, solver=solver))
     captions = [f"class {class_index}, image {i}" for i in range(num)]
     save_image(captioned_grid([images], captions=[captions], scale=display_scale(images[0].width)), out)
 

@@ -1,12 +1,16 @@
 """Small random models for every test; nothing is read from the network or written to the home folder."""
 
 import os
+import signal
 import tempfile
 
 _CACHE = tempfile.TemporaryDirectory(prefix="dar-tests-")
 os.environ |= {"HF_HOME": _CACHE.name, "HF_HUB_OFFLINE": "1"}  # read when the libraries are first imported
 for _name in ("HF_ASSETS_CACHE", "HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"):
     os.environ.pop(_name, None)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so do shells start what runs in their background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

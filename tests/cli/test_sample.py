@@ -49,6 +49,16 @@ def test_samples_pngs_and_record(dar, model: Path, tmp_path: Path, capsys: pytes
     assert dar(*command, "--png", tmp_path / "later") == 0
     for path in (tmp_path / "pngs").iterdir():
         assert path.read_bytes() == (tmp_path / "later" / path.name).read_bytes()
+    assert dar("info", tmp_path / "pngs" / "000001.png") == 0
+    told = capsys.readouterr().out
+    assert "sea_lion (2)" in told
+    assert "seed        1" in told
+    like = ["generate", "--model", model, "--like", tmp_path / "pngs" / "000001.png", "--out", tmp_path / "like"]
+    assert dar(*like) == 0
+    assert "differs from" in (said := capsys.readouterr().out)
+    assert "by at most 1 of 255 levels" in said  # ADM's rounding drops the fraction
+    assert dar(*command, "--png", tmp_path / "bare", "--no-metadata") == 0
+    assert "does not tell" in refused(dar, capsys, "info", tmp_path / "bare" / "000001.png")
     assert "seed was 0, now 1" in refused(dar, capsys, *command, "--seed", "1")
 
 

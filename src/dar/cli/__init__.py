@@ -2,20 +2,52 @@
 
 import os
 import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+import dar
 from dar.cli import convert, data, demo, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
+from dar.cli.options import interruptible
 from dar.cli.threads import share_cores
 from dar.errors import DARError
 
+
+class Commands(TyperGroup):
+    """All commands; Ctrl-C ends whatever has no better word for it with a sentence and a code of its own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the arguments name."""
+        with interruptible("files that were finished are whole, others were not begun"):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="dar",
-    help="D-AR: diffusion via autoregressive models.",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dar {dar.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """D-AR: diffusion via autoregressive models."""
+
+
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
 app.command("sample")(sample.sample)

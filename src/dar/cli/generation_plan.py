@@ -87,7 +87,7 @@ def plan_of_options(
     settings: Settings = {**used.values(), "layout": layout, "layout_tokens": layout_tokens}  # type: ignore[typeddict-item]
     pipe.stream(indices[:1], **settings | {"seed": seed})  # checks its arguments at the call
     tell_settings(pipe, given)
-    images = _images(pipe, model, used, indices, seed)
+    images = provenances(pipe, model, used, indices, seed)
     if layout is None:
         return Plan(images, settings, num)
     config = pipe.tokenizer.config
@@ -107,13 +107,13 @@ def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
     used = GenerationSettings(**{field.name: getattr(made, field.name) for field in fields(GenerationSettings)})
     settings: Settings = {**used.values(), "kept_tokens": made.kept_tokens}  # type: ignore[typeddict-item]
     pipe.stream([made.class_index], **settings | {"seed": made.seed})
-    return Plan(_images(pipe, model, used, [made.class_index], made.seed), settings)
+    return Plan(provenances(pipe, model, used, [made.class_index], made.seed), settings)
 
 
-def _images(
+def provenances(
     pipe: "DARPipeline", model: str | None, used: GenerationSettings, indices: list[int], seed: int
 ) -> list[Provenance]:
-    """How each image is made, but for tokens of a layout."""
+    """How each image is made, but for tokens of a layout: image i of class ``indices[i]`` and seed + i."""
     hashes, names = _hashes(pipe), pipe.prior.config.class_names
     return [
         Provenance(

@@ -41,6 +41,7 @@ ImageColumn = Annotated[
 LabelColumn = Annotated[
     str, typer.Option(help="Column of the labels, or their ending in tars, where several fit; found unless told.")
 ]
+Metadata = Annotated[bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")]
 Device = Annotated[str, typer.Option(parser=str.lower, metavar="DEVICE", help="Where to compute, such as cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 

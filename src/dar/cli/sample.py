@@ -25,6 +25,7 @@ def sample(
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
+    metadata: options.Metadata = True,
     device: options.Device = "cpu",
 ) -> None:
     """Sample many images for evaluation, into the .npz that the field's tools read.
@@ -39,6 +40,7 @@ def sample(
     process, processes = options.place_among_processes()
     given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
     checks.model(model, classes=class_ or (), solver=solver)
+    from dar.cli.generation_plan import provenances
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
     from dar.evaluate.sampling import sample_settings
@@ -55,7 +57,8 @@ def sample(
     with options.interruptible("the same command goes on"):
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
         if complete and png is not None and process == 0:
-            write_pngs(open_samples(out), png)
+            made = provenances(pipe, model, settings, [settings.label(index) for index in range(num)], seed)
+            write_pngs(open_samples(out), png, [image.texts() for image in made] if metadata else None)
     if complete:
         typer.echo(f"complete: {out} holds {num} images, {out.with_suffix('.json')} tells how they were made")
     else:
