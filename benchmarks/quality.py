@@ -181,7 +181,7 @@ def measure(
         key=lambda solver: found["reconstructions"][solver]["by_groups"][-1]["judge"]["frechet_distance"],
     )
     found["solver"] = best
-    labels = torch.arange(len(test)) % len(pipe.class_names)
+    labels = torch.arange(len(test)) % pipe.prior.config.num_classes
     for guidance in guidances:
         start = time.monotonic()
         images = torch.cat(list(sampled(pipe, labels, SETTINGS[guidance], best, f"{name}, guidance {guidance}")))

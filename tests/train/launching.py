@@ -7,26 +7,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.train.photos import SMALL
+
 QUICK = (
-    "tokenizer.image_size=16",
-    "tokenizer.num_tokens=8",
-    "tokenizer_training.precision=fp32",
-    "prior_training.precision=fp32",
+    "tokenizer_training.steps=60",
+    "prior_training.steps=60",
     "tokenizer_training.batch_size=8",
     "prior_training.batch_size=8",
     "tokenizer_training.continuous_steps=3",
-    "tokenizer_training.warmup_steps=1",
-    "prior_training.warmup_steps=1",
     "tokenizer_training.decay_steps=0",
     "prior_training.decay_steps=0",
+    "tokenizer_training.reseed_steps=10",
     "prior_training.dropout=0",
 )
-"""The debug recipe made smaller."""
+"""Long enough to be stopped, interrupted and resumed."""
 
 
 def command(kind: str, data: Path, out: Path, *options: str | Path, processes: int = 1) -> list[str]:
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if processes > 1 else []
-    fixed = ["--recipe", "debug", "--data", str(data), "--out", str(out), *QUICK]
+    fixed = ["--recipe", str(SMALL), "--data", str(data), "--out", str(out), *QUICK]
     return [sys.executable, *launcher, "-m", "dar", "train", kind, *fixed, *map(str, options)]
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from dar.train.recipe import Recipe, load_recipe
 
+SMALL = Path(__file__).parent / "small.yaml"
 CLASSES = ("bright", "dark")
 
 
@@ -21,23 +22,4 @@ def photo_folder(root: Path, per_class: int = 6) -> Path:
 
 
 def small_recipe(*overrides: str) -> Recipe:
-    return load_recipe(
-        "debug",
-        [
-            "tokenizer.image_size=16",
-            "tokenizer.num_tokens=8",
-            "tokenizer_training.steps=12",
-            "tokenizer_training.batch_size=4",
-            "tokenizer_training.continuous_steps=4",
-            "tokenizer_training.warmup_steps=1",
-            "tokenizer_training.decay_steps=1",
-            "prior_training.warmup_steps=1",
-            "prior_training.decay_steps=1",
-            "tokenizer_training.reseed_steps=3",
-            "tokenizer_training.precision=fp32",
-            "prior_training.steps=12",
-            "prior_training.batch_size=4",
-            "prior_training.precision=fp32",
-            *overrides,
-        ],
-    )
+    return load_recipe(SMALL, overrides)

@@ -10,7 +10,7 @@ from dar.pipeline import load_prior, load_tokenizer
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.fine_tuning import start_prior, start_tokenizer
 from dar.train.prior import train_prior
-from dar.train.recipe import Recipe, load_recipe
+from dar.train.recipe import Recipe
 from dar.train.tokenizer import train_tokenizer
 from tests import tiny
 from tests.train.photos import photo_folder, small_recipe
@@ -144,4 +144,4 @@ def test_a_run_begun_with_random_weights_is_not_resumed_with_others(photos: Path
 )
 def test_wrong_settings_are_refused(override: str, problem: str) -> None:
     with pytest.raises(DARError, match=problem):
-        load_recipe("debug", [f"tokenizer_training.{override}"])
+        small_recipe(f"tokenizer_training.{override}")

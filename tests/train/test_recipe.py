@@ -33,7 +33,7 @@ def test_the_tokenizer_too_can_be_chosen_by_name() -> None:
 
 
 def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
-    recipe = load_recipe("debug", ["tokenizer_training.steps=77", "tokenizer_training.betas=[0.8, 0.9]"])
+    recipe = load_recipe("debug", ["tokenizer_training.steps=1477", "tokenizer_training.betas=[0.8, 0.9]"])
     save_recipe(recipe, tmp_path / "recipe.yaml")
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
@@ -62,7 +62,7 @@ def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
         ("data.flip=maybe", "flip must be true or false"),
         ("tokenizer_training.learning_rate=[1, 2]", "learning_rate must be a number"),
         ("tokenizer_training.steps=20", "do not fit into 20 steps"),
-        ("tokenizer_training.continuous_steps=60", "must be fewer than the 60 steps"),
+        ("tokenizer_training.continuous_steps=1400", "must be fewer than the 1400 steps"),
         ("prior.size=huge", "prior has no size 'huge'"),
         ("tokenizer.size=v9", "tokenizer has no size 'v9': choose one of v1"),
         ("steps=3", "section.field=value"),
@@ -96,7 +96,9 @@ def test_images_too_small_to_look_at_are_refused() -> None:
 
 
 def test_unknown_recipe_lists_the_known() -> None:
-    with pytest.raises(DARError, match="cifar10, cifar10-cpu, debug, imagenet256-L, imagenet256-XL, imagenet256-XXL"):
+    with pytest.raises(
+        DARError, match="cifar10, cifar10-cpu, cifar10-finetune, debug, imagenet256-L, imagenet256-XL, imagenet256-XXL"
+    ):
         load_recipe("nothing")
 
 
@@ -111,6 +113,7 @@ def test_learning_rate_warms_up_stays_and_decays() -> None:
     settings = dataclasses.replace(
         load_recipe("debug").tokenizer_training,
         steps=100,
+        continuous_steps=0,
         warmup_steps=10,
         decay_steps=20,
         learning_rate=1.0,

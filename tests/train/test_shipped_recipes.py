@@ -50,3 +50,9 @@ def test_two_steps_of_a_shipped_recipe(name: str, tmp_path: Path) -> None:
     assert train_tokenizer(recipe, photos, tokenizer) is Outcome.FINISHED
     assert train_prior(recipe, photos, tokenizer / "model", tmp_path / "prior") is Outcome.FINISHED
     assert DARPipeline.from_pretrained(tmp_path / "prior" / "model")(["dark"]).images[0].size == (16, 16)
+
+
+def test_the_recipe_of_fine_tuning_has_the_bundled_model_s_sizes() -> None:
+    recipe, pipe = load_recipe("cifar10-finetune"), DARPipeline.from_pretrained()
+    assert recipe.tokenizer == pipe.tokenizer.config
+    assert recipe.prior_config(pipe.prior.config.class_names) == pipe.prior.config

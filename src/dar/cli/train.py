@@ -19,7 +19,9 @@ app = typer.Typer(
     help="Train a tokenizer, then a prior on its tokens; or a classifier to compare models with.", no_args_is_help=True
 )
 
-Recipe = Annotated[str, typer.Option(help="debug, cifar10, cifar10-cpu, imagenet256-L (-XL, -XXL), or a YAML file.")]
+Recipe = Annotated[
+    str, typer.Option(help="debug, cifar10 (-cpu, -finetune), imagenet256-L (-XL, -XXL), or a YAML file.")
+]
 Data = Annotated[str, typer.Option(help=options.SOURCES)]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
 Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
@@ -55,7 +57,7 @@ def tokenizer(
 ) -> None:
     """Train a tokenizer; OUT/model then holds it.
 
-    Example: dar train tokenizer --recipe debug --data photos/ --out runs/tokenizer tokenizer_training.steps=50
+    Example: dar train tokenizer --recipe debug --data photos/ --out runs/tokenizer tokenizer_training.seed=1
     """
     from dar.extras import require_extra
 
