@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import dar
+
 HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "accelerate")
 PROGRAM = f"""
 import sys
@@ -81,3 +83,13 @@ def test_a_slip_is_told_before_anything_heavy_is_imported(folder: Path, slip: st
     assert said in result.stderr
     assert result.stdout.split() == [], "these were imported"
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--version"], f"dar {dar.__version__}"), (["--help"], "COMMAND [ARGS]")]
+)
+def test_what_needs_nothing_heavy_imports_nothing_heavy(arguments: list[str], said: str) -> None:
+    result = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    *told, imported = result.stdout.splitlines()
+    assert said in "\n".join(told)
+    assert imported == ""

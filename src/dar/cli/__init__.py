@@ -2,20 +2,38 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from dar import __version__
 from dar.cli import convert, data, demo, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
 from dar.cli.threads import share_cores
 from dar.errors import DARError
 
 app = typer.Typer(
     name="dar",
-    help="D-AR: diffusion via autoregressive models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dar(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version, and exit.")
+    ] = False,
+) -> None:
+    """D-AR: diffusion via autoregressive models."""
+
+
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
 app.command("sample")(sample.sample)
