@@ -2,17 +2,29 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dar import __version__
-from dar.cli import convert, data, demo, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
+from dar.cli import convert, data, demo, evaluate, generate, info, llama, options, reconstruct, sample, tokenize, train
 from dar.cli.threads import share_cores
 from dar.errors import DARError
 
+
+class _Commands(TyperGroup):
+    """All commands: Ctrl-C ends each of them with a word, also those that say nothing of their own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with options.interruptible("files that are there are whole"):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="dar",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
