@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from dar.evaluate.sample_file import open_samples
+from dar.images import read_image
 from dar.model_folder import RECIPE
 from dar.pipeline import DARPipeline
+from dar.provenance import read_provenance
 from tests.cli.test_cli import refused
 
 
@@ -50,6 +52,25 @@ def test_samples_pngs_and_record(dar, model: Path, tmp_path: Path, capsys: pytes
     for path in (tmp_path / "pngs").iterdir():
         assert path.read_bytes() == (tmp_path / "later" / path.name).read_bytes()
     assert "seed was 0, now 1" in refused(dar, capsys, *command, "--seed", "1")
+
+
+def test_pngs_tell_how_they_were_made(dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sample", "--model", model, "--num", "4", "--seed", "7", "--chunk", "3", "--guidance", "2:3"]
+    assert dar(*command, "--out", tmp_path / "a.npz", "--png", tmp_path / "a") == 0
+    labels = open_samples(tmp_path / "a.npz").labels
+    for i, label in enumerate(labels.tolist()):
+        made = read_provenance(tmp_path / "a" / f"00000{i}.png")
+        assert (made.seed, made.class_index, made.guidance_scale, made.steps) == (7 + i, label, (2.0, 3.0), 4)
+    capsys.readouterr()
+    assert dar("info", tmp_path / "a" / "000003.png") == 0
+    assert "seed        10" in capsys.readouterr().out
+    assert dar("generate", "--model", model, "--like", tmp_path / "a" / "000003.png", "--out", tmp_path / "again") == 0
+    (again,) = (tmp_path / "again").glob("0000-*.png")
+    first, second = (read_image(path).tobytes() for path in (tmp_path / "a" / "000003.png", again))
+    assert max(abs(x - y) for x, y in zip(first, second, strict=True)) <= 1
+
+    assert dar(*command, "--out", tmp_path / "a.npz", "--png", tmp_path / "silent", "--no-metadata") == 0
+    assert "does not tell how it was made" in refused(dar, capsys, "info", tmp_path / "silent" / "000000.png")
 
 
 def test_launched_processes_do_their_parts(

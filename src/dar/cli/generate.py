@@ -53,9 +53,7 @@ def generate(
         bool | None,
         typer.Option("--show/--no-show", help="Pictures in the terminal; where it has 2^24 colours, unless told."),
     ] = None,
-    metadata: Annotated[
-        bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")
-    ] = True,
+    metadata: options.Metadata = True,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Generate images of classes: PNG files, a contact sheet, and a record of the settings.

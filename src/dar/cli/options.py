@@ -42,6 +42,7 @@ LabelColumn = Annotated[
     str, typer.Option(help="Column of the labels, or their ending in tars, where several fit; found unless told.")
 ]
 Device = Annotated[str, typer.Option(parser=str.lower, metavar="DEVICE", help="Where to compute, such as cpu or cuda.")]
+Metadata = Annotated[bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 
 INTERRUPTED = 130

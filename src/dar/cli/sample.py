@@ -1,12 +1,16 @@
 """``dar sample``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dar.cli import checks, options
-from dar.cli.sampling import describe, given_settings, tell_settings
+from dar.cli.sampling import describe, given_settings, made_images, tell_settings
+
+if TYPE_CHECKING:
+    from dar.evaluate.sampling import SampleSettings
+    from dar.pipeline import DARPipeline
 
 
 def sample(
@@ -25,6 +29,7 @@ def sample(
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
+    metadata: options.Metadata = True,
     device: options.Device = "cpu",
 ) -> None:
     """Sample many images for evaluation, into the .npz that the field's tools read.
@@ -55,8 +60,15 @@ def sample(
     with options.interruptible("the same command goes on"):
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
         if complete and png is not None and process == 0:
-            write_pngs(open_samples(out), png)
+            write_pngs(open_samples(out), png, _texts(pipe, model, settings) if metadata else None)
     if complete:
         typer.echo(f"complete: {out} holds {num} images, {out.with_suffix('.json')} tells how they were made")
     else:
         typer.echo("this process has done its part; process 0 joins all parts")
+
+
+def _texts(pipe: "DARPipeline", model: str | None, settings: "SampleSettings") -> list[dict[str, str]]:
+    """What the file of each image tells of how it was made."""
+    classes = [settings.label(i) for i in range(settings.num)]
+    used = settings.resolved(pipe.tokenizer.config)
+    return [made.texts() for made in made_images(pipe, model, used, classes, settings.seed)]

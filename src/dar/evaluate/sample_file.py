@@ -9,7 +9,7 @@ import hashlib
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from dar.data.listing import list_folder
 from dar.errors import DARError, listed, printable
 from dar.files import check_regular_file, writing
-from dar.images import read_image
+from dar.images import png_texts, read_image
 from dar.progress import progress_bar
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
@@ -279,14 +279,24 @@ def write_samples(
             file.write(little.data)
 
 
-def write_pngs(samples: Samples, folder: Path, batch_size: int = 50) -> None:
-    """Write all samples as ``000000.png`` and so on into a new folder, whole or not at all."""
+def write_pngs(
+    samples: Samples, folder: Path, texts: Sequence[Mapping[str, str]] | None = None, batch_size: int = 50
+) -> None:
+    """Write all samples as ``000000.png`` and so on into a new folder, whole or not at all.
+
+    Args:
+        samples: the images.
+        folder: the folder.
+        texts: what the file of each image is to hold as text, by keyword.
+        batch_size: images read at a time.
+    """
     with writing(folder) as aside:
         aside.mkdir()
         with progress_bar(len(samples), desc="writing PNGs") as bar:
             for images_B3HW in samples.batches(batch_size):
                 for levels in images_B3HW.permute(0, 2, 3, 1).numpy():
-                    Image.fromarray(levels).save(aside / f"{bar.n:06d}.png")
+                    told = png_texts(texts[bar.n] if texts else None)
+                    Image.fromarray(levels).save(aside / f"{bar.n:06d}.png", **told)
                     bar.update()
 
 
