@@ -294,9 +294,9 @@ def write_pngs(
         aside.mkdir()
         with progress_bar(len(samples), desc="writing PNGs") as bar:
             for images_B3HW in samples.batches(batch_size):
-                for levels in images_B3HW.permute(0, 2, 3, 1).numpy():
-                    told = png_texts(texts[bar.n] if texts else None)
-                    Image.fromarray(levels).save(aside / f"{bar.n:06d}.png", **told)
+                start = int(bar.n)
+                for i, levels in enumerate(images_B3HW.permute(0, 2, 3, 1).numpy(), start):
+                    Image.fromarray(levels).save(aside / f"{i:06d}.png", **png_texts(texts[i] if texts else None))
                     bar.update()
 
 
