@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from tqdm import tqdm
+from PIL import Image
 
 from dar.cli.sampling import parse_guidance
 from dar.data import ImageDataset
@@ -30,6 +31,7 @@ from dar.evaluate.sweep import samples_of
 from dar.files import write_json, writing
 from dar.images import save_image
 from dar.pipeline import load_prior
+from dar.progress import progress_bar
 
 DOCS = Path("docs")
 NUM, SWEEP_NUM, LAYOUT_NUM = 10_000, 2_000, 500
@@ -74,10 +76,18 @@ def real_images(path: Path, data: ImageDataset) -> None:
     """Real images as a file of samples."""
     names = load_prior().config.class_names
     places = [names.index(name) for name in data.class_names]
-    examples = [data.example(i) for i in tqdm(range(len(data)), unit="image")]
+    examples = list(examples_of(data))
     write_labelled(
         path, np.stack([np.asarray(image) for image, _ in examples]), [places[label] for _, label in examples]
     )
+
+
+def examples_of(data: ImageDataset) -> Iterator[tuple[Image.Image, int]]:
+    """All images and their classes, telling how far they are read."""
+    with progress_bar(len(data), desc="reading images") as bar:
+        for i in range(len(data)):
+            yield data.example(i)
+            bar.update()
 
 
 def noisy_means(path: Path, data: ImageDataset, num: int) -> None:
@@ -85,8 +95,7 @@ def noisy_means(path: Path, data: ImageDataset, num: int) -> None:
     names = load_prior().config.class_names
     places = np.array([names.index(name) for name in data.class_names])
     sums, counts = np.zeros((len(names), 32, 32, 3)), np.zeros(len(names))
-    for i in tqdm(range(len(data)), unit="image"):
-        image, label = data.example(i)
+    for image, label in examples_of(data):
         sums[places[label]] += np.asarray(image)
         counts[places[label]] += 1
     labels = np.arange(num) % len(names)
