@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import torch
 import typer
 import yaml
-from tqdm import tqdm
 
 from dar import DARPipeline
 from dar.data import ImageDataset
@@ -24,6 +23,7 @@ from dar.images import centre_crop, to_pixels
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr
 from dar.model_folder import BUNDLED, FIGURES, RECIPE
+from dar.progress import progress_bar
 from dar.train.prior import held_out_cross_entropy
 from dar.train.tokens import TokenSet
 
@@ -39,15 +39,17 @@ def measure(pipe: DARPipeline, data: ImageDataset, count: int) -> dict[str, Any]
     tokenizer = pipe.tokenizer
     config = tokenizer.config
     tokens, labels, curve = [], [], torch.zeros(config.num_groups, dtype=torch.float64)
-    for start in tqdm(range(0, count, BATCH), unit_scale=BATCH, unit="image", dynamic_ncols=True):
-        examples = [data.example(i) for i in range(start, min(start + BATCH, count))]
-        pixels = to_pixels([centre_crop(image, config.image_size) for image, _ in examples])
-        codes = tokenizer.encode(pixels)
-        noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(start))
-        stages = tokenizer.denoise(codes.split(config.tokens_per_group, dim=1), noise, config.num_groups, SOLVER)
-        curve += torch.stack([psnr(stage, pixels).double().sum() for stage in stages])
-        tokens.append(codes.int())
-        labels += [label for _, label in examples]
+    with progress_bar(count, desc="reconstructing") as bar:
+        for start in range(0, count, BATCH):
+            examples = [data.example(i) for i in range(start, min(start + BATCH, count))]
+            pixels = to_pixels([centre_crop(image, config.image_size) for image, _ in examples])
+            codes = tokenizer.encode(pixels)
+            noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(start))
+            stages = tokenizer.denoise(codes.split(config.tokens_per_group, dim=1), noise, config.num_groups, SOLVER)
+            curve += torch.stack([psnr(stage, pixels).double().sum() for stage in stages])
+            tokens.append(codes.int())
+            labels += [label for _, label in examples]
+            bar.update(len(examples))
     held_out = TokenSet(torch.cat(tokens), torch.tensor(labels, dtype=torch.int32))
     null = TokenSet(held_out.tokens, torch.full_like(held_out.labels, pipe.prior.config.null_class))
     counts = torch.bincount(held_out.tokens.flatten(), minlength=config.codebook_size)
