@@ -1,6 +1,7 @@
 """Ctrl-C ends each command with a word on what holds then, and with a code of its own."""
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -78,3 +79,29 @@ def test_ctrl_c_says_what_is_kept(press, command: str) -> None:
     assert said.splitlines()[-1].startswith(f"interrupted; {kept}")
     assert "Traceback" not in said
     assert not [path for path in Path().rglob("*") if path.is_file() and path.parts[0] != "photos"]
+
+
+@pytest.mark.parametrize("pressed", [True, False])
+def test_ctrl_c_while_a_library_is_imported(
+    dar,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ctrl_c: signal.Signals,
+    pressed: bool,
+) -> None:
+    """Some swallow it, and then lack a part of themselves."""
+
+    def import_half(*_: Any) -> NoReturn:
+        with suppress(KeyboardInterrupt):
+            if pressed:
+                signal.raise_signal(ctrl_c)
+        raise ImportError("cannot import name")
+
+    monkeypatch.setattr("dar.model_folder.model_folder", import_half)
+    if pressed:
+        assert dar("info") == 130
+        assert capsys.readouterr().out == "interrupted; files that are there are whole\n"
+    else:
+        with pytest.raises(ImportError, match="cannot import name"):
+            dar("info")
+    assert signal.getsignal(ctrl_c) is signal.default_int_handler

@@ -18,7 +18,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
-        with options.interruptible("files that are there are whole"):
+        with options.interruptible("files that are there are whole"), options.noticing_ctrl_c():
             return super().invoke(ctx)
 
 

@@ -1,9 +1,11 @@
 """What several commands share."""
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -57,6 +59,34 @@ def interruptible(after: str) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(f"interrupted; {after}")
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def noticing_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the block also where libraries swallow it while they are imported, and then fail of it.
+
+    Raises:
+        KeyboardInterrupt: in place of what a library that is half imported raises.
+    """
+    pressed = False
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # such as ignored, in the background
+        yield
+        return
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield
+    except (ImportError, AttributeError, NameError, RecursionError) as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None:
