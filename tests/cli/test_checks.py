@@ -31,6 +31,11 @@ SLIPS = {
     ),
     "data": (["train", "tokenizer", "--recipe", "debug", *TRAIN, "./nope"], "no data set at ./nope"),
     "name of data": (["train", "tokenizer", "--recipe", "debug", *TRAIN, "fotos!"], "no data set fotos!"),
+    "name of data, without the Hub": (["tokenize", "--data", "fotos", "--out", "out"], "no data set fotos here"),
+    "name of an extractor, without the Hub": (
+        ["evaluate", "samples", "s.npz", *REPORT, "--extractor", "incepton"],
+        "no extractor incepton here",
+    ),
     "validation": (["train", "tokenizer", "--recipe", "debug", *TRAIN, "photos", "--validation", "n/"], "set at n/"),
     "tokenizer": (
         ["train", "prior", "--recipe", "debug", *TRAIN, "photos", "--tokenizer", "./nope"],
@@ -47,6 +52,9 @@ SLIPS = {
     "class": (["generate", "--class", "shp", "--out", "out"], "did you mean ship"),
     "solver": (["generate", "--class", "ship", "--solver", "heun", "--out", "out"], "no solver 'heun'"),
     "layout": (["generate", "--class", "ship", "--layout", "n.png", "--out", "out"], "no picture at n.png"),
+    "model to show": (["demo", "--model", "./nope", "--out", "out/page.html"], "no model at ./nope"),
+    "class to show": (["demo", "--class", "shp", "--out", "out/page.html"], "did you mean ship"),
+    "pictures to show": (["demo", "--images", "./nope", "--out", "out/page.html"], "no folder of pictures at nope"),
     "class of samples": (["sample", "--num", "1", "--class", "shp", "--out", "out.npz"], "did you mean ship"),
     "picture": (["reconstruct", "n.png", "--out", "out"], "no picture at n.png"),
     "model to tell of": (["info", "./nope"], "no model at ./nope"),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.demo_commands import DemoCommands
 from dar.cli.sampling import given_settings, tell_settings
 from dar.errors import printable
@@ -34,7 +34,9 @@ def demo(
     Example: dar demo --images photos/ --out demo.html
     """
     given = given_settings(guidance, None, None, temperature, None, None)
-    options.prepare_outputs(out.parent, [out.name], overwrite=overwrite)
+    checks.model(model, classes=class_ or ())
+    checks.paths("folder of pictures", images)
+    options.probe_output(out.parent, [out.name], overwrite=overwrite)
     from dar.demo.job import make_demo
     from dar.demo.page import demo_page
     from dar.files import writing

@@ -106,14 +106,14 @@ def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None
         raise DARError(f"{out / there[0]} exists already: choose another --out folder, or pass --overwrite")
 
 
-def probe_output(out: Path) -> None:
+def probe_output(out: Path, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
     """Make sure, before hours are spent, that a folder can be written to; leaves nothing behind.
 
     Raises:
-        DARError: if it can't.
+        DARError: if it can't, or one of the files is there already and may not be replaced.
     """
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    prepare_outputs(out, [], overwrite=True)
+    prepare_outputs(out, names, overwrite=overwrite)
     for folder in new:
         folder.rmdir()
 
