@@ -72,14 +72,6 @@ def sample(out: Path, guidance: str, num: int, processes: int) -> None:
         sys.exit("sampling failed")
 
 
-def examples_of(data: ImageDataset) -> Iterator[tuple[Image.Image, int]]:
-    """All images and their labels, with progress."""
-    with progress_bar(len(data)) as bar:
-        for i in range(len(data)):
-            yield data.example(i)
-            bar.update()
-
-
 def real_images(path: Path, data: ImageDataset) -> None:
     """Real images as a file of samples."""
     names = load_prior().config.class_names
@@ -88,6 +80,14 @@ def real_images(path: Path, data: ImageDataset) -> None:
     write_labelled(
         path, np.stack([np.asarray(image) for image, _ in examples]), [places[label] for _, label in examples]
     )
+
+
+def examples_of(data: ImageDataset) -> Iterator[tuple[Image.Image, int]]:
+    """All images and their classes, telling how far they are read."""
+    with progress_bar(len(data), desc="reading images") as bar:
+        for i in range(len(data)):
+            yield data.example(i)
+            bar.update()
 
 
 def noisy_means(path: Path, data: ImageDataset, num: int) -> None:

@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from dar.data import open_images
 from dar.errors import DARError
 from dar.features.loading import load_extractor
-from dar.locations import here, looks_like_path, on_hub
+from dar.locations import check_on_hub, here, looks_like_path, on_hub
 from dar.model_folder import bundled_folder, model_folder
 from dar.pipeline import DARPipeline, load_tokenizer
 from dar.tokenizer import SequentialDiffusionTokenizer
@@ -71,6 +71,29 @@ def test_the_hub_is_asked_once(asked: list[tuple[str, str | None]]) -> None:
     with pytest.raises(DARError, match="there is no vision model nobody/nothing: neither here nor on the Hub"):
         load_extractor("nobody/nothing")
     assert asked == [("nobody/nothing", "model")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_kept"),
+    [
+        ("hub/datasets--some-one--My.Photos", True),
+        ("datasets/some-one___my_photos", True),
+        ("datasets/someone___photos", False),
+        ("hub/models--someone--elses", False),
+    ],
+)
+def test_without_the_hub_only_what_was_kept_can_be_had(
+    folder: str, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    (tmp_path / folder).mkdir(parents=True)
+    if is_kept:
+        check_on_hub("some-one/MyPhotos", "dataset", "data set")
+    else:
+        with pytest.raises(DARError, match="no data set some-one/MyPhotos here, and the Hub cannot be reached"):
+            check_on_hub("some-one/MyPhotos", "dataset", "data set")
 
 
 def test_a_name_that_the_hub_does_not_allow_is_not_asked_for(asked: list[tuple[str, str | None]]) -> None:

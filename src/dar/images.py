@@ -236,13 +236,18 @@ def save_image(image: Image.Image, path: Path, texts: Mapping[str, str] | None =
         path: the file.
         texts: what a PNG is to hold as text, by keyword.
     """
-    settings: dict[str, Any] = {}
-    if texts:
-        settings["pnginfo"] = info = PngInfo()
-        for keyword, text in texts.items():
-            info.add_text(keyword, text)
     with writing(path) as aside:
-        image.save(aside, **settings)
+        image.save(aside, **png_texts(texts))
+
+
+def png_texts(texts: Mapping[str, str] | None) -> dict[str, Any]:
+    """Keywords for Pillow's ``save`` that put texts into a PNG; none where there are no texts."""
+    if not texts:
+        return {}
+    info = PngInfo()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    return {"pnginfo": info}
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int = 250) -> None:

@@ -4,6 +4,7 @@ The order is the same for models, tokenizers, extractors and data: what is here 
 package, then the Hub. What looks like a path is never searched on the Hub.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -95,6 +96,29 @@ def on_hub(name: str, kind: Kind, what: str, remedy: str = "check the name") -> 
     except Exception:  # whatever its client's network raises
         return False
     return True
+
+
+def check_on_hub(name: str, kind: Kind, what: str) -> None:
+    """Make sure that the Hub has something or, where it cannot be reached, that some of it was kept here earlier.
+
+    Raises:
+        DARError: if neither is so.
+    """
+    if not on_hub(name, kind, what) and not _is_kept(name):
+        raise unreachable(name, what)
+
+
+def _is_kept(name: str) -> bool:
+    """Whether the caches have a folder for an id; each library writes names in a way of its own."""
+    from huggingface_hub import constants
+
+    datasets_cache = os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME, "datasets")
+    folders = (folder for cache in (constants.HF_HUB_CACHE, datasets_cache) for folder in Path(cache).glob("*"))
+    return any(_letters(folder.name).endswith(_letters(name)) for folder in folders)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 def unreachable(name: str, what: str) -> DARError:

@@ -50,7 +50,7 @@ def model_folder(source: str | Path | None, subfolder: str | None = None, **hub:
     elif hub.get("revision") is not None:
         raise DARError(f"{folder} is a folder here, which has no revisions: leave revision out, or give a Hub id")
     if subfolder and not (folder / subfolder).is_dir():
-        raise DARError(f"{source} has no folder {subfolder!r}")
+        raise DARError(f"{source or 'the bundled model'} has no folder {subfolder!r}")
     return folder / subfolder if subfolder else folder
 
 

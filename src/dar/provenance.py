@@ -127,8 +127,8 @@ def read_provenance(path: Path) -> Provenance:
         text = image.text.get(KEYWORD) if isinstance(image, PngImageFile) else None
     if text is None:
         raise DARError(
-            f"{path} does not tell how it was made: PNG files from `dar generate` and `dar sample` do, if no other "
-            "program changed them and they were not written with --no-metadata"
+            f"{path} does not tell how it was made: pictures of `dar generate` and PNG files of `dar sample --png` do, "
+            "if no other program changed them and they were not written with --no-metadata"
         )
     try:
         return Provenance.from_record(json.loads(text))

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import dar
+
 HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "accelerate")
 PROGRAM = f"""
 import sys
@@ -29,6 +31,11 @@ SLIPS = {
     ),
     "data": (["train", "tokenizer", "--recipe", "debug", *TRAIN, "./nope"], "no data set at ./nope"),
     "name of data": (["train", "tokenizer", "--recipe", "debug", *TRAIN, "fotos!"], "no data set fotos!"),
+    "name of data, without the Hub": (["tokenize", "--data", "fotos", "--out", "out"], "no data set fotos here"),
+    "name of an extractor, without the Hub": (
+        ["evaluate", "samples", "s.npz", *REPORT, "--extractor", "incepton"],
+        "no extractor incepton here",
+    ),
     "validation": (["train", "tokenizer", "--recipe", "debug", *TRAIN, "photos", "--validation", "n/"], "set at n/"),
     "tokenizer": (
         ["train", "prior", "--recipe", "debug", *TRAIN, "photos", "--tokenizer", "./nope"],
@@ -45,6 +52,9 @@ SLIPS = {
     "class": (["generate", "--class", "shp", "--out", "out"], "did you mean ship"),
     "solver": (["generate", "--class", "ship", "--solver", "heun", "--out", "out"], "no solver 'heun'"),
     "layout": (["generate", "--class", "ship", "--layout", "n.png", "--out", "out"], "no picture at n.png"),
+    "model to show": (["demo", "--model", "./nope", "--out", "out/page.html"], "no model at ./nope"),
+    "class to show": (["demo", "--class", "shp", "--out", "out/page.html"], "did you mean ship"),
+    "pictures to show": (["demo", "--images", "./nope", "--out", "out/page.html"], "no folder of pictures at nope"),
     "class of samples": (["sample", "--num", "1", "--class", "shp", "--out", "out.npz"], "did you mean ship"),
     "picture": (["reconstruct", "n.png", "--out", "out"], "no picture at n.png"),
     "model to tell of": (["info", "./nope"], "no model at ./nope"),
@@ -81,3 +91,13 @@ def test_a_slip_is_told_before_anything_heavy_is_imported(folder: Path, slip: st
     assert said in result.stderr
     assert result.stdout.split() == [], "these were imported"
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--version"], f"dar {dar.__version__}"), (["--help"], "COMMAND [ARGS]")]
+)
+def test_what_needs_nothing_heavy_imports_nothing_heavy(arguments: list[str], said: str) -> None:
+    result = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    *told, imported = result.stdout.splitlines()
+    assert said in "\n".join(told)
+    assert imported == ""

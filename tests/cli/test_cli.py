@@ -35,26 +35,6 @@ def test_version_is_told(dar, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"dar {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "tokenize"])
-def test_ctrl_c_ends_any_command_with_a_sentence(
-    dar, command: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def press(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("dar.pipeline.load_tokenizer", press)
-    photos = photo_folder(tmp_path / "photos")
-    picture = str(next(photos.rglob("*.png")))
-    arguments = {
-        "reconstruct": [picture, "--out", tmp_path / "out"],
-        "tokenize": ["--data", photos, "--out", tmp_path / "out"],
-    }
-    assert dar(command, *arguments[command], "--model", model) == 130
-    said = capsys.readouterr()
-    assert "interrupted; " in said.out
-    assert "Abort" not in said.out + said.err
-
-
 def test_generate_writes_images_sheet_previews_and_record(dar, model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert (

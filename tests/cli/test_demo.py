@@ -65,17 +65,19 @@ def test_demo_shows_own_pictures_and_chosen_classes(dar, model: str, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--images", "nowhere"], "nowhere is not a folder"),
+        (["--images", "nowhere"], "there is no folder of pictures at nowhere"),
+        (["--images", __file__], "is not a folder"),
         (["--class", "unicorn"], "there is no class"),
         (["--guidance", "much"], "a guidance scale is a number"),
+        (["--temperature", "-1"], "temperature must be 0 or more"),
     ],
 )
 def test_demo_refuses(
     dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
 ) -> None:
-    assert dar("demo", "--model", model, *options, "--out", tmp_path / "page.html") == 2
+    assert dar("demo", "--model", model, *options, "--out", tmp_path / "new" / "page.html") == 2
     assert complaint in capsys.readouterr().err
-    assert not (tmp_path / "page.html").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_demo_does_not_overwrite_unless_told(

@@ -16,6 +16,7 @@ from dar.demo.samples import (
     spread,
 )
 from dar.errors import DARError
+from dar.generation.settings import GenerationSettings
 from dar.images import to_images, to_pixels
 from dar.pipeline import DARPipeline
 from tests import tiny
@@ -63,10 +64,19 @@ def test_layouts_keep_more_and_more_of_each_reference(pipeline: DARPipeline) -> 
 
 def test_reconstructions_grow_by_a_group(pipeline: DARPipeline) -> None:
     pictures = originals(2)
-    found = reconstruct_originals(pipeline.tokenizer, pictures, seed=4)
+    found = reconstruct_originals(pipeline, pictures, seed=4)
     assert found.stages[1][0] == "2 of 4 groups, 4 tokens"
     tokens = pipeline.tokenizer.encode(to_pixels([one.image for one in pictures]))
     assert differ_by(found.stages[-1][1][1], to_images(pipeline.tokenizer.decode(tokens, seed=4))[1]) <= 1
+
+
+def test_reconstructions_are_denoised_as_the_model_says(pipeline: DARPipeline) -> None:
+    euler = DARPipeline(pipeline.tokenizer, pipeline.prior, settings=GenerationSettings(solver="euler"))
+    pictures = originals(1)
+    found = reconstruct_originals(euler, pictures, seed=0).stages[-1][1]
+    tokens = pipeline.tokenizer.encode(to_pixels([pictures[0].image]))
+    assert differ_by(found[0], to_images(pipeline.tokenizer.decode(tokens, solver="euler"))[0]) <= 1
+    assert found != reconstruct_originals(pipeline, pictures, seed=0).stages[-1][1]
 
 
 def test_samples_can_be_originals_under_the_names_that_generate_gives_them(pipeline: DARPipeline) -> None:

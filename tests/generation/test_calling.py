@@ -171,6 +171,8 @@ def test_halves_load_from_subfolders(saved: Path) -> None:
     assert Prior.from_pretrained(saved / "inner", subfolder="prior").dtype == torch.float32
     with pytest.raises(DARError, match="has no folder 'gone'"):
         DARPipeline.from_pretrained(saved, subfolder="gone")
+    with pytest.raises(DARError, match="the bundled model has no folder 'gone'"):
+        DARPipeline.from_pretrained(subfolder="gone")
 
 
 def test_a_folder_here_has_no_revisions(saved: Path) -> None:

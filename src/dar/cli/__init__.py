@@ -7,25 +7,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-import dar
-from dar.cli import convert, data, demo, evaluate, generate, info, llama, reconstruct, sample, tokenize, train
-from dar.cli.options import interruptible
+from dar import __version__
+from dar.cli import convert, data, demo, evaluate, generate, info, llama, options, reconstruct, sample, tokenize, train
 from dar.cli.threads import share_cores
 from dar.errors import DARError
 
 
-class Commands(TyperGroup):
-    """All commands; Ctrl-C ends whatever has no better word for it with a sentence and a code of its own."""
+class _Commands(TyperGroup):
+    """All commands: Ctrl-C ends each of them with a word, also those that say nothing of their own."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that the arguments name."""
-        with interruptible("files that were finished are whole, others were not begun"):
+        """Run a command."""
+        with options.interruptible("files that are there are whole"), options.noticing_ctrl_c():
             return super().invoke(ctx)
 
 
 app = typer.Typer(
     name="dar",
-    cls=Commands,
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -35,14 +34,14 @@ app = typer.Typer(
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dar {dar.__version__}")
+        typer.echo(f"dar {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def of_all_commands(
+def dar(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version.")
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version, and exit.")
     ] = False,
 ) -> None:
     """D-AR: diffusion via autoregressive models."""

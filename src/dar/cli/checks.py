@@ -6,7 +6,7 @@ All of these raise a DARError that names the thing, and say nothing if all is we
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dar.locations import here, on_hub
+from dar.locations import check_on_hub, here
 
 _EXTRACTORS, _REFERENCES = ("inception", "cifar10"), ("cifar10",)
 """Names of the package."""
@@ -41,21 +41,21 @@ def data(*sources: str | None) -> None:
     """Check data sets; None is none."""
     for source in sources:
         if source is not None and here(source, "data set") is None:
-            on_hub(source, "dataset", "data set")
+            check_on_hub(source, "dataset", "data set")
 
 
 def extractors(*sources: str | None) -> None:
     """Check feature extractors; None is none."""
     for source in sources:
         if source is not None and here(source, "extractor") is None and source not in _EXTRACTORS:
-            on_hub(source, "model", "extractor")
+            check_on_hub(source, "model", "extractor")
 
 
 def references(sources: Iterable[str]) -> None:
     """Check reference images, or statistics of them."""
     for source in sources:
         if here(source, "reference") is None and source not in _REFERENCES:
-            on_hub(source, "dataset", "reference")
+            check_on_hub(source, "dataset", "reference")
 
 
 def paths(what: str, *paths: str | Path | None) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.cli.demo_commands import DemoCommands
 from dar.cli.sampling import given_settings, tell_settings
 from dar.errors import printable
@@ -34,23 +34,26 @@ def demo(
     Example: dar demo --images photos/ --out demo.html
     """
     given = given_settings(guidance, None, None, temperature, None, None)
-    options.prepare_outputs(out.parent, [out.name], overwrite=overwrite)
+    checks.model(model, classes=class_ or ())
+    checks.paths("folder of pictures", images)
+    options.probe_output(out.parent, [out.name], overwrite=overwrite)
     from dar.demo.job import make_demo
     from dar.demo.page import demo_page
     from dar.files import writing
     from dar.pipeline import DARPipeline
 
-    pipe = DARPipeline.from_pretrained(model, device=device)
-    config = pipe.prior.config
-    chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
-    tell_settings(pipe, given)
-    shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, tell=_tell)  # type: ignore[typeddict-item]
-    sampling = ["--guidance", guidance] if guidance is not None else []
-    sampling += ["--temperature", f"{temperature:g}"] if temperature is not None else []
-    commands = DemoCommands(config, model, device, seed, sampling)
-    page = demo_page(shown, _subject(pipe, model), commands.by_section(shown))
-    with writing(out) as aside:
-        aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
+    with options.interruptible("no page was written"):
+        pipe = DARPipeline.from_pretrained(model, device=device)
+        config = pipe.prior.config
+        chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
+        tell_settings(pipe, given)
+        shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, tell=_tell)  # type: ignore[typeddict-item]
+        sampling = ["--guidance", guidance] if guidance is not None else []
+        sampling += ["--temperature", f"{temperature:g}"] if temperature is not None else []
+        commands = DemoCommands(config, model, device, seed, sampling)
+        page = demo_page(shown, _subject(pipe, model), commands.by_section(shown))
+        with writing(out) as aside:
+            aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
     typer.echo(f"{'page':<16}{printable(out)}, open {out.resolve().as_uri()}")
 
 

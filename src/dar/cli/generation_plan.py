@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dar.class_sheet import class_sheet
-from dar.cli.sampling import tell_settings
+from dar.cli.sampling import made_images, model_hashes, tell_settings
 from dar.errors import DARError
 from dar.generation.settings import GenerationSettings
 from dar.image_files import numbered_names
 from dar.images import centre_crop, read_image
 from dar.provenance import SHOWN_DIGITS, Provenance, read_provenance
-from dar.storage import weights_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +86,7 @@ def plan_of_options(
     settings: Settings = {**used.values(), "layout": layout, "layout_tokens": layout_tokens}  # type: ignore[typeddict-item]
     pipe.stream(indices[:1], **settings | {"seed": seed})  # checks its arguments at the call
     tell_settings(pipe, given)
-    images = provenances(pipe, model, used, indices, seed)
+    images = made_images(pipe, model, used, indices, seed)
     if layout is None:
         return Plan(images, settings, num)
     config = pipe.tokenizer.config
@@ -107,34 +106,11 @@ def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
     used = GenerationSettings(**{field.name: getattr(made, field.name) for field in fields(GenerationSettings)})
     settings: Settings = {**used.values(), "kept_tokens": made.kept_tokens}  # type: ignore[typeddict-item]
     pipe.stream([made.class_index], **settings | {"seed": made.seed})
-    return Plan(provenances(pipe, model, used, [made.class_index], made.seed), settings)
-
-
-def provenances(
-    pipe: "DARPipeline", model: str | None, used: GenerationSettings, indices: list[int], seed: int
-) -> list[Provenance]:
-    """How each image is made, but for tokens of a layout: image i of class ``indices[i]`` and seed + i."""
-    hashes, names = _hashes(pipe), pipe.prior.config.class_names
-    return [
-        Provenance(
-            model=model or "bundled",
-            tokenizer=hashes["tokenizer"],
-            prior=hashes["prior"],
-            class_name=names[index],
-            class_index=index,
-            seed=seed + i,
-            **used.values(),
-        )
-        for i, index in enumerate(indices)
-    ]
-
-
-def _hashes(pipe: "DARPipeline") -> dict[str, str]:
-    return {"tokenizer": weights_hash(pipe.tokenizer), "prior": weights_hash(pipe.prior)}
+    return Plan(made_images(pipe, model, used, [made.class_index], made.seed), settings)
 
 
 def _check_same_model(pipe: "DARPipeline", picture: Path, made: Provenance) -> None:
-    for part, hash_ in _hashes(pipe).items():
+    for part, hash_ in model_hashes(pipe).items():
         other = getattr(made, part)
         if other != hash_:
             raise DARError(

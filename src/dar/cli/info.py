@@ -33,7 +33,7 @@ def info(
 ) -> None:
     """Tell what a model, or a tokenizer alone, is: images, classes, sizes, how it was trained, how good it is.
 
-    Of a picture that `dar generate` made, tell how.
+    Of a picture that `dar generate` or `dar sample` made, tell how.
 
     Example: dar info runs/prior/model
     """

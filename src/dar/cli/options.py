@@ -1,9 +1,11 @@
 """What several commands share."""
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -59,6 +61,34 @@ def interruptible(after: str) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+@contextmanager
+def noticing_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the block also where libraries swallow it while they are imported, and then fail of it.
+
+    Raises:
+        KeyboardInterrupt: in place of what a library that is half imported raises.
+    """
+    pressed = False
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # such as ignored, in the background
+        yield
+        return
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield
+    except (ImportError, AttributeError, NameError, RecursionError) as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None:
     """Make the output folder before anything is spent.
 
@@ -76,14 +106,14 @@ def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None
         raise DARError(f"{out / there[0]} exists already: choose another --out folder, or pass --overwrite")
 
 
-def probe_output(out: Path) -> None:
+def probe_output(out: Path, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
     """Make sure, before hours are spent, that a folder can be written to; leaves nothing behind.
 
     Raises:
-        DARError: if it can't.
+        DARError: if it can't, or one of the files is there already and may not be replaced.
     """
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    prepare_outputs(out, [], overwrite=True)
+    prepare_outputs(out, names, overwrite=overwrite)
     for folder in new:
         folder.rmdir()
 

@@ -36,9 +36,10 @@ def reconstruct(
     files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]
     options.prepare_outputs(out, files, overwrite=overwrite)
     tokenizer, solver = load_tokenizer(model, device=device), load_settings(model_folder(model)).solver
-    for i, (picture, file) in enumerate(zip(images, files, strict=True)):
-        pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size)])
-        stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed + i, solver)]
-        save_image(reconstruction_sheet(pixels, stages), out / file)
-        curve = " ".join(f"{psnr(stage, pixels).item():.1f}" for stage in stages)
-        typer.echo(f"{printable(out / file)}: PSNR in dB from 1 to {len(stages)} groups {curve}")
+    with options.interruptible("the pictures named above are finished"):
+        for i, (picture, file) in enumerate(zip(images, files, strict=True)):
+            pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size)])
+            stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed + i, solver)]
+            save_image(reconstruction_sheet(pixels, stages), out / file)
+            curve = " ".join(f"{psnr(stage, pixels).item():.1f}" for stage in stages)
+            typer.echo(f"{printable(out / file)}: PSNR in dB from 1 to {len(stages)} groups {curve}")

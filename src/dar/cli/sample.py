@@ -1,12 +1,16 @@
 """``dar sample``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dar.cli import checks, options
-from dar.cli.sampling import describe, given_settings, tell_settings
+from dar.cli.sampling import describe, given_settings, made_images, tell_settings
+
+if TYPE_CHECKING:
+    from dar.evaluate.sampling import SampleSettings
+    from dar.pipeline import DARPipeline
 
 
 def sample(
@@ -40,7 +44,6 @@ def sample(
     process, processes = options.place_among_processes()
     given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
     checks.model(model, classes=class_ or (), solver=solver)
-    from dar.cli.generation_plan import provenances
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
     from dar.evaluate.sampling import sample_settings
@@ -57,9 +60,15 @@ def sample(
     with options.interruptible("the same command goes on"):
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)
         if complete and png is not None and process == 0:
-            made = provenances(pipe, model, settings, [settings.label(index) for index in range(num)], seed)
-            write_pngs(open_samples(out), png, [image.texts() for image in made] if metadata else None)
+            write_pngs(open_samples(out), png, _texts(pipe, model, settings) if metadata else None)
     if complete:
         typer.echo(f"complete: {out} holds {num} images, {out.with_suffix('.json')} tells how they were made")
     else:
         typer.echo("this process has done its part; process 0 joins all parts")
+
+
+def _texts(pipe: "DARPipeline", model: str | None, settings: "SampleSettings") -> list[dict[str, str]]:
+    """What the file of each image tells of how it was made."""
+    classes = [settings.label(i) for i in range(settings.num)]
+    used = settings.resolved(pipe.tokenizer.config)
+    return [made.texts() for made in made_images(pipe, model, used, classes, settings.seed)]

@@ -7,8 +7,11 @@ import typer
 from dar.errors import DARError
 
 if TYPE_CHECKING:
-    from dar.generation.settings import GivenSettings
+    from collections.abc import Sequence
+
+    from dar.generation.settings import GenerationSettings, GivenSettings
     from dar.pipeline import DARPipeline
+    from dar.provenance import Provenance
 
 
 def parse_guidance(text: str) -> tuple[float, float]:
@@ -74,3 +77,39 @@ def describe(model: str | None) -> dict[str, Any]:
 
     recipe = model_folder(model) / RECIPE
     return {"model": model or "bundled", "recipe": recipe.read_text("utf-8") if recipe.is_file() else None}
+
+
+def made_images(
+    pipe: "DARPipeline", model: str | None, used: "GenerationSettings", classes: "Sequence[int]", seed: int
+) -> "list[Provenance]":
+    """How images are made, but for tokens of a layout.
+
+    Args:
+        pipe: the model.
+        model: what the user called it.
+        used: how it is sampled.
+        classes: the class index of each image.
+        seed: image i uses seed + i.
+    """
+    from dar.provenance import Provenance
+
+    hashes, names = model_hashes(pipe), pipe.prior.config.class_names
+    return [
+        Provenance(
+            model=model or "bundled",
+            tokenizer=hashes["tokenizer"],
+            prior=hashes["prior"],
+            class_name=names[index],
+            class_index=index,
+            seed=seed + i,
+            **used.values(),
+        )
+        for i, index in enumerate(classes)
+    ]
+
+
+def model_hashes(pipe: "DARPipeline") -> dict[str, str]:
+    """SHA-256 of the weights of a model's parts."""
+    from dar.storage import weights_hash
+
+    return {"tokenizer": weights_hash(pipe.tokenizer), "prior": weights_hash(pipe.prior)}

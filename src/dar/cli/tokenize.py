@@ -46,21 +46,22 @@ def tokenize(
     from dar.train.token_shards import missing_shards, read_manifest, tokenize_images
 
     process, processes = options.place_among_processes()
-    images = ImageDataset(data, image_column=image_column, label_column=label_column)
-    if process == 0:
-        typer.echo(images.summary.sentence())
-    complete = tokenize_images(
-        load_tokenizer(model, device=options.own_device(device)),
-        images,
-        out,
-        views=10 if ten_crop else 2 if flip else 1,
-        batch_size=batch_size,
-        workers=workers,
-        shard_size=shard_size,
-        process=process,
-        processes=processes,
-        max_broken_share=max_broken_share,
-    )
+    with options.interruptible("the same command goes on"):
+        images = ImageDataset(data, image_column=image_column, label_column=label_column)
+        if process == 0:
+            typer.echo(images.summary.sentence())
+        complete = tokenize_images(
+            load_tokenizer(model, device=options.own_device(device)),
+            images,
+            out,
+            views=10 if ten_crop else 2 if flip else 1,
+            batch_size=batch_size,
+            workers=workers,
+            shard_size=shard_size,
+            process=process,
+            processes=processes,
+            max_broken_share=max_broken_share,
+        )
     manifest = read_manifest(out)
     if complete:
         typer.echo(f"complete: {out} holds the tokens of {manifest.images} images, {manifest.views} views of each")

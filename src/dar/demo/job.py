@@ -79,7 +79,7 @@ def make_demo(
     layout = layout_samples(pipe, references, _new_classes(shown, own is None), seed, settings)
     tell("layout control", layout.count, layout.seconds)
     chosen = [originals[i] for i in spread(ORIGINALS, len(originals))]
-    reconstructions = reconstruct_originals(pipe.tokenizer, chosen, seed)
+    reconstructions = reconstruct_originals(pipe, chosen, seed)
     tell("reconstruction", reconstructions.count, reconstructions.seconds)
     return Demo(samples, layout, reconstructions, found, time.monotonic() - started)
 

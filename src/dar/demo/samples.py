@@ -15,7 +15,6 @@ from dar.image_files import numbered_names
 from dar.images import centre_crop, read_image, to_images, to_pixels
 from dar.pipeline import DARPipeline
 from dar.reconstruction import reconstructions
-from dar.tokenizer import SequentialDiffusionTokenizer
 
 SHOWN_CLASSES = 10
 PER_CLASS = 3
@@ -204,13 +203,11 @@ def layout_samples(
     return LayoutSamples(list(references), wanted, names, kept, rows, time.monotonic() - started)
 
 
-def reconstruct_originals(
-    tokenizer: SequentialDiffusionTokenizer, originals: Sequence[Original], seed: int
-) -> Reconstructions:
+def reconstruct_originals(pipe: DARPipeline, originals: Sequence[Original], seed: int) -> Reconstructions:
     """What the first 1, 2, ... and all groups of each picture's tokens decode to; picture i uses ``seed`` + i."""
     started = time.monotonic()
-    config = tokenizer.config
-    decoded: list[Tensor] = reconstructions(tokenizer, to_pixels([one.image for one in originals]), seed)
+    config, pixels = pipe.tokenizer.config, to_pixels([one.image for one in originals])
+    decoded: list[Tensor] = reconstructions(pipe.tokenizer, pixels, seed, pipe.settings.solver)
     stages = [
         (f"{k} of {config.num_groups} groups, {k * config.tokens_per_group} tokens", to_images(pixels))
         for k, pixels in enumerate(decoded, start=1)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from dar.data.listing import list_folder
 from dar.errors import DARError, listed, printable
 from dar.files import check_regular_file, writing
-from dar.images import read_image, save_image
+from dar.images import png_texts, read_image
 from dar.progress import progress_bar
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
@@ -286,17 +286,17 @@ def write_pngs(
 
     Args:
         samples: the images.
-        folder: a new one.
-        texts: of each image, what its file is to hold as text, by keyword; None means nothing.
-        batch_size: images in memory at a time.
+        folder: the folder.
+        texts: what the file of each image is to hold as text, by keyword.
+        batch_size: images read at a time.
     """
     with writing(folder) as aside:
         aside.mkdir()
         with progress_bar(len(samples), desc="writing PNGs") as bar:
             for images_B3HW in samples.batches(batch_size):
-                for levels in images_B3HW.permute(0, 2, 3, 1).numpy():
-                    index = int(bar.n)
-                    save_image(Image.fromarray(levels), aside / f"{index:06d}.png", texts[index] if texts else None)
+                start = int(bar.n)
+                for i, levels in enumerate(images_B3HW.permute(0, 2, 3, 1).numpy(), start):
+                    Image.fromarray(levels).save(aside / f"{i:06d}.png", **png_texts(texts[i] if texts else None))
                     bar.update()
 
 
