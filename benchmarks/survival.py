@@ -18,7 +18,13 @@ from typing import Annotated
 
 import typer
 
-SETTINGS = ("tokenizer_training.checkpoint_minutes=1e-9", "tokenizer_training.sample_steps=1000")
+SETTINGS = (
+    "tokenizer_training.checkpoint_minutes=1e-9",
+    "tokenizer_training.sample_steps=1000",
+    "tokenizer_training.warmup_steps=1",  # these three for any number of steps
+    "tokenizer_training.continuous_steps=3",
+    "tokenizer_training.decay_steps=0",
+)
 
 
 def start(data: Path, out: Path, steps: int, processes: int, *options: str) -> "list[subprocess.Popen[bytes]]":

@@ -62,7 +62,7 @@ def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
         ("data.flip=maybe", "flip must be true or false"),
         ("tokenizer_training.learning_rate=[1, 2]", "learning_rate must be a number"),
         ("tokenizer_training.steps=20", "do not fit into 20 steps"),
-        ("tokenizer_training.continuous_steps=1400", "must be fewer than the 1400 steps"),
+        ("tokenizer_training.continuous_steps=1200", "must be fewer than the 1200 steps"),
         ("prior.size=huge", "prior has no size 'huge'"),
         ("tokenizer.size=v9", "tokenizer has no size 'v9': choose one of v1"),
         ("steps=3", "section.field=value"),
