@@ -51,7 +51,7 @@ def test_saved_recipe_reads_the_same(tmp_path: Path) -> None:
         ("tokenizer_training.perceptual_weight=-0.5", "perceptual_weight must be at least 0"),
         ("tokenizer_training.alignment_weight=.inf", "alignment_weight must be at least 0"),
         ("tokenizer_training.alignment_layer=-1", "alignment_layer must be at least 0"),
-        ("tokenizer_training.alignment_weight=0.5", "alignment_layer 8 must be one of the 2 blocks"),
+        ("tokenizer_training.alignment_weight=0.5", "alignment_layer 8 must be one of the 1 blocks"),
         ("tokenizer_training.adversarial_weight=-1", "adversarial_weight must be at least 0"),
         ("tokenizer_training.adversarial_start=-1", "adversarial_start must be at least 0"),
         ("tokenizer_training.perceptual_weights=3", "perceptual_weights must be text"),
@@ -85,7 +85,8 @@ def test_the_published_recipe_weighs_how_images_look_and_what_they_show() -> Non
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_every_block_of_the_decoder_can_be_aligned(layer: int) -> None:
-    overrides = ["tokenizer_training.alignment_weight=0.5", f"tokenizer_training.alignment_layer={layer}"]
+    overrides = ["tokenizer.decoder_depth=2", "tokenizer_training.alignment_weight=0.5"]
+    overrides.append(f"tokenizer_training.alignment_layer={layer}")
     assert load_recipe("debug", overrides).tokenizer_training.alignment_layer == layer
 
 
