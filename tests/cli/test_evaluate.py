@@ -144,7 +144,7 @@ def test_reports_that_differ_name_options_that_there_are(
     [
         (("--num", 20), "20 samples are too few"),
         (("--num", 50, "--labels", "balanced"), "50 images cannot be balanced over 3 classes"),
-        (("--reference", "nowhere"), "2 references were given for 1 extractors"),
+        (("--reference", "cifar10"), "2 references were given for 1 extractors"),
         (("--guidance", "high"), "a guidance scale is a number"),
     ],
 )
