@@ -16,13 +16,14 @@ from dar.train.tokenizer import train_tokenizer
 
 @pytest.mark.slow
 def test_a_minute_shows_that_training_works(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
+    chance, photos = np.random.default_rng(0), tmp_path / "photos"
+    photos.mkdir()
     for i in range(20):
         corners = chance.integers(0, 256, (2, 2, 3), dtype=np.uint8)
-        Image.fromarray(corners).resize((40, 32), Image.Resampling.BILINEAR).save(tmp_path / f"{i}.png")
+        Image.fromarray(corners).resize((40, 32), Image.Resampling.BILINEAR).save(photos / f"{i}.png")
     recipe = load_recipe("debug", ["tokenizer_training.steps=700", "tokenizer_training.decay_steps=400"])
-    train_tokenizer(recipe, tmp_path, tmp_path / "run")
-    decoder = CenterCropDecoder(ImageDataset(tmp_path), recipe.tokenizer.image_size)
+    train_tokenizer(recipe, photos, tmp_path / "run")
+    decoder = CenterCropDecoder(ImageDataset(photos), recipe.tokenizer.image_size)
     pixels = from_levels(decoder(range(20)).images)
     image = reconstructions(load_tokenizer(tmp_path / "run" / "model"), pixels)[-1]
     mean = pixels.mean(0, keepdim=True).expand_as(pixels)
