@@ -138,4 +138,10 @@ def _tokens_told(source: str | Path, tokenizer: SequentialDiffusionTokenizer) ->
         for name, tensor in ours.items()
         if name.startswith(("encoder.", "quantizer."))
     )
-    return [] if same else [f"it learned the tokens of {folder}, which are others: it has to learn these anew"]
+    return (
+        []
+        if same
+        else [
+            f"it learned the tokens of {folder}, made by another encoder or codebook: it has to learn what is different"
+        ]
+    )
