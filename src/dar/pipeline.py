@@ -20,6 +20,7 @@ from dar.model_folder import BUNDLED, PRIOR, TOKENIZER, HubOptions, check_whole,
 from dar.prior import Prior, PriorConfig
 from dar.prior.classes import Classes
 from dar.progress import progress_bar
+from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 
 
@@ -89,6 +90,10 @@ class DARPipeline:
         self.tokenizer.save_pretrained(Path(folder) / TOKENIZER)
         self.prior.save_pretrained(Path(folder) / PRIOR)
         save_settings(Path(folder), self.settings)
+
+    def weights_hashes(self) -> dict[str, str]:
+        """SHA-256 of the weights of each part, by its name."""
+        return {TOKENIZER: weights_hash(self.tokenizer), PRIOR: weights_hash(self.prior)}
 
     @property
     def device(self) -> torch.device:

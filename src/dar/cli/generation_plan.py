@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dar.class_sheet import class_sheet
-from dar.cli.sampling import made_images, model_hashes, tell_settings
+from dar.cli.sampling import made_images, tell_settings
 from dar.errors import DARError
 from dar.generation.settings import GenerationSettings
 from dar.image_files import numbered_names
@@ -110,7 +110,7 @@ def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
 
 
 def _check_same_model(pipe: "DARPipeline", picture: Path, made: Provenance) -> None:
-    for part, hash_ in model_hashes(pipe).items():
+    for part, hash_ in pipe.weights_hashes().items():
         other = getattr(made, part)
         if other != hash_:
             raise DARError(

@@ -93,7 +93,7 @@ def made_images(
     """
     from dar.provenance import Provenance
 
-    hashes, names = model_hashes(pipe), pipe.prior.config.class_names
+    hashes, names = pipe.weights_hashes(), pipe.prior.config.class_names
     return [
         Provenance(
             model=model or "bundled",
@@ -106,10 +106,3 @@ def made_images(
         )
         for i, index in enumerate(classes)
     ]
-
-
-def model_hashes(pipe: "DARPipeline") -> dict[str, str]:
-    """SHA-256 of the weights of a model's parts."""
-    from dar.storage import weights_hash
-
-    return {"tokenizer": weights_hash(pipe.tokenizer), "prior": weights_hash(pipe.prior)}

@@ -24,7 +24,6 @@ from dar.pipeline import DARPipeline
 from dar.prior import PriorConfig
 from dar.progress import progress_bar
 from dar.sheets import captioned_grid, display_scale
-from dar.storage import weights_hash
 
 ROWS = 8
 """Images on the sheet."""
@@ -91,8 +90,7 @@ def evaluate_layout(
         kind="layout",
         subject={
             **(subject or {}),
-            "tokenizer": weights_hash(pipeline.tokenizer),
-            "prior": weights_hash(pipeline.prior),
+            **pipeline.weights_hashes(),
             **used.values(),
             "seed": seed,
             "images": images.subject(),

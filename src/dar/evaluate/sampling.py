@@ -24,7 +24,6 @@ from dar.images import check_finite
 from dar.pipeline import DARPipeline
 from dar.prior.classes import Class
 from dar.randomness import image_seeds
-from dar.storage import weights_hash
 
 CHUNK = 50
 ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -157,8 +156,7 @@ def identity(pipe: DARPipeline, settings: SampleSettings) -> dict[str, Any]:
     installed = versions()
     found: dict[str, Any] = json.loads(json.dumps(asdict(settings.resolved(pipe.tokenizer.config))))
     return found | {
-        "tokenizer": weights_hash(pipe.tokenizer),
-        "prior": weights_hash(pipe.prior),
+        **pipe.weights_hashes(),
         "config": hashlib.sha256(configs.encode()).hexdigest(),
         "device": pipe.tokenizer.device.type,
         "dar": installed["dar"],
