@@ -1,8 +1,9 @@
 """What holds of the sizes of all models; nothing heavy is imported, so that recipes are checked at once."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -30,3 +31,11 @@ def check_sizes(config: "DataclassInstance") -> None:
             raise ValueError(f"{field.name} must be positive and finite, not {value!r}")
         if value > LARGEST:
             raise ValueError(f"{field.name} must be at most {LARGEST}, not {value!r}")
+
+
+def differing_fields(found: "DataclassInstance", wanted: "DataclassInstance") -> Iterator[tuple[str, Any, Any]]:
+    """Each field in which two configurations of one kind differ: its name, what was found, what is wanted."""
+    for field in fields(found):
+        old, new = getattr(found, field.name), getattr(wanted, field.name)
+        if old != new:
+            yield field.name, old, new

@@ -1,7 +1,6 @@
 """Beginning a training with the weights of a model that is there: what fits is kept, and what does not is said."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,12 @@ from torch import Tensor
 
 from dar.errors import DARError, listed
 from dar.files import CONFIG
+from dar.locations import here
 from dar.model_folder import TOKENIZER, model_folder
 from dar.pipeline import load_prior, load_tokenizer
 from dar.prior import Prior, PriorConfig
+from dar.sizes import differing_fields
+from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 from dar.train.run_folder import RunFolder, read_lines
 
@@ -29,7 +31,7 @@ def agreed_init(run: RunFolder, init: str | Path | None, *, resume: bool) -> str
     Raises:
         DARError: if a run is to be resumed with another one.
     """
-    told = None if init is None else str(Path(init).resolve()) if Path(init).exists() else str(init)
+    told = None if init is None else str(_absolute(init))
     if not resume:
         return told
     begun_with = next((launch.get("init") for launch in read_lines(run.launches)), None)
@@ -39,6 +41,12 @@ def agreed_init(run: RunFolder, init: str | Path | None, *, resume: bool) -> str
             "when resuming"
         )
     return begun_with
+
+
+def _absolute(init: str | Path) -> str | Path:
+    """A folder by its whole path, so that a run can be resumed from elsewhere; any other name as it is."""
+    path = here(init, "model")
+    return init if path is None else path.resolve()
 
 
 def start_tokenizer(source: str | Path, config: TokenizerConfig) -> tuple[SequentialDiffusionTokenizer, list[str]]:
@@ -99,16 +107,13 @@ def _check_same_sizes(
 ) -> list[str]:
     """Make sure that only ``changeable`` fields differ, and give these: "time_shift 1.5 instead of 0.5"."""
     changed = []
-    for field in fields(found):
-        old, new = getattr(found, field.name), getattr(wanted, field.name)
-        if old == new:
-            continue
-        if field.name not in changeable:
+    for name, old, new in differing_fields(found, wanted):
+        if name not in changeable:
             raise DARError(
-                f"{what} has {field.name} {old}, the recipe {new}: weights of another size can't be kept, so use the "
+                f"{what} has {name} {old}, the recipe {new}: weights of another size can't be kept, so use the "
                 "recipe that lies in the model's folder, or leave --init out"
             )
-        changed.append(f"{field.name} {new} instead of {old}")
+        changed.append(f"{name} {new} instead of {old}")
     return changed
 
 
@@ -131,17 +136,10 @@ def _tokens_told(source: str | Path, tokenizer: SequentialDiffusionTokenizer) ->
     folder = model_folder(source) / TOKENIZER
     if not (folder / CONFIG).is_file():
         return []
-    theirs = load_tokenizer(folder).state_dict()
-    ours = {name: tensor.cpu() for name, tensor in tokenizer.state_dict().items()}
-    same = all(
-        name in theirs and torch.equal(tensor, theirs[name])
-        for name, tensor in ours.items()
-        if name.startswith(("encoder.", "quantizer."))
-    )
-    return (
-        []
-        if same
-        else [
-            f"it learned the tokens of {folder}, made by another encoder or codebook: it has to learn what is different"
-        ]
-    )
+    theirs = load_tokenizer(folder)
+    pairs = ((theirs.encoder, tokenizer.encoder), (theirs.quantizer, tokenizer.quantizer))
+    if all(weights_hash(one) == weights_hash(other) for one, other in pairs):
+        return []
+    return [
+        f"it learned the tokens of {folder}, made by another encoder or codebook: it has to learn what is different"
+    ]

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dar.images import save_image
 from dar.model_folder import RECIPE, model_folder
 from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
+from dar.sizes import differing_fields
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.fine_tuning import agreed_init, start_prior
@@ -196,13 +197,10 @@ def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_
     Raises:
         DARError: if the recipe's tokenizer has other sizes.
     """
-    for field in fields(tokenizer.config):
-        ours, theirs = getattr(tokenizer.config, field.name), getattr(recipe.tokenizer, field.name)
-        if ours != theirs:
-            raise DARError(
-                f"the tokenizer's {field.name} is {ours}, the recipe's {theirs}: "
-                "use the recipe that the tokenizer was trained with"
-            )
+    for name, ours, theirs in differing_fields(tokenizer.config, recipe.tokenizer):
+        raise DARError(
+            f"the tokenizer's {name} is {ours}, the recipe's {theirs}: use the recipe that the tokenizer was trained with"
+        )
     if not trained_with.is_file():
         return recipe
     return replace(recipe, tokenizer_training=load_recipe(trained_with).tokenizer_training)
