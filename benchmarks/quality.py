@@ -142,9 +142,7 @@ def _error(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, noise: Tenso
     for i in range(0, len(pixels), BATCH):
         rows = slice(i, i + BATCH)
         image, t = config.data_std * pixels[rows], tokenizer.clock.time(u[rows])
-        condition = tokenizer.condition(tokens[rows])
-        if config.decoder_context == "group":
-            condition = condition[:, -config.tokens_per_group :]
+        condition = tokenizer.context(tokenizer.condition(tokens[rows]), tokens.shape[1] // config.tokens_per_group - 1)
         x = interpolate(image, noise[rows], t).to(tokenizer.device)
         velocity = tokenizer.velocity(x, t.to(tokenizer.device), condition).cpu()
         total += (velocity - (image - noise[rows])).square().mean((1, 2, 3)).sum().item()

@@ -275,6 +275,20 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         """Conditions of all tokens at once: B x T int64 -> B x T x D; condition i depends on tokens <= i only."""
         return self.latent_decoder(self.quantizer.lookup(tokens.to(self.device)))
 
+    def context(self, conditions_BTD: Tensor, group: int) -> Tensor:
+        """Of the conditions of all tokens, those that the patches see in a step on one group; see ``decoder_context``.
+
+        Args:
+            conditions_BTD: of as many tokens as there are in the groups up to this one, or more.
+            group: index of the step's group.
+
+        Returns:
+            B x S x D.
+        """
+        end = (group + 1) * self.config.tokens_per_group
+        start = 0 if self.config.decoder_context == "prefix" else end - self.config.tokens_per_group
+        return conditions_BTD[:, start:end]
+
     def _conditions(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
         """What a step on each group looks at, as the group arrives: B x S x D."""
         cache, start, earlier = self.latent_decoder.new_cache(), 0, []

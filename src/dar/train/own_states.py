@@ -5,9 +5,12 @@ taught to end at the image all the same: by the losses on the predicted image, s
 there.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from dar.solvers import SolverState, advance, euler
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import ReachedStates
 
@@ -42,20 +45,22 @@ def reach(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, noise: Tensor
         tokenizer: in training.
         pixels: B x 3 x H x W in [-1, 1].
         noise: B x 3 x H x W standard normal, where the sampler begins.
-        ticks: B, int64: how many steps it takes; 0 leaves the image out.
+        ticks: B, int64, on the CPU: how many steps it takes; 0 leaves the image out.
+
+    Returns:
+        On the device of the noise.
     """
-    config = tokenizer.config
     (own,) = ticks.nonzero(as_tuple=True)
     conditions_BND = tokenizer.condition(tokenizer.encode(pixels[own]))
     x, ticks_of_own = noise[own], ticks[own]
-    for i, step in enumerate(tokenizer.clock.schedule(config.num_steps)):
+    for i, step in enumerate(tokenizer.clock.schedule(tokenizer.config.num_steps)):
         (going,) = (ticks_of_own > i).nonzero(as_tuple=True)
         if not len(going):
             break
-        end = (step.group + 1) * config.tokens_per_group
-        start = 0 if config.decoder_context == "prefix" else end - config.tokens_per_group
-        velocity = tokenizer.velocity(x[going], step.start, conditions_BND[going, start:end])
-        x[going] = x[going] + (step.end - step.start) * velocity
+        condition = tokenizer.context(conditions_BND[going], step.group)
+        velocity = partial(tokenizer.velocity, t=step.start, condition_BSD=condition)
+        state, _ = advance(SolverState(x[going]), velocity, euler, step.start, step.end)
+        x[going] = state.x
     states = noise.clone()
     states[own] = x
-    return ReachedStates(ticks > 0, states)
+    return ReachedStates((ticks > 0).to(noise.device), states)

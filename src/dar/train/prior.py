@@ -199,7 +199,8 @@ def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_
     """
     for name, ours, theirs in differing_fields(tokenizer.config, recipe.tokenizer):
         raise DARError(
-            f"the tokenizer's {name} is {ours}, the recipe's {theirs}: use the recipe that the tokenizer was trained with"
+            f"the tokenizer's {name} is {ours}, the recipe's {theirs}: "
+            "use the recipe that the tokenizer was trained with"
         )
     if not trained_with.is_file():
         return recipe

@@ -103,13 +103,13 @@ class TokenizerTask(Task):
         """Weighted terms of one piece's part of the loss."""
         settings, device = self.settings, draws.device
         pixels = piece.pixels.to(device)
-        ticks_of_all = self._ticks(step).to(device)
+        ticks_of_all = self._ticks(step)
         u_of_all = self._clocks(ticks_of_all, draws)
         noise_of_all = torch.randn(settings.batch_size, *pixels.shape[1:], generator=draws, device=device)
         size = 2 * settings.perceptual_shift + 1
         offsets_of_all = torch.randint(size, (settings.batch_size, 2), generator=draws, device=device)
-        every = (ticks_of_all, u_of_all, noise_of_all, offsets_of_all)
-        ticks, u, noise, offsets = (of_all[rows.start : rows.stop] for of_all in every)
+        own = slice(rows.start, rows.stop)
+        ticks, u, noise, offsets = ticks_of_all[own], u_of_all[own], noise_of_all[own], offsets_of_all[own]
         quantised = step >= settings.continuous_steps
         reached = reach(self.tokenizer, pixels, noise, ticks) if ticks.any() else None
         output, aligned = self._pass(model, pixels, u, noise, quantised, reached)
@@ -126,7 +126,10 @@ class TokenizerTask(Task):
         return {name: parts.get(name, part) * value for name, value in losses.items()}
 
     def _ticks(self, step: int) -> Tensor:
-        """Before which denoising step each image of a batch is taken from the sampler's own path; see ``own_ticks``."""
+        """Before which denoising step each image of a batch is taken from the sampler's own path; see ``own_ticks``.
+
+        They stay on the CPU, so that asking whether there are any waits for no GPU.
+        """
         settings = self.settings
         begun = step >= max(settings.own_state_start, settings.continuous_steps)
         share = settings.own_state_share if begun else 0.0
@@ -135,6 +138,7 @@ class TokenizerTask(Task):
     def _clocks(self, ticks_B: Tensor, draws: torch.Generator) -> Tensor:
         """The clock of each image of a batch: drawn, or where its own denoising step begins."""
         drawn = stratified_uniform(len(ticks_B), draws)
+        ticks_B = ticks_B.to(drawn.device)
         return torch.where(ticks_B > 0, ticks_B / self.recipe.tokenizer.num_steps, drawn)
 
     def _quantizer_parts(self, u: Tensor, u_of_all: Tensor, quantised: bool) -> dict[str, Tensor | float]:
