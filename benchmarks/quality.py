@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import torch
 import typer
 from torch import Tensor
-from tqdm import tqdm
 
 from dar import DARPipeline
 from dar.data import ImageDataset
@@ -30,6 +29,7 @@ from dar.metrics.agreement import agreement
 from dar.metrics.frechet import Moments, frechet_distance
 from dar.metrics.precision_recall import precision_and_recall
 from dar.metrics.similarity import psnr
+from dar.progress import progress_bar
 from dar.reconstruction import reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 
@@ -109,9 +109,11 @@ def reconstructed(
 ) -> tuple[Tensor, float]:
     """Previews after each group: K x M x 3 x H x W uint8; and seconds an image."""
     parts, start = [], time.monotonic()
-    for i in tqdm(range(0, len(images), BATCH), desc=f"{name}, {solver}", unit_scale=BATCH, unit="image"):
-        stages = reconstructions(tokenizer, from_levels(images[i : i + BATCH]).to(tokenizer.device), i, solver)
-        parts.append(torch.stack([to_levels(stage).cpu() for stage in stages]))
+    with progress_bar(len(images), desc=f"{name}, {solver}") as bar:
+        for i in range(0, len(images), BATCH):
+            stages = reconstructions(tokenizer, from_levels(images[i : i + BATCH]).to(tokenizer.device), i, solver)
+            parts.append(torch.stack([to_levels(stage).cpu() for stage in stages]))
+            bar.update(parts[-1].shape[1])
     return torch.cat(parts, dim=1), (time.monotonic() - start) / len(images)
 
 
@@ -153,11 +155,13 @@ def sampled(
     pipe: DARPipeline, labels: Tensor, guidance: tuple[float, float], solver: str, name: str
 ) -> Iterator[Tensor]:
     """Samples of classes, image i from seed i: M x 3 x H x W uint8, by batches."""
-    for i in tqdm(range(0, len(labels), BATCH), desc=name, unit_scale=BATCH, unit="image"):
-        *_, last = pipe.stream(
-            labels[i : i + BATCH].tolist(), guidance_scale=guidance, temperature=1.0, solver=solver, seed=i
-        )
-        yield to_levels(last.pixels).cpu()
+    with progress_bar(len(labels), desc=name) as bar:
+        for i in range(0, len(labels), BATCH):
+            *_, last = pipe.stream(
+                labels[i : i + BATCH].tolist(), guidance_scale=guidance, temperature=1.0, solver=solver, seed=i
+            )
+            yield to_levels(last.pixels).cpu()
+            bar.update(len(last.pixels))
 
 
 def measure(

@@ -1,5 +1,3 @@
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,11 +25,3 @@ def dar(monkeypatch: pytest.MonkeyPatch):
         return caught.value.code or 0
 
     return run
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[signal.Signals]:
-    """The signal, which interrupts also where pytest was started with it ignored: in the background of a script."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield signal.SIGINT
-    signal.signal(signal.SIGINT, before)

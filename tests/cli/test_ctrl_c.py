@@ -44,16 +44,14 @@ BEGUN = {
 
 
 @pytest.fixture
-def press(
-    dar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ctrl_c: signal.Signals
-):
+def press(dar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run a command that is interrupted where it calls a function; returns its exit code and what it says."""
     (tmp_path / "photos" / "a").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "a" / "0.png")
     monkeypatch.chdir(tmp_path)
 
     def interrupted(*_: Any, **__: Any) -> NoReturn:
-        signal.raise_signal(ctrl_c)
+        signal.raise_signal(signal.SIGINT)
         raise AssertionError("no one pressed")
 
     def run(arguments: list[str], function: str) -> tuple[int, str]:
@@ -86,7 +84,6 @@ def test_ctrl_c_while_a_library_is_imported(
     dar,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    ctrl_c: signal.Signals,
     pressed: bool,
 ) -> None:
     """Some swallow it, and then lack a part of themselves."""
@@ -94,7 +91,7 @@ def test_ctrl_c_while_a_library_is_imported(
     def import_half(*_: Any) -> NoReturn:
         with suppress(KeyboardInterrupt):
             if pressed:
-                signal.raise_signal(ctrl_c)
+                signal.raise_signal(signal.SIGINT)
         raise ImportError("cannot import name")
 
     monkeypatch.setattr("dar.model_folder.model_folder", import_half)
@@ -104,4 +101,4 @@ def test_ctrl_c_while_a_library_is_imported(
     else:
         with pytest.raises(ImportError, match="cannot import name"):
             dar("info")
-    assert signal.getsignal(ctrl_c) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -88,15 +88,13 @@ def test_launched_processes_do_their_parts(
     assert "RANK=2 and WORLD_SIZE=2 cannot be" in refused(dar, capsys, *command)
 
 
-def test_ctrl_c_leaves_what_is_finished(
-    dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ctrl_c: signal.Signals
-) -> None:
+def test_ctrl_c_leaves_what_is_finished(dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = tmp_path / "a.npz.parts"
 
     def press() -> None:
         while len(list(parts.glob("chunk*"))) < 3:
             time.sleep(0.002)
-        os.kill(os.getpid(), ctrl_c)
+        os.kill(os.getpid(), signal.SIGINT)
 
     command = ["sample", "--model", model, "--num", "100000", "--out", tmp_path / "a.npz", "--chunk", "1"]
     threading.Thread(target=press, daemon=True).start()

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,7 @@ from dar.train.prior import train_prior
 from dar.train.recipe import Recipe
 from dar.train.tokenizer import train_tokenizer
 from tests import tiny
-from tests.train.photos import photo_folder, small_recipe
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
+from tests.train.photos import small_recipe
 
 
 @pytest.fixture(scope="module")
@@ -133,15 +129,13 @@ def test_a_run_begun_with_random_weights_is_not_resumed_with_others(photos: Path
         train_tokenizer(recipe(), photos, tmp_path / "run", init=model, resume=True)
 
 
-@pytest.mark.parametrize(
-    ("override", "problem"),
-    [
-        ("own_state_share=1", "own_state_share must lie in 0 to 1"),
-        ("own_state_share=0.1", "needs a loss on the predicted image"),
-        ("train=encoder", "train must be 'all' or 'decoder'"),
-        ("adversarial_halvings=4", "adversarial_halvings must be 1, 2 or 3"),
-    ],
-)
-def test_wrong_settings_are_refused(override: str, problem: str) -> None:
-    with pytest.raises(DARError, match=problem):
-        small_recipe(f"tokenizer_training.{override}")
+def test_a_run_ended_before_its_first_checkpoint_still_begins_with_the_same_weights(
+    photos: Path, model: Path, tmp_path: Path
+) -> None:
+    train_tokenizer(recipe(), photos, tmp_path / "whole", init=model)
+    shutil.copytree(tmp_path / "whole", tmp_path / "ended")
+    shutil.rmtree(tmp_path / "ended" / "checkpoints")
+    shutil.rmtree(tmp_path / "ended" / "model")
+    train_tokenizer(recipe(), photos, tmp_path / "ended", resume=True)
+    whole, ended = (load_tokenizer(tmp_path / name / "model") for name in ("whole", "ended"))
+    assert equal(whole, ended, "")

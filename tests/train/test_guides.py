@@ -22,15 +22,10 @@ from dar.train.run_folder import RunFolder
 from dar.train.team import Team
 from dar.train.tokenizer import TokenizerTask, train_tokenizer
 from tests import tiny
-from tests.train.photos import photo_folder, small_recipe
+from tests.train.photos import small_recipe
 
 CHANNELS = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 CONVOLUTIONS = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")

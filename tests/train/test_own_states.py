@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dar.data import ImageDataset, Share
-from dar.tokenizer.model import ReachedStates
+from dar.tokenizer.model import ReachedStates, TokenizerOutput
 from dar.train.own_states import own_ticks, reach
 from dar.train.team import Team
 from dar.train.tokenizer import TokenizerTask
@@ -88,3 +88,22 @@ def test_parts_of_a_batch_add_up_to_the_whole(task: TokenizerTask) -> None:
     whole, parts = losses(range(8)), [losses(range(3)), losses(range(3, 8))]
     for name, value in whole.items():
         torch.testing.assert_close(sum(part[name] for part in parts), value, msg=name)
+
+
+def test_the_model_is_given_the_states_and_their_clocks(task: TokenizerTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    (batch,) = task.batches(0, 1, Share())
+    given = {}
+
+    def spied(
+        pixels: torch.Tensor, u: torch.Tensor, noise: torch.Tensor, quantised: bool, reached: ReachedStates
+    ) -> TokenizerOutput:
+        given.update(u=u, noise=noise, reached=reached)
+        return task.tokenizer(pixels, u, noise, quantised, reached)
+
+    monkeypatch.setattr(task, "model", spied)
+    task.losses(task.model, batch, 2, range(8), torch.Generator().manual_seed(0))
+    ticks = task._ticks(2)
+    own, expected = ticks > 0, reach(task.tokenizer, batch.pixels, given["noise"], ticks)
+    assert given["reached"].own.tolist() == own.tolist()
+    torch.testing.assert_close(given["reached"].states[own], expected.states[own])
+    torch.testing.assert_close(given["u"][own], ticks[own] / task.recipe.tokenizer.num_steps)

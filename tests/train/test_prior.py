@@ -31,11 +31,6 @@ RECIPE = dataclasses.replace(small_recipe(), tokenizer=tiny.TOKENIZER)
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     tiny.tokenizer().save_pretrained(folder)

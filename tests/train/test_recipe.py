@@ -5,6 +5,7 @@ import pytest
 
 from dar.errors import DARError
 from dar.train.recipe import load_recipe, recipe_names, save_recipe
+from tests.train.photos import small_recipe
 
 
 def test_the_package_brings_the_promised_recipes() -> None:
@@ -138,3 +139,17 @@ def test_learning_rate_warms_up_stays_and_decays() -> None:
 def test_settings_of_data_are_checked(override: str, said: str) -> None:
     with pytest.raises(DARError, match=said):
         load_recipe("debug", [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("own_state_share=1", "own_state_share must lie in 0 to 1"),
+        ("own_state_share=0.1", "needs a loss on the predicted image"),
+        ("train=encoder", "train must be 'all' or 'decoder'"),
+        ("adversarial_halvings=4", "adversarial_halvings must be 1, 2 or 3"),
+    ],
+)
+def test_settings_of_a_tokenizer_training_are_checked(override: str, said: str) -> None:
+    with pytest.raises(DARError, match=said):
+        small_recipe(f"tokenizer_training.{override}")

@@ -14,14 +14,9 @@ from dar.train.loop import Outcome
 from dar.train.run_folder import RunFolder, append_line, read_lines
 from dar.train.tokenizer import train_tokenizer
 from tests.train.launching import command, environment
-from tests.train.photos import photo_folder, small_recipe
+from tests.train.photos import small_recipe
 
 BRIEF = ("tokenizer_training.steps=3", "tokenizer_training.continuous_steps=1")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
 
 
 def test_two_runs_on_one_folder_keep_out_of_each_others_way(photos: Path, tmp_path: Path) -> None:

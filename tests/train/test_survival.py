@@ -19,14 +19,9 @@ from dar.train.loop import Outcome, newest_whole
 from dar.train.run_folder import RunFolder
 from dar.train.tokenizer import train_tokenizer
 from tests.train.launching import command, environment, train
-from tests.train.photos import photo_folder, small_recipe
+from tests.train.photos import small_recipe
 
 EVERY_STEP = "tokenizer_training.checkpoint_minutes=1e-9"
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

@@ -19,12 +19,7 @@ from dar.train.team import Team, recompute_activations
 from dar.train.tokenizer import train_tokenizer
 from tests import tiny
 from tests.train.launching import losses, train
-from tests.train.photos import photo_folder, small_recipe
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
+from tests.train.photos import small_recipe
 
 
 def close(one: Path, other: Path, steps: list[int]) -> None:

@@ -22,11 +22,6 @@ from tests.train.photos import CLASSES, photo_folder
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
 def data(photos: Path) -> ImageDataset:
     return ImageDataset(photos)
 

@@ -15,11 +15,6 @@ from dar.train.tokenizer import TokenizerTask, stratified_uniform, train_tokeniz
 from tests.train.photos import photo_folder, small_recipe
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photo_folder(tmp_path_factory.mktemp("photos"))
-
-
 def test_run_leaves_a_model_that_encodes_and_decodes(photos: Path, tmp_path: Path) -> None:
     assert train_tokenizer(small_recipe(), photos, tmp_path / "run") is Outcome.FINISHED
     run = RunFolder(tmp_path / "run")
