@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -19,12 +19,6 @@ from dar.model_folder import BUNDLED, RECIPE
 from dar.train.run_folder import RunFolder
 
 LIMIT_MB = 22
-
-
-def training_facts(run: RunFolder) -> dict[str, Any]:
-    """Steps, images and seconds of a run, from the last line of its log that has them."""
-    last = [entry for entry in run.read_log() if "images" in entry][-1]
-    return {key: last[key] for key in ("step", "images", "seconds", "loss")}
 
 
 def main(
@@ -46,7 +40,7 @@ def main(
     for part in ("tokenizer", "prior"):
         (out / part / "README.md").unlink()  # the model has one card
     shutil.copyfile(runs["prior"].recipe, out / RECIPE)
-    facts = {name: training_facts(run) for name, run in runs.items()}
+    facts = {name: run.progress() for name, run in runs.items()}
     write_json(
         out / "training.json",
         {

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dar import DARPipeline
 from dar.images import centre_crop, read_image, save_image, to_images, to_pixels
-from dar.reconstruction import groups_named, reconstructions
+from dar.reconstruction import reconstructions
 from dar.sheets import captioned_grid
 
 LAYOUT_TOKENS = (0, 8, 16, 32)
@@ -36,7 +36,7 @@ def journey(pipe: DARPipeline, photo: Image.Image, path: Path) -> None:
     config = pipe.tokenizer.config
     pixels = to_pixels([photo])
     tokens = pipe.tokenizer.encode(pixels)[0].view(config.num_groups, -1).numpy()
-    stages = [to_images(stage)[0] for stage in reconstructions(pipe.tokenizer, pixels)]
+    stages = [to_images(stage)[0] for stage in reconstructions(pipe.tokenizer, pixels, solver=pipe.settings.solver)]
 
     figure = Figure(figsize=(11, 4.2))
     FigureCanvasAgg(figure)
@@ -47,7 +47,7 @@ def journey(pipe: DARPipeline, photo: Image.Image, path: Path) -> None:
         left = 0.25 + k * width
         codes = colours[tokens[k]].reshape(-1, 2, 3).transpose(1, 0, 2)
         panel(figure, (left, 0.70, width * 0.86, 0.16), codes, f"group {k + 1}")
-        panel(figure, (left, 0.08, width * 0.86, 0.30), stage, f"after step {k + 1}")
+        panel(figure, (left, 0.08, width * 0.86, 0.30), stage, f"after group {k + 1}")
         arrow(figure, (left + 0.43 * width, 0.68), (left + 0.43 * width, 0.46))
         if k:
             arrow(figure, (left - 0.14 * width, 0.23), (left, 0.23))
@@ -57,7 +57,7 @@ def journey(pipe: DARPipeline, photo: Image.Image, path: Path) -> None:
     figure.text(
         0.62,
         0.425,
-        "latent decoder: each group conditions one denoising step",
+        "latent decoder: each group conditions its part of the denoising",
         ha="center",
         fontsize=9,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
@@ -84,7 +84,7 @@ def previews(pipe: DARPipeline, path: Path) -> None:
     """A row an image and a column a denoising step."""
     names = ["airplane", "horse", "ship", "truck"]
     stages = [preview.images for preview in pipe.stream(names)]
-    columns = [groups_named(k) for k in range(1, len(stages) + 1)]
+    columns = [f"step {k}" for k in range(1, len(stages) + 1)]
     rows = list(zip(*stages, strict=True))
     save_image(captioned_grid(rows, row_names=names, column_names=columns, scale=3), path)
 

@@ -31,23 +31,29 @@ def stages(recipe: str, data: Path, out: Path, overrides: list[str]) -> dict[str
     train, test = data / "train.parquet", data / "test.parquet"
     guides = [f"tokenizer_training.perceptual_network=[{out / 'guide' / 'model'}, 'classifier:cifar10']"]
     guide, model = load_classifier_recipe(GUIDE), load_recipe(recipe, [*guides, *overrides])
-    tokenizer = out / "tokenizer"
+    second = load_recipe(f"{recipe}-decoder", overrides)
+    tokenizer, decoder = out / "tokenizer", out / "decoder"
     return {
         "guide": lambda resume: train_classifier(guide, train, out / "guide", validation=test, resume=resume),
         "tokenizer": lambda resume: train_tokenizer(model, train, tokenizer, validation=test, resume=resume),
+        "decoder": lambda resume: train_tokenizer(
+            second, train, decoder, validation=test, init=tokenizer / "model", resume=resume
+        ),
         "prior": lambda resume: train_prior(
-            model, train, tokenizer / "model", out / "prior", validation=test, resume=resume
+            second, train, decoder / "model", out / "prior", validation=test, resume=resume
         ),
     }
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder with CIFAR-10's train.parquet and test.parquet.")],
-    out: Annotated[Path, typer.Option(help="Folder for the three run folders.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run folders.")],
     minutes: Annotated[
         float | None, typer.Option(help="Stop with a checkpoint after so long; None means at the end.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Of tokenizer and prior.")] = "cifar10",
+    recipe: Annotated[
+        str, typer.Option(help="Of the tokenizer; that of decoder and prior has -decoder after it.")
+    ] = "cifar10",
     overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value")] = None,
 ) -> None:
     """Train what is not finished yet."""

@@ -98,9 +98,10 @@ def test_images_too_small_to_look_at_are_refused() -> None:
 
 
 def test_unknown_recipe_lists_the_known() -> None:
-    with pytest.raises(
-        DARError, match="cifar10, cifar10-cpu, cifar10-finetune, debug, imagenet256-L, imagenet256-XL, imagenet256-XXL"
-    ):
+    known = (
+        "cifar10, cifar10-cpu, cifar10-decoder, cifar10-finetune, debug, imagenet256-L, imagenet256-XL, imagenet256-XXL"
+    )
+    with pytest.raises(DARError, match=known):
         load_recipe("nothing")
 
 

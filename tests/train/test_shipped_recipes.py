@@ -23,6 +23,7 @@ SHRUNK = (
     "tokenizer.decoder_depth=2",
     "tokenizer.num_tokens=16",
     "tokenizer.codebook_size=32",
+    "tokenizer_training.train=all",  # there is no model to begin with here
     "tokenizer_training.steps=2",
     "tokenizer_training.batch_size=8",
     "tokenizer_training.warmup_steps=1",
@@ -52,7 +53,8 @@ def test_two_steps_of_a_shipped_recipe(name: str, tmp_path: Path) -> None:
     assert DARPipeline.from_pretrained(tmp_path / "prior" / "model")(["dark"]).images[0].size == (16, 16)
 
 
-def test_the_recipe_of_fine_tuning_has_the_bundled_model_s_sizes() -> None:
-    recipe, pipe = load_recipe("cifar10-finetune"), DARPipeline.from_pretrained()
+@pytest.mark.parametrize("name", ["cifar10-decoder", "cifar10-finetune"])
+def test_what_begins_with_the_bundled_model_has_its_sizes(name: str) -> None:
+    recipe, pipe = load_recipe(name), DARPipeline.from_pretrained()
     assert recipe.tokenizer == pipe.tokenizer.config
     assert recipe.prior_config(pipe.prior.config.class_names) == pipe.prior.config

@@ -107,6 +107,11 @@ class RunFolder:
         """All whole lines of the log."""
         return read_lines(self.log)
 
+    def progress(self) -> dict[str, Any]:
+        """How far training came, from the log's last line that tells it: step, images, seconds, loss."""
+        last = next(entry for entry in reversed(self.read_log()) if "images" in entry)
+        return {key: last[key] for key in ("step", "images", "seconds", "loss")}
+
     def rewind_log(self, step: int) -> None:
         """Forget what was logged after ``step``, which a resumed run is going to log again."""
         entries = [entry for entry in self.read_log() if entry["step"] <= step]
