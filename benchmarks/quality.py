@@ -1,233 +1,116 @@
-"""Judge models of CIFAR-10 by a network that guided no training: reconstructions, what tokens add, samples.
+"""Judge D-AR, what it is made of, and its baselines, by a network that guided no training.
 
-    dar train classifier --recipe classifier-cifar10-judge --data train.parquet --out runs/judge
-    python benchmarks/quality.py --data cifar10/ --judge runs/judge/model --model src/dar/models/cifar10 --out out/
+    dar train classifier --recipe classifier-cifar10-judge --data cifar10/train.parquet --out runs/judge
+    python -m benchmarks.quality --data cifar10/ --judge runs/judge/model --model cifar10 --out out/quality
 
-Writes quality.json and quality.md: for every model, and for real images.
+Trains what is not in ``out`` yet (an interrupted run goes on with the same command), and judges what has not been
+judged: reconstructions by groups, what each group's own tokens add, and samples at several guidances. All small models
+see equally many images and have about equally many parameters. Writes quality.json, quality.md and quality.png.
 """
 
-import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from dar import DARPipeline
+from benchmarks.contenders import DAR, NAMES, Contender, Workshop, trained_elsewhere
+from benchmarks.judging import BATCH, Judge, velocity_errors
 from dar.data import ImageDataset
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.environment import run_record
-from dar.features.classifier import ImageClassifier, load_classifier
-from dar.files import write_json, writing
-from dar.flow import interpolate
-from dar.images import from_levels, to_levels
-from dar.metrics.agreement import agreement
-from dar.metrics.frechet import Moments, frechet_distance
-from dar.metrics.precision_recall import precision_and_recall
+from dar.errors import DARError
+from dar.features.classifier import load_classifier
+from dar.files import read_json, write_json, writing
+from dar.images import from_levels
 from dar.metrics.similarity import psnr
 from dar.progress import progress_bar
-from dar.reconstruction import reconstructions
-from dar.tokenizer import SequentialDiffusionTokenizer
-
-BATCH = 100
 
 SWAPPED = 250
 """Images whose tokens are exchanged."""
 
-SETTINGS = {
-    "1": (1.0, 1.0),
-    "1:3": (1.0, 3.0),
-    "1:4": (1.0, 4.0),
-    "1:6": (1.0, 6.0),
-    "2": (2.0, 2.0),
-    "5": (5.0, 5.0),
-}
-"""Guidance scales, at the first and the last token."""
-
-Metrics = dict[str, float]
+Results = dict[str, Any]
 
 
-@dataclass
-class Judge:
-    """Networks that look at images, and what they saw in the training images.
-
-    Attributes:
-        networks: by name.
-        moments: of the training images' features, by name.
-        rows: features of some training images, by name.
-    """
-
-    networks: dict[str, ImageClassifier]
-    moments: dict[str, Moments]
-    rows: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, networks: dict[str, ImageClassifier], images: Tensor, count: int) -> "Judge":
-        """Let networks see M training images, and keep the features of the first ``count``."""
-        moments, rows = {}, {}
-        for name, network in networks.items():
-            features, _ = look(network, images)
-            moments[name], rows[name] = moments_of(features), features[:count]
-        return cls(networks, moments, rows)
-
-    def metrics(self, images: Tensor, labels: Tensor, *, coverage: bool = False) -> dict[str, Metrics]:
-        """Fréchet distance and accuracy of M uint8 images in each space; also precision and recall if wanted."""
-        found: dict[str, Metrics] = {}
-        for name, network in self.networks.items():
-            features, logits = look(network, images)
-            own, real = moments_of(features), self.moments[name]
-            found[name] = {
-                "frechet_distance": frechet_distance(own.mean, own.covariance, real.mean, real.covariance),
-                "accuracy": agreement(logits, labels).double().mean().item(),
-            }
-            if coverage:
-                covered = precision_and_recall(features, self.rows[name])
-                found[name] |= {"precision": covered.precision, "recall": covered.recall}
-        return found
-
-
-def look(network: ImageClassifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Features and logits of M uint8 images, on the CPU."""
-    device = network.head.weight.device
-    seen = [network(batch.to(device)) for batch in images.split(BATCH)]
-    return torch.cat([one.pooled.cpu() for one in seen]), torch.cat([one.logits.cpu() for one in seen])
-
-
-def moments_of(features: Tensor) -> Moments:
-    """Mean and covariance of rows."""
-    moments = Moments(features.shape[1])
-    moments.update(features)
-    return moments
-
-
-def reconstructed(
-    tokenizer: SequentialDiffusionTokenizer, images: Tensor, solver: str, name: str
-) -> tuple[Tensor, float]:
-    """Previews after each group: K x M x 3 x H x W uint8; and seconds an image."""
-    parts, start = [], time.monotonic()
-    with progress_bar(len(images), desc=f"{name}, {solver}") as bar:
-        for i in range(0, len(images), BATCH):
-            stages = reconstructions(tokenizer, from_levels(images[i : i + BATCH]).to(tokenizer.device), i, solver)
-            parts.append(torch.stack([to_levels(stage).cpu() for stage in stages]))
-            bar.update(parts[-1].shape[1])
-    return torch.cat(parts, dim=1), (time.monotonic() - start) / len(images)
-
-
-@torch.no_grad()
-def velocity_errors(tokenizer: SequentialDiffusionTokenizer, images: Tensor) -> list[Metrics]:
-    """Of each group, the velocity's squared error with true tokens, the group's own from another image, and all."""
-    config, q = tokenizer.config, tokenizer.config.tokens_per_group
-    generator, pixels = torch.Generator().manual_seed(0), from_levels(images)
-    tokens = torch.cat([tokenizer.encode(batch.to(tokenizer.device)) for batch in pixels.split(BATCH)])
-    others, found = tokens.roll(1, 0), []
-    parts = config.num_groups - 1 + config.final_steps
-    for k in range(config.num_groups):
-        low, high = max(0.0, k - 0.5) / parts, (k + 0.5) / parts if k < config.num_groups - 1 else 1.0
-        u = low + (high - low) * torch.rand(len(pixels), generator=generator)
-        noise = torch.randn(pixels.shape, generator=generator)
-        own = torch.cat([tokens[:, : k * q], others[:, k * q : (k + 1) * q]], dim=1)
-        kinds = {
-            "true": tokens[:, : (k + 1) * q],
-            "own_from_another": own,
-            "all_from_another": others[:, : (k + 1) * q],
-        }
-        found.append({name: _error(tokenizer, pixels, noise, u, shown) for name, shown in kinds.items()})
-    return found
-
-
-def _error(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, noise: Tensor, u: Tensor, tokens: Tensor) -> float:
-    config, total = tokenizer.config, 0.0
-    for i in range(0, len(pixels), BATCH):
-        rows = slice(i, i + BATCH)
-        image, t = config.data_std * pixels[rows], tokenizer.clock.time(u[rows])
-        condition = tokenizer.context(tokenizer.condition(tokens[rows]), tokens.shape[1] // config.tokens_per_group - 1)
-        x = interpolate(image, noise[rows], t).to(tokenizer.device)
-        velocity = tokenizer.velocity(x, t.to(tokenizer.device), condition).cpu()
-        total += (velocity - (image - noise[rows])).square().mean((1, 2, 3)).sum().item()
-    return total / len(pixels) / config.data_std**2
-
-
-def sampled(
-    pipe: DARPipeline, labels: Tensor, guidance: tuple[float, float], solver: str, name: str
-) -> Iterator[Tensor]:
-    """Samples of classes, image i from seed i: M x 3 x H x W uint8, by batches."""
-    with progress_bar(len(labels), desc=name) as bar:
-        for i in range(0, len(labels), BATCH):
-            *_, last = pipe.stream(
-                labels[i : i + BATCH].tolist(), guidance_scale=guidance, temperature=1.0, solver=solver, seed=i
-            )
-            yield to_levels(last.pixels).cpu()
-            bar.update(len(last.pixels))
-
-
-def measure(
-    name: str, pipe: DARPipeline, judge: Judge, test: DecodedImages, guidances: Sequence[str]
-) -> dict[str, Any]:
-    """All metrics of one model."""
-    found: dict[str, Any] = {"reconstructions": {}, "samples": {}}
-    for solver in ("euler", "adams-bashforth-2"):
-        stages, seconds = reconstructed(pipe.tokenizer, test.images, solver, name)
-        of_groups = [
+def measured(contender: Contender, judge: Judge, test: DecodedImages, classes: int, name: str) -> Results:
+    """All metrics of one contender."""
+    found: Results = {
+        "parameters": contender.parameters,
+        "training_seconds": contender.seconds,
+        "images_seen": contender.images_seen,
+    }
+    stages = contender.stages(test.images)
+    if stages is not None:
+        found["reconstructions"] = [
             {"psnr": psnr(from_levels(stage), from_levels(test.images)).mean().item()}
             | judge.metrics(stage, test.labels)
             for stage in stages
         ]
-        found["reconstructions"][solver] = {"by_groups": of_groups, "seconds_an_image": seconds}
-    found["velocity_errors"] = velocity_errors(pipe.tokenizer, test.images[:SWAPPED])
-    best = min(
-        found["reconstructions"],
-        key=lambda solver: found["reconstructions"][solver]["by_groups"][-1]["judge"]["frechet_distance"],
-    )
-    found["solver"] = best
-    labels = torch.arange(len(test)) % pipe.prior.config.num_classes
-    for guidance in guidances:
+    if isinstance(contender, DAR):
+        found["velocity_errors"] = velocity_errors(contender.tokenizer, test.images[:SWAPPED])
+    labels = torch.arange(len(test)) % classes
+    found["samples"] = {}
+    for guidance in contender.guidances:
         start = time.monotonic()
-        images = torch.cat(list(sampled(pipe, labels, SETTINGS[guidance], best, f"{name}, guidance {guidance}")))
+        images = _sampled(contender, labels, guidance, f"{name}, guidance {guidance}")
         seconds = (time.monotonic() - start) / len(labels)
         found["samples"][guidance] = judge.metrics(images, labels, coverage=True) | {"seconds_an_image": seconds}
     return found
 
 
-def markdown(results: dict[str, Any]) -> str:
+def _sampled(contender: Contender, labels: Tensor, guidance: str, description: str) -> Tensor:
+    parts = []
+    with progress_bar(len(labels), desc=description) as bar:
+        for i in range(0, len(labels), BATCH):
+            parts.append(contender.samples(labels[i : i + BATCH], guidance, i))
+            bar.update(len(parts[-1]))
+    return torch.cat(parts)
+
+
+def markdown(results: Results) -> str:
     """The tables."""
-    lines = ["| | Fréchet distance | recognised | PSNR, dB | Fréchet, package's classifier |", "|---|---|---|---|---|"]
-    real = results["real"]
-    lines.append(_row("real test images", real, ""))
-    for name, model in results["models"].items():
-        for solver, of in model["reconstructions"].items():
-            groups = of["by_groups"]
-            for k in sorted({1, 2, 4, 6, len(groups)}):
-                one = groups[k - 1]
-                lines.append(_row(f"{name}, {k} groups, {solver}", one, f"{one['psnr']:.2f}"))
+    models: Mapping[str, Results] = results["models"]
+    lines = ["| | parameters, M | images seen | minutes of training |", "|---|---|---|---|"]
+    for name, one in models.items():
+        seen = "" if one["images_seen"] is None else f"{one['images_seen']:,}"
+        minutes = "" if one["training_seconds"] is None else f"{one['training_seconds'] / 60:.0f}"
+        lines.append(f"| {name} | {one['parameters'] / 1e6:.2f} | {seen} | {minutes} |")
     lines += [
         "",
-        "| | Fréchet distance | recognised | precision | recall | Fréchet, package's classifier | s an image |",
+        "| samples | guidance | Fréchet distance | recognised | precision | recall | own Fréchet | s an image |",
     ]
-    lines.append("|---|---|---|---|---|---|---|")
-    for name, model in results["models"].items():
-        for guidance, one in model["samples"].items():
-            judge, own = one["judge"], one["own"]
-            lines.append(
-                f"| {name}, guidance {guidance} | {judge['frechet_distance']:.2f} | {judge['accuracy']:.3f} | "
-                f"{judge['precision']:.3f} | {judge['recall']:.3f} | {own['frechet_distance']:.2f} | "
-                f"{one['seconds_an_image']:.3f} |"
-            )
-    lines += ["", "| group | " + " | ".join(f"{name}: true, own, all" for name in results["models"]) + " |"]
-    lines.append("|---" * (1 + len(results["models"])) + "|")
-    for k in range(len(next(iter(results["models"].values()))["velocity_errors"])):
-        cells = [
-            ", ".join(f"{value:.3f}" for value in model["velocity_errors"][k].values())
-            for model in results["models"].values()
-        ]
-        lines.append(f"| {k + 1} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    lines += [_sample_row(n, g, of) for n, one in models.items() for g, of in one["samples"].items()]
+    lines += [
+        "",
+        "| reconstructions | Fréchet distance | recognised | PSNR, dB | own Fréchet |",
+        "|---|---|---|---|---|",
+    ]
+    lines.append(_row("real test images", results["real"], ""))
+    for name, one in models.items():
+        stages = one.get("reconstructions", [])
+        for k in sorted({1, 4, len(stages)}) if len(stages) > 1 else range(1, len(stages) + 1):
+            label = f"{name}, {k} of {len(stages)} groups" if len(stages) > 1 else name
+            lines.append(_row(label, stages[k - 1], f"{stages[k - 1]['psnr']:.2f}"))
+    return "\n".join(lines + _swap_table(models)) + "\n"
 
 
-def _row(name: str, metrics: dict[str, Any], decibels: str) -> str:
+def _sample_row(name: str, guidance: str, of: Results) -> str:
+    judge = of["judge"]
+    return (
+        f"| {name} | {guidance} | {judge['frechet_distance']:.2f} | {judge['accuracy']:.3f} | "
+        f"{judge['precision']:.3f} | {judge['recall']:.3f} | {of['own']['frechet_distance']:.2f} | "
+        f"{of['seconds_an_image']:.3f} |"
+    )
+
+
+def _row(name: str, metrics: Results, decibels: str) -> str:
     judge, own = metrics["judge"], metrics["own"]
     return (
         f"| {name} | {judge['frechet_distance']:.2f} | {judge['accuracy']:.3f} | {decibels} | "
@@ -235,39 +118,111 @@ def _row(name: str, metrics: dict[str, Any], decibels: str) -> str:
     )
 
 
+def swap_ratios(errors: Sequence[Mapping[str, float]]) -> list[float]:
+    """By what factor each group's velocity error rises when its own tokens are another image's."""
+    return [of["own_from_another"] / of["true"] for of in errors]
+
+
+def _swap_table(models: Mapping[str, Results]) -> list[str]:
+    ratios = {name: swap_ratios(one["velocity_errors"]) for name, one in models.items() if "velocity_errors" in one}
+    if not ratios:
+        return []
+    groups = max(map(len, ratios.values()))
+    lines = ["", "| own tokens from another image, group | " + " | ".join(map(str, range(1, groups + 1))) + " |"]
+    lines.append("|---" * (groups + 1) + "|")
+    return lines + [f"| {name} | " + " | ".join(f"{ratio:.2f}" for ratio in row) + " |" for name, row in ratios.items()]
+
+
+def plot(results: Results, path: Path) -> None:
+    """Draw samples by guidance, reconstructions by groups, and what each group's tokens add."""
+    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    samples, groups, swaps = figure.subplots(1, 3)
+    for i, (name, one) in enumerate(results["models"].items()):
+        colour = f"C{i % 10}"
+        _plot_samples(samples, name, one["samples"], colour)
+        stages = one.get("reconstructions", [])
+        if len(stages) > 1:
+            distances = [stage["judge"]["frechet_distance"] for stage in stages]
+            groups.plot(range(1, len(stages) + 1), distances, "o-", color=colour, label=name)
+        if "velocity_errors" in one:
+            ratios = swap_ratios(one["velocity_errors"])
+            swaps.plot(range(1, len(ratios) + 1), ratios, "o-", color=colour, label=name)
+    real = results["real"]["judge"]
+    samples.plot([real["accuracy"]], [real["frechet_distance"]], "k*", label="real test images")
+    samples.set(
+        xlabel="recognised by the judge", ylabel="Fréchet distance, judge", yscale="log", title="samples, by guidance"
+    )
+    groups.set(xlabel="groups decoded", ylabel="Fréchet distance, judge", yscale="log", title="reconstructions")
+    swaps.set(xlabel="group", ylabel="velocity error, times", yscale="log", title="own tokens from another image")
+    swaps.axhline(1.5, color="grey", linewidth=1, linestyle=":")
+    for axes in (samples, groups, swaps):
+        axes.legend(fontsize=7)
+    with writing(path) as aside:
+        figure.savefig(aside, dpi=100, format="png")
+
+
+def _plot_samples(axes: Axes, name: str, samples: Mapping[str, Results], colour: str) -> None:
+    if samples:
+        points = sorted((of["judge"]["accuracy"], of["judge"]["frechet_distance"], g) for g, of in samples.items())
+        axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "o-", color=colour, label=name)
+        for x, y, guidance in points:
+            axes.annotate(guidance, (x, y), fontsize=6, xytext=(2, 3), textcoords="offset points")
+
+
+def _begin(out: Path, settings: Results, judge: Judge, shown: DecodedImages) -> Results:
+    """Results so far, or the first of them: what the judge says of real images.
+
+    Raises:
+        DARError: if those in ``out`` were measured otherwise.
+    """
+    path = out / "quality.json"
+    if path.exists():
+        results = read_json(path)
+        if results["settings"] != settings:
+            raise DARError(
+                f"{path} was measured with {results['settings']}: choose another --out, or the same settings"
+            )
+        return results
+    out.mkdir(parents=True, exist_ok=True)
+    real = judge.metrics(shown.images, shown.labels, coverage=True)
+    return {"settings": settings, **run_record(), "real": real, "models": {}}
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder with CIFAR-10's train.parquet and test.parquet.")],
     judge: Annotated[Path, typer.Option(help="Folder of the classifier that judges.")],
-    model: Annotated[list[Path], typer.Option(help="Model folder; repeatable.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[Path, typer.Option(help="Folder for runs and results.")],
+    model: Annotated[list[str] | None, typer.Option(help="Trained model, a folder or a name; repeatable.")] = None,
+    train: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(NAMES)}; None means all; repeatable.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="Take the recipe's steps so many times.")] = 1,
     images: Annotated[int, typer.Option(help="Test images to reconstruct, and samples at each guidance.")] = 1000,
     references: Annotated[int, typer.Option(help="Training images that Fréchet distances compare with.")] = 10_000,
-    guidance: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(SETTINGS)}; all unless told.")] = None,
-    device: Annotated[str, typer.Option(help="Where to compute.")] = "cpu",
 ) -> None:
-    """Measure and write."""
-    networks = {"judge": load_classifier(judge).to(device), "own": load_classifier("cifar10").to(device)}
-    train, test = (
-        decode_images(ImageDataset(data / f"{name}.parquet", split), 32, 0)
-        for name, split in (("train", "train"), ("test", "test"))
-    )
-    looked = Judge.of(networks, train.images[:references], images)
-    shown = DecodedImages(test.images[:images], test.labels[:images])
-    results: dict[str, Any] = {
-        "images": images,
-        "references": references,
-        **run_record(),
-        "real": looked.metrics(shown.images, shown.labels),
-        "models": {},
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    for folder in model:
-        pipe = DARPipeline.from_pretrained(folder, device=device)
-        results["models"][str(folder)] = measure(folder.name, pipe, looked, shown, guidance or list(SETTINGS))
-        write_json(out / "quality.json", results)
+    """Train, judge and write."""
+    networks = {"judge": load_classifier(judge), "own": load_classifier("cifar10")}
+    datasets = {split: ImageDataset(data / f"{split}.parquet", split) for split in ("train", "test")}
+    size = networks["judge"].config.image_size
+    decoded = {split: decode_images(images_of, size, 0) for split, images_of in datasets.items()}
+    with torch.no_grad():
+        looked = Judge.of(networks, decoded["train"].images[:references], images)
+    shown = DecodedImages(decoded["test"].images[:images], decoded["test"].labels[:images])
+    settings = {"images": images, "references": references, "times": times}
+    with torch.no_grad():
+        results = _begin(out, settings, looked, shown)
+    workshop = Workshop(data, out, times)
+    contenders = [(name, lambda name=name: trained_elsewhere(name)) for name in model or ()]
+    contenders += [(name, lambda name=name: workshop.contender(name)) for name in train or NAMES]
+    for name, made in contenders:
+        if name not in results["models"]:
+            contender = made()
+            with torch.no_grad():
+                classes = len(datasets["test"].class_names)
+                results["models"][name] = measured(contender, looked, shown, classes, name)
+            write_json(out / "quality.json", results)
         with writing(out / "quality.md") as aside:
             aside.write_text(markdown(results), encoding="utf-8")
-    typer.echo(json.dumps(results["real"]))
+        plot(results, out / "quality.png")
     typer.echo(markdown(results))
 
 

@@ -16,7 +16,8 @@ from dar.flow import shifted_time
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.guides import moved
-from dar.train.loop import Outcome, make_optimizer
+from dar.train.loop import Outcome
+from dar.train.optimizer import make_optimizer
 from dar.train.recipe import Recipe
 from dar.train.run_folder import RunFolder
 from dar.train.team import Team

@@ -15,7 +15,7 @@ from dar.data import Share
 from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.train import run_folder
-from dar.train.loop import Outcome, Task, fit, make_optimizer
+from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder, step_of
 from dar.train.team import Team
@@ -244,11 +244,3 @@ def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DARError, match="cannot write"):
         RunFolder(tmp_path / "file" / "run").create()
-
-
-def test_only_matrices_decay() -> None:
-    optimizer = make_optimizer(nn.Linear(3, 2), dataclasses.replace(RECIPE, weight_decay=0.05))
-    decays = {
-        parameter.dim(): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
-    }
-    assert decays == {2: 0.05, 1: 0.0}

@@ -7,7 +7,8 @@ from dar.data import ImageDataset, Share
 from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.loop import Outcome, make_optimizer
+from dar.train.loop import Outcome
+from dar.train.optimizer import make_optimizer
 from dar.train.recipe import load_recipe
 from dar.train.run_folder import RunFolder
 from dar.train.team import Team

@@ -1,4 +1,4 @@
-"""The training loop, the same for both models, for one process and for many."""
+"""The training loop, the same for all models, for one process and for many."""
 
 import random
 import signal
@@ -22,6 +22,7 @@ from dar.progress import progress_bar
 from dar.train.checkpoint import damage, read_part, read_state, tensor_names, write_checkpoint
 from dar.train.ema import AveragedModel
 from dar.train.log import Trackers, TrainingLog
+from dar.train.optimizer import make_optimizer
 from dar.train.plots import plot_log
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder
@@ -305,14 +306,6 @@ def use_bf16(precision: str) -> bool:
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return bool(torch.cpu._is_avx512_bf16_supported())
     return precision == "bf16"
-
-
-def make_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves vectors alone."""
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
 
 
 def step_generator(seed: int, step: int, device: torch.device, purpose: str = "losses") -> torch.Generator:

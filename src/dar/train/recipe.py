@@ -74,8 +74,9 @@ class TrainingRecipe:
         warmup_steps: steps of linear rise from 0.
         decay_steps: last steps, of linear fall to ``final_learning_rate``.
         final_learning_rate: at the last step.
+        optimizer: "adamw", or "muon" for Muon on the matrices inside the blocks and AdamW on the rest.
         betas: AdamW's.
-        weight_decay: AdamW's, on matrices only.
+        weight_decay: on matrices only.
         gradient_clip: largest gradient norm.
         ema_decay: of the running average of weights; early steps average over fewer.
         precision: "bf16" (autocast), "fp32", or "auto": bf16 where the hardware has it.
@@ -95,6 +96,7 @@ class TrainingRecipe:
     warmup_steps: int = 100
     decay_steps: int = 0
     final_learning_rate: float = 0.0
+    optimizer: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
@@ -124,6 +126,8 @@ class TrainingRecipe:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in 0 to 1, 1 excluded, not {self.ema_decay!r}")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer must be 'adamw' or 'muon', not {self.optimizer!r}")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise ValueError(f"precision must be 'auto', 'bf16' or 'fp32', not {self.precision!r}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
@@ -232,6 +236,8 @@ class PriorTraining(TrainingRecipe):
         for name in ("label_dropout", "dropout", "token_noise"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in 0 to 1, 1 excluded, not {getattr(self, name)!r}")
+        if self.sharded and self.optimizer == "muon":
+            raise ValueError("Muon needs whole matrices: leave out sharded, or take optimizer: adamw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +295,8 @@ class Recipe:
         found |= {f"data.{name}": getattr(self.data, name) for name in names}
         found["prior_training.unlabelled_as_null"] = self.prior_training.unlabelled_as_null
         for model, settings in (("tokenizer", training), ("prior", self.prior_training)):
-            found |= {f"{model}_training.{name}": getattr(settings, name) for name in ("seed", "batch_size")}
+            kept = ("seed", "batch_size", "optimizer")
+            found |= {f"{model}_training.{name}": getattr(settings, name) for name in kept}
         return found | {"prior": self.prior_config(("any",))}
 
     @classmethod

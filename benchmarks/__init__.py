@@ -1,0 +1,1 @@
+"""What is measured by hand, seldom: quality, speed, memory. Each module tells its command."""
