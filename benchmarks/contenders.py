@@ -61,6 +61,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         "tokenizer_training.adversarial_start=1400",
         "tokenizer_training.adversarial_halvings=1",
     ),
+    "muon": ("tokenizer_training.optimizer=muon",),
 }
 """What each small D-AR changes in the recipe."""
 
