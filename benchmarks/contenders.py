@@ -143,12 +143,16 @@ class Raster:
     prior: Prior
     seconds: float | None = None
     images_seen: int | None = None
-    guidances: Sequence[str] = tuple(RAMPS)
 
     @property
     def parameters(self) -> int:
         """Of tokenizer and prior."""
         return _count(self.tokenizer) + _count(self.prior)
+
+    @property
+    def guidances(self) -> Sequence[str]:
+        """All of ``RAMPS``."""
+        return tuple(RAMPS)
 
     @torch.no_grad()
     def stages(self, images: Tensor) -> Tensor | None:
@@ -169,12 +173,16 @@ class Flow:
     model: PixelFlow
     seconds: float | None = None
     images_seen: int | None = None
-    guidances: Sequence[str] = tuple(SCALES)
 
     @property
     def parameters(self) -> int:
         """Of the network."""
         return _count(self.model)
+
+    @property
+    def guidances(self) -> Sequence[str]:
+        """All of ``SCALES``."""
+        return tuple(SCALES)
 
     def stages(self, images: Tensor) -> Tensor | None:
         """None: it has no tokens."""

@@ -38,8 +38,10 @@ SWAPPED = 250
 Results = dict[str, Any]
 
 
-def measured(contender: Contender, judge: Judge, test: DecodedImages, classes: int, name: str) -> Results:
-    """All metrics of one contender."""
+def measured(
+    contender: Contender, judge: Judge, test: DecodedImages, classes: int, name: str, chosen: Sequence[str] | None
+) -> Results:
+    """All metrics of one contender; samples at the chosen ones of its guidances, None means at all."""
     found: Results = {
         "parameters": contender.parameters,
         "training_seconds": contender.seconds,
@@ -56,7 +58,7 @@ def measured(contender: Contender, judge: Judge, test: DecodedImages, classes: i
         found["velocity_errors"] = velocity_errors(contender.tokenizer, test.images[:SWAPPED])
     labels = torch.arange(len(test)) % classes
     found["samples"] = {}
-    for guidance in contender.guidances:
+    for guidance in (one for one in contender.guidances if chosen is None or one in chosen):
         start = time.monotonic()
         images = _sampled(contender, labels, guidance, f"{name}, guidance {guidance}")
         seconds = (time.monotonic() - start) / len(labels)
@@ -198,6 +200,7 @@ def main(
     times: Annotated[int, typer.Option(min=1, help="Take the recipe's steps so many times.")] = 1,
     images: Annotated[int, typer.Option(help="Test images to reconstruct, and samples at each guidance.")] = 1000,
     references: Annotated[int, typer.Option(help="Training images that Fréchet distances compare with.")] = 10_000,
+    guidance: Annotated[list[str] | None, typer.Option(help="As '1:3'; None means all; repeatable.")] = None,
 ) -> None:
     """Train, judge and write."""
     networks = {"judge": load_classifier(judge), "own": load_classifier("cifar10")}
@@ -218,7 +221,7 @@ def main(
             contender = made()
             with torch.no_grad():
                 classes = len(datasets["test"].class_names)
-                results["models"][name] = measured(contender, looked, shown, classes, name)
+                results["models"][name] = measured(contender, looked, shown, classes, name, guidance)
             write_json(out / "quality.json", results)
         with writing(out / "quality.md") as aside:
             aside.write_text(markdown(results), encoding="utf-8")

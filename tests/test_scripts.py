@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "file", sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")]), ids=lambda file: file.stem
+    "file", sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/**/*.py")]), ids=lambda file: file.stem
 )
 def test_it_finds_all_that_it_imports(file: Path) -> None:
     runpy.run_path(str(file), run_name=file.stem)
