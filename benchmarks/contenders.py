@@ -45,6 +45,15 @@ RAMPS: Mapping[str, tuple[float, float]] = {
 }
 """Guidance scales of autoregressive models, at the first and the last token."""
 
+SWEEP: Mapping[str, Mapping[str, Any]] = {
+    "1:3, temperature 0.9": {"temperature": 0.9},
+    "1:3, top-p 0.95": {"top_p": 0.95},
+    "1:3, top-k 256": {"top_k": 256},
+    "1:3, Adams-Bashforth": {"solver": "adams-bashforth-2"},
+    "1:3, 22 steps": {"steps": 22},
+}
+"""What else a D-AR may be asked to sample with, at guidance 1:3; only where it is asked for."""
+
 SCALES: Mapping[str, float] = {"1": 1.0, "1.5": 1.5, "2": 2.0, "3": 3.0}
 """Guidance scales of the flow."""
 
@@ -82,13 +91,16 @@ class Contender(Protocol):
         parameters: how many it has.
         seconds: of training on this machine; None for one that was trained elsewhere.
         images_seen: in all its trainings together; None if not known.
-        guidances: names of the settings at which it samples.
+        guidances: names of the settings at which it samples unless others are asked for.
     """
 
     parameters: int
     seconds: float | None
     images_seen: int | None
     guidances: Sequence[str]
+
+    def knows(self, guidance: str) -> bool:
+        """Whether it can sample with what has this name."""
 
     def stages(self, images: Tensor) -> Tensor | None:
         """Reconstructions of M uint8 images after each group: K x M x 3 x H x W uint8; None if it makes none."""
@@ -123,6 +135,10 @@ class DAR:
         """All ramps, where there is a prior."""
         return tuple(RAMPS) if self.pipe else ()
 
+    def knows(self, guidance: str) -> bool:
+        """Those, and what is in ``SWEEP``."""
+        return self.pipe is not None and guidance in {**RAMPS, **SWEEP}
+
     def stages(self, images: Tensor) -> Tensor | None:
         """See ``Contender``."""
         return reconstructed(self.tokenizer, images, self.solver, "reconstructing")[0]
@@ -130,7 +146,8 @@ class DAR:
     def samples(self, labels: Tensor, guidance: str, seed: int) -> Tensor:
         """See ``Contender``."""
         assert self.pipe is not None
-        options: dict[str, Any] = {"guidance_scale": RAMPS[guidance], "temperature": 1.0, "solver": self.solver}
+        options: dict[str, Any] = {"temperature": 1.0, "solver": self.solver}
+        options |= {"guidance_scale": RAMPS[guidance.split(",")[0]], **SWEEP.get(guidance, {})}
         *_, last = self.pipe.stream(labels.tolist(), seed=seed, **options)
         return to_levels(last.pixels).cpu()
 
@@ -153,6 +170,10 @@ class Raster:
     def guidances(self) -> Sequence[str]:
         """All of ``RAMPS``."""
         return tuple(RAMPS)
+
+    def knows(self, guidance: str) -> bool:
+        """Those."""
+        return guidance in RAMPS
 
     @torch.no_grad()
     def stages(self, images: Tensor) -> Tensor | None:
@@ -183,6 +204,10 @@ class Flow:
     def guidances(self) -> Sequence[str]:
         """All of ``SCALES``."""
         return tuple(SCALES)
+
+    def knows(self, guidance: str) -> bool:
+        """Those."""
+        return guidance in SCALES
 
     def stages(self, images: Tensor) -> Tensor | None:
         """None: it has no tokens."""

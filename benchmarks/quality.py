@@ -58,7 +58,8 @@ def measured(
         found["velocity_errors"] = velocity_errors(contender.tokenizer, test.images[:SWAPPED])
     labels = torch.arange(len(test)) % classes
     found["samples"] = {}
-    for guidance in (one for one in contender.guidances if chosen is None or one in chosen):
+    wanted = contender.guidances if chosen is None else [one for one in chosen if contender.knows(one)]
+    for guidance in wanted:
         start = time.monotonic()
         images = _sampled(contender, labels, guidance, f"{name}, guidance {guidance}")
         seconds = (time.monotonic() - start) / len(labels)
@@ -200,7 +201,9 @@ def main(
     times: Annotated[int, typer.Option(min=1, help="Take the recipe's steps so many times.")] = 1,
     images: Annotated[int, typer.Option(help="Test images to reconstruct, and samples at each guidance.")] = 1000,
     references: Annotated[int, typer.Option(help="Training images that Fréchet distances compare with.")] = 10_000,
-    guidance: Annotated[list[str] | None, typer.Option(help="As '1:3'; None means all; repeatable.")] = None,
+    guidance: Annotated[
+        list[str] | None, typer.Option(help="As '1:3'; None means a model's usual ones; repeatable.")
+    ] = None,
 ) -> None:
     """Train, judge and write."""
     networks = {"judge": load_classifier(judge), "own": load_classifier("cifar10")}

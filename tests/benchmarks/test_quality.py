@@ -49,7 +49,9 @@ def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
-def test_all_kinds_are_trained_judged_and_drawn_once(data: Path, judge: Path, tmp_path: Path) -> None:
+def test_all_kinds_are_trained_judged_and_drawn_once(
+    data: Path, judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     for _ in range(2):
         main(data, judge, out, train=list(DRAWN), images=12, references=12)
@@ -66,6 +68,10 @@ def test_all_kinds_are_trained_judged_and_drawn_once(data: Path, judge: Path, tm
     assert (out / "quality.png").stat().st_size > 1000
     main(data, judge, out, train=["muon"], images=12, references=12, guidance=["3"])
     assert json.loads((out / "quality.json").read_text())["models"]["muon"]["samples"] == {}
+    model, swept = str(out / "d-ar" / "prior" / "model"), ["3", "1:3, top-k 256", "2"]
+    monkeypatch.setattr(contenders, "RAMPS", {"1:3": (1.0, 3.0), "3": (3.0, 3.0)})
+    main(data, judge, out, model=[model], train=["muon"], images=12, references=12, guidance=swept)
+    assert list(json.loads((out / "quality.json").read_text())["models"][model]["samples"]) == swept[:2]
     with pytest.raises(DARError, match="measured with"):
         main(data, judge, out, train=["d-ar"], images=6, references=12)
 
