@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check setup card clean
+.PHONY: demo test test-all check setup docs card clean
 
 demo: .venv/core
 	$(BIN)/dar demo --out out/demo.html --overwrite
@@ -23,6 +23,10 @@ check: .venv/dev
 
 setup: .venv/dev
 
+# The site of docs/ and of the docstrings, in out/site/index.html; whatever Sphinx warns of is an error, dead links too.
+docs: .venv/docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet -d out/doctrees docs out/site
+
 # Measures the bundled model and writes its card; DATA is a folder with CIFAR-10's train.parquet and test.parquet.
 card: .venv/dev
 	$(BIN)/python scripts/model_card.py --data $(DATA)
@@ -38,5 +42,9 @@ card: .venv/dev
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+.venv/docs: .venv/core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv out
+	rm -rf .venv out docs/api

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "src").rglob("*.md"),
+]
 
 
 def anchors(page: Path) -> set[str]:
@@ -33,3 +39,11 @@ def test_the_name_tables_are_those_that_conversion_uses() -> None:
     assert script["filled"](page) == page
     for name in ("encoder_layers.{i}.attention.q.*", "layers.{i}.attention.wqkv.weight"):
         assert f"| `{name}` |" in page
+
+
+def test_files_that_contributors_are_sent_to_are_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:src|tests|dar)/[\w/.]+)`", page)
+    assert len(named) > 10
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "src" / name).exists(), f"CONTRIBUTING.md names {name}"

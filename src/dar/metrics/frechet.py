@@ -90,7 +90,7 @@ def full_rank_count(dimension: int) -> int:
 
 
 def frechet_distance(mean_D: Tensor, covariance_DD: Tensor, other_mean_D: Tensor, other_covariance_DD: Tensor) -> float:
-    """Squared Fréchet distance of two Gaussians: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)); never negative.
+    """Squared Fréchet distance of two Gaussians, ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``; never negative.
 
     The trace of the root is the sum of the roots of the eigenvalues of S1 S2, which are those of the symmetric
     F^T S1 F with S2 = F F^T. Singular covariances are like any others. The ADM evaluator takes SciPy's ``sqrtm`` of
