@@ -15,11 +15,11 @@ import typer
 from torch import Tensor, nn
 
 import dar.nn
+from dar.device import use_bf16
 from dar.prior import Prior
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.ema import AveragedModel
 from dar.train.estimate import estimate_prior, estimate_tokenizer, matrix_rate
-from dar.train.loop import use_bf16
 from dar.train.losses import tokenizer_losses
 from dar.train.optimizer import make_optimizer
 from dar.train.prior import cross_entropy

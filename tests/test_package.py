@@ -74,13 +74,21 @@ def test_pins_leave_torchvision_out() -> None:
     assert not [name for name in FORBIDDEN if re.search(rf"^{name}\b", pins, re.MULTILINE)]
 
 
+def named_of_all(text: str) -> list[str]:
+    """What ``from dar import ...`` names, but for the version, which needs nothing."""
+    lines = re.findall(r"^\s*from dar import ([^\n]+)", text, re.MULTILINE)
+    return [name for line in lines for name in re.findall(r"\w+", line) if name != "__version__"]
+
+
 def test_modules_depend_downwards_only() -> None:
     level = {name: height for height, names in enumerate(LAYERS) for name in names}
     for file in SOURCE.rglob("*.py"):
         own = file.relative_to(SOURCE).parts[0].removesuffix(".py")
         if own == "__init__":
             continue
-        for used in re.findall(r"^\s*from dar\.(\w+)", file.read_text(), re.MULTILINE):
+        text = file.read_text()
+        assert not re.search(r"^\s*import dar\b(?!\.)", text, re.MULTILINE), f"{file} imports all of dar"
+        for used in re.findall(r"^\s*(?:from|import) dar\.(\w+)", text, re.MULTILINE) + named_of_all(text):
             assert used == own or level[used] < level[own], f"{file} imports dar.{used}"
     for one, other in (("tokenizer", "prior"), ("prior", "tokenizer")):
         text = "".join(file.read_text() for file in (SOURCE / one).rglob("*.py"))

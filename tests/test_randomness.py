@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dar.errors import DARError
-from dar.randomness import draw_noise, draw_noise_and_uniforms, image_seeds
+from dar.randomness import derived_rng, derived_seed, draw_noise, draw_noise_and_uniforms, image_seeds, step_generator
 
 
 def test_a_number_counts_on_from_itself() -> None:
@@ -56,3 +56,11 @@ def test_draws_have_their_distributions() -> None:
     assert uniforms.min() >= 0
     assert uniforms.max() < 1
     assert (uniforms.mean() - 0.5).abs() < 0.02
+
+
+def test_what_is_derived_from_a_seed_stays_what_it_was() -> None:
+    assert derived_seed(0, "step", 3, "losses") == 3558257322379735636
+    assert derived_seed(7, "label", 12) == 4926864533766302693
+    assert derived_rng(1, 0).getrandbits(63) == 6278911005717071848
+    generator = step_generator(0, 3, torch.device("cpu"))
+    assert generator.initial_seed() == 3558257322379735636

@@ -70,3 +70,12 @@ def convert_weights(model: nn.Module, dtype: torch.dtype) -> None:
 
 def _names_dtype(name: object) -> bool:
     return isinstance(name, str) and name.strip().lower().removeprefix("torch.") in DTYPES
+
+
+def use_bf16(precision: str) -> bool:
+    """Whether to compute in bfloat16: as told, or for "auto" where the hardware has it."""
+    if precision == "auto":
+        if torch.cuda.is_available():
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return precision == "bf16"

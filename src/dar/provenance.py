@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from PIL.PngImagePlugin import PngImageFile
 
-import dar
+from dar import __version__
 from dar.errors import DARError, quoted
 from dar.image_files import opened_image
 
@@ -54,7 +54,7 @@ class Provenance:
     steps: int
     solver: str
     kept_tokens: tuple[int, ...] = ()
-    version: str = dar.__version__
+    version: str = __version__
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

@@ -2,8 +2,10 @@
 
 An image's generator draws, in this order and on the CPU: the noise that denoising starts from, then one uniform
 number a token. Whatever uses only the noise (a tokenizer alone) thereby agrees with what uses both (the pipeline).
+What else is random (orders, augmentations, training steps, labels) has a seed derived from one number and its purpose.
 """
 
+import random
 from collections.abc import Sequence
 
 import torch
@@ -74,3 +76,18 @@ def draw_noise_and_uniforms(seeds: Sequence[int], image_size: int, num_tokens: i
         noises.append(torch.randn(3, image_size, image_size, generator=generator, dtype=torch.float32))
         uniforms.append(torch.rand(num_tokens, generator=generator, dtype=torch.float64))
     return torch.stack(noises), torch.stack(uniforms)
+
+
+def derived_rng(seed: int, *purpose: object) -> random.Random:
+    """Python's randomness for one purpose, such as ``"view", 12``: a function of the seed and of these words alone."""
+    return random.Random(f"{seed}/{' '.join(map(str, purpose))}")
+
+
+def derived_seed(seed: int, *purpose: object) -> int:
+    """A seed for one purpose, 0 to 2^63 - 1: a function of the seed and of these words alone."""
+    return derived_rng(seed, *purpose).getrandbits(63)
+
+
+def step_generator(seed: int, step: int, device: torch.device, purpose: str = "losses") -> torch.Generator:
+    """The randomness of one training step for one purpose, the same in every process."""
+    return torch.Generator(device).manual_seed(derived_seed(seed, "step", step, purpose))

@@ -14,6 +14,7 @@ from dar.data.in_memory import DecodedImages, decode_images
 from dar.errors import DARError
 from dar.features.classifier import load_classifier
 from dar.files import read_json
+from dar.randomness import step_generator
 from dar.storage import load_tensors
 from dar.train.classifier import (
     TRAINING,
@@ -24,7 +25,7 @@ from dar.train.classifier import (
 )
 from dar.train.classifier_recipe import ClassifierRecipe, classifier_recipe_names, load_classifier_recipe
 from dar.train.ema import AveragedModel
-from dar.train.loop import Outcome, step_generator
+from dar.train.loop import Outcome
 from dar.train.recipe import load_recipe, save_recipe
 
 SHRUNK = (

@@ -14,8 +14,8 @@ import torch
 
 from dar.errors import DARError
 from dar.storage import load_tensors
-from dar.train.checkpoint import damage
-from dar.train.loop import Outcome, newest_whole
+from dar.train.checkpoint import damage, newest_whole
+from dar.train.loop import Outcome
 from dar.train.run_folder import RunFolder
 from dar.train.tokenizer import train_tokenizer
 from tests.train.launching import command, environment, train

@@ -1,17 +1,17 @@
 """The order in which images are seen, and the part of it that each process computes."""
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from dar.errors import DARError
+from dar.randomness import derived_seed
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
     """What shuffles an epoch."""
-    return random.Random(f"{seed}/{epoch}").getrandbits(63)
+    return derived_seed(seed, epoch)
 
 
 class EndlessOrder:

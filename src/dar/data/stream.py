@@ -22,6 +22,7 @@ from dar.data.unreadable import BrokenImage
 from dar.data.workers import in_workers
 from dar.errors import DARError
 from dar.images import to_pixels
+from dar.randomness import derived_rng
 
 KEPT_BYTES = 2**26
 """So much memory each process spends on scaled images, so that a small set is decoded only once."""
@@ -99,7 +100,7 @@ class AugmentedStream:
         index = self.order[position]
         if index in self._kept:
             return self._kept[index], []
-        others = random.Random(f"{self.seed}/{position} in place of a broken image")
+        others = derived_rng(self.seed, position, "in place of a broken image")
         image, broken = first_readable(self.data, index, others)
         scaled = self.augmentation.scaled(image)
         size = 4 * scaled.width * scaled.height  # Pillow stores four bytes a pixel
@@ -172,7 +173,7 @@ class ShuffledStream:
 
 def position_rng(seed: int, position: int) -> random.Random:
     """What chooses the augmentation of the image at a position of a stream."""
-    return random.Random(f"{seed}/{position}")
+    return derived_rng(seed, position)
 
 
 def _batch(examples: Sequence[Example]) -> Batch:

@@ -7,6 +7,7 @@ run can go on with another number of processes.
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from tqdm import tqdm
 
 from dar.errors import DARError, listed
 from dar.files import flush, read_json, sync, write_json
 from dar.storage import open_tensors, save_tensors
+from dar.train.run_folder import RunFolder
 from dar.train.team import Team
 
 MANIFEST, STATE = "manifest.json", "state.json"
@@ -186,3 +189,24 @@ def _whole_shape(blocks: list[_Block]) -> tuple[int, ...]:
 def _description(file: Path) -> dict[str, Any]:
     with file.open("rb") as opened:
         return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+
+
+def newest_whole(run: RunFolder) -> Path | None:
+    """The newest checkpoint that is as it was written; what is damaged is named and put aside.
+
+    Raises:
+        DARError: if there are checkpoints, but all are damaged.
+    """
+    found = run.checkpoints()
+    for path in reversed(found):
+        problem = damage(path)
+        if not problem:
+            return path
+        try:
+            aside = path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
+        except OSError as error:
+            raise DARError(f"{path} is damaged and cannot be put aside ({error.strerror}): remove it") from error
+        tqdm.write(f"{path} is damaged ({problem}): it is now {aside.name}, and the one before is used")
+    if found:
+        raise DARError(f"all checkpoints in {run.path} are damaged: start again in another folder")
+    return None

@@ -18,9 +18,10 @@ from dar.files import write_json
 from dar.images import save_image
 from dar.metrics.agreement import agreement
 from dar.model_folder import RECIPE
+from dar.randomness import step_generator
 from dar.sheets import captioned_grid, display_scale
 from dar.train.classifier_recipe import ClassifierRecipe
-from dar.train.loop import Outcome, Task, fit, step_generator
+from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import check_classes, tell_found

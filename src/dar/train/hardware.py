@@ -112,8 +112,8 @@ def this_machine(processes: int, precision: str) -> Hardware:
     """This process's device, whose matrix products are measured for a second."""
     import torch
 
+    from dar.device import use_bf16
     from dar.train.estimate import matrix_rate
-    from dar.train.loop import use_bf16
 
     bf16 = use_bf16(precision)
     dtype = torch.bfloat16 if bf16 else torch.float32

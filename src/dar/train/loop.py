@@ -1,14 +1,11 @@
 """The training loop, the same for all models, for one process and for many."""
 
-import random
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -16,11 +13,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dar.data import Share
+from dar.device import use_bf16
 from dar.environment import versions
 from dar.errors import DARError
 from dar.progress import progress_bar
-from dar.train.checkpoint import damage, read_part, read_state, tensor_names, write_checkpoint
+from dar.randomness import derived_seed, step_generator
+from dar.train.checkpoint import newest_whole, read_part, read_state, tensor_names, write_checkpoint
 from dar.train.ema import AveragedModel
+from dar.train.interruption import stop_requested
 from dar.train.log import Trackers, TrainingLog
 from dar.train.optimizer import make_optimizer
 from dar.train.plots import plot_log
@@ -156,7 +156,7 @@ class _Training:
         self.team.by_main(lambda: self.folder.rewind_log(self.step))
         first, share = self.step, self.team.share(self.recipe.gradient_accumulation)
         pieces = self.task.batches(first, self.recipe.steps, share)
-        with _stop_requested() as stop, _progress(self.recipe, first, shown=self.team.is_main) as bar:
+        with stop_requested() as stop, _progress(self.recipe, first, shown=self.team.is_main) as bar:
             while self.step < self.recipe.steps:
                 self._take_step(pieces, share)
                 self._report(bar)
@@ -182,7 +182,7 @@ class _Training:
         places = share.positions(recipe.batch_size, 0)
         for i, rows in enumerate(places):
             draws = step_generator(recipe.seed, step, self.team.device)
-            torch.manual_seed(_number(recipe.seed, f"dropout {step} {rows.start}"))
+            torch.manual_seed(derived_seed(recipe.seed, "dropout", step, rows.start))
             last = i == len(places) - 1
             with self.team.piece_of_many(self.model, last=last):
                 with self.autocast():
@@ -278,45 +278,6 @@ class _Training:
         return found
 
 
-def newest_whole(run: RunFolder) -> Path | None:
-    """The newest checkpoint that is as it was written; what is damaged is named and put aside.
-
-    Raises:
-        DARError: if there are checkpoints, but all are damaged.
-    """
-    found = run.checkpoints()
-    for path in reversed(found):
-        problem = damage(path)
-        if not problem:
-            return path
-        try:
-            aside = path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
-        except OSError as error:
-            raise DARError(f"{path} is damaged and cannot be put aside ({error.strerror}): remove it") from error
-        tqdm.write(f"{path} is damaged ({problem}): it is now {aside.name}, and the one before is used")
-    if found:
-        raise DARError(f"all checkpoints in {run.path} are damaged: start again in another folder")
-    return None
-
-
-def use_bf16(precision: str) -> bool:
-    """Whether to compute in bfloat16: as told, or for "auto" where the hardware has it."""
-    if precision == "auto":
-        if torch.cuda.is_available():
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    return precision == "bf16"
-
-
-def step_generator(seed: int, step: int, device: torch.device, purpose: str = "losses") -> torch.Generator:
-    """The randomness of one training step, the same in every process."""
-    return torch.Generator(device).manual_seed(_number(seed, f"step {step} {purpose}"))
-
-
-def _number(seed: int, purpose: str) -> int:
-    return random.Random(f"{seed}/{purpose}").getrandbits(63)
-
-
 def _progress(recipe: TrainingRecipe, step: int, *, shown: bool) -> "tqdm[Any]":
     return progress_bar(recipe.steps, "step", initial=step, shown=shown)
 
@@ -332,31 +293,3 @@ def _diverged(step: int, run: RunFolder) -> str:
             "from there, with a lower learning rate"
         )
     return f"the loss or gradient of step {step} is not a finite number and training stopped; {then}"
-
-
-class _Stop:
-    """Whether Ctrl-C or SIGTERM came."""
-
-    interrupted = False
-    preempted = False
-
-
-@contextmanager
-def _stop_requested() -> Iterator[_Stop]:
-    """Note Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C interrupts at once."""
-    stop = _Stop()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and stop.interrupted:
-            raise KeyboardInterrupt
-        if number == signal.SIGINT:
-            stop.interrupted = True
-        else:
-            stop.preempted = True
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

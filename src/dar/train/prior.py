@@ -1,6 +1,5 @@
 """Training of the prior on a frozen tokenizer's tokens."""
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from dar.images import save_image
 from dar.model_folder import RECIPE, model_folder
 from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
+from dar.randomness import derived_rng
 from dar.sizes import differing_fields
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
@@ -84,7 +84,7 @@ class PriorTask(Task):
                 yield labels, self.training.rows(images, views)
 
     def _view(self, position: int) -> int:
-        return random.Random(f"{self.settings.seed}/view {position}").randrange(self.training.views)
+        return derived_rng(self.settings.seed, "view", position).randrange(self.training.views)
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
         """Each layer, then the whole Llama, if the recipe wants it sharded."""
