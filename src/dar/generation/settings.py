@@ -33,14 +33,13 @@ class GivenSettings(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings(Sampling):
-    """How tokens are drawn and denoised. These defaults, the only ones, hold where a model says nothing itself.
+    """How tokens are drawn and denoised. The defaults, the only ones, hold where a model says nothing itself.
+
+    How a token is drawn from its logits, the fields of ``dar.prior.drawing.Sampling`` say: temperature and the like.
 
     Attributes:
         guidance_scale: ``dar.prior.guidance.Guidance``, or what it is made of: one number, (start, end) for a scale
             that is linear over the tokens, or a text such as "1:3@16-64"; 1 is unguided.
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_k: draw among the k likeliest tokens only; None among all.
-        top_p: draw among the fewest likeliest tokens whose probabilities reach p; 1 among all.
         steps: denoising steps; None for the tokenizer's own number.
         solver: "adams-bashforth-2" or "euler".
 
