@@ -13,6 +13,7 @@ import typer
 from torch import Tensor
 
 from dar.evaluate.sampling import SampleSettings, rounded
+from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
 
 
@@ -38,7 +39,7 @@ def main(
     """Sample the same images in chunks of several sizes, and compare them value by value."""
     pipe = DARPipeline.from_pretrained(model, device=device)
     classes, steps = tuple(range(pipe.prior.config.num_classes)), pipe.tokenizer.config.num_steps
-    settings = SampleSettings(num=num, classes=classes, steps=steps, chunk=reference)
+    settings = SampleSettings(generation=GenerationSettings(steps=steps), num=num, classes=classes, chunk=reference)
     expected, expected_tokens = sampled(pipe, settings)
     typer.echo(f"{num} images on {device}, torch {torch.__version__}, compared with chunks of {reference}")
     typer.echo("| chunk | images/s | images whose tokens differ | of the others: values that differ | by at most |")

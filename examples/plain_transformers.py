@@ -32,7 +32,7 @@ def generate(folder: Path, class_index: int, num: int, seed: int, **drawing: Any
 
 def drawing(own: GenerationSettings, guidance: float | None) -> dict[str, Any]:
     """How tokens are drawn, in the words of transformers, which knows no guidance scale that rises over the tokens."""
-    scale = sum(own.guidance_scale) / 2 if guidance is None else guidance
+    scale = (own.guidance_scale.start + own.guidance_scale.end) / 2 if guidance is None else guidance
     if own.temperature == 0:
         return {"guidance_scale": scale, "do_sample": False}
     likeliest = {"temperature": own.temperature, "top_k": own.top_k or 0, "top_p": own.top_p}

@@ -13,28 +13,29 @@ import torch
 import typer
 
 from dar import DARPipeline
-from dar.cli.sampling import given_settings
+from dar.cli.sampling import setting_options
 from dar.files import write_json
+from dar.generation.settings import GivenSettings
 from dar.model_folder import BUNDLED, RECIPE
 from dar.train.run_folder import RunFolder
 
 LIMIT_MB = 22
 
 
+@setting_options()
 def main(
     tokenizer_run: Annotated[Path, typer.Option(help="Run folder of dar train tokenizer.")],
     prior_run: Annotated[Path, typer.Option(help="Run folder of dar train prior.")],
     hardware: Annotated[str, typer.Option(help="What the training ran on.")],
     remark: Annotated[str, typer.Option(help="In what the training differed from its recipe.")] = "",
-    guidance: Annotated[str | None, typer.Option(help="Guidance that its sweep found best.")] = None,
-    solver: Annotated[str | None, typer.Option(help="Solver that its sweep found best.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Temperature that its sweep found best.")] = None,
     out: Annotated[Path, typer.Option(help="Folder in the package.")] = Path("src/dar/models") / BUNDLED,
+    *,
+    given: GivenSettings,
 ) -> None:
-    """Convert, copy, and check the size."""
+    """Convert, copy, and check the size; the options of sampling become the model's own."""
     runs = {"tokenizer": RunFolder(tokenizer_run), "prior": RunFolder(prior_run)}
     pipe = DARPipeline.from_pretrained(runs["prior"].model)
-    pipe.settings = pipe.settings.replaced(given_settings(guidance, None, solver, temperature, None, None))
+    pipe.settings = pipe.settings.replaced(given)
     pipe.to(torch.float16)
     pipe.save_pretrained(out)
     for part in ("tokenizer", "prior"):

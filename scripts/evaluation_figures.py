@@ -21,7 +21,6 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from dar.cli.sampling import parse_guidance
 from dar.data import ImageDataset
 from dar.evaluate.figures import draw_curves
 from dar.evaluate.report import METRICS, Estimate, Report, metric_named
@@ -31,6 +30,7 @@ from dar.evaluate.sweep import samples_of
 from dar.files import write_json, writing
 from dar.images import save_image
 from dar.pipeline import load_prior
+from dar.prior.guidance import Guidance
 from dar.progress import progress_bar
 
 DOCS = Path("docs")
@@ -167,7 +167,7 @@ def main(
         "mean images with noise (ceiling)": report(work / "means", "samples", work / "means.npz", *SPACE),
     }
     for scale in SCALES:
-        path = samples_of(work / "sweep", parse_guidance(scale))
+        path = samples_of(work / "sweep", Guidance.parse(scale))
         if not path.exists():
             sample(path, scale, SWEEP_NUM, processes)
     scales = [word for scale in SCALES for word in ("--guidance", scale)]

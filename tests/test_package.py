@@ -18,7 +18,7 @@ LAYERS = [
     {"progress", "image_files", "model_folder"},
     {"hub"},
     {"images", "sheets"},
-    {"provenance", "class_sheet", "terminal"},
+    {"class_sheet", "terminal"},
     {"tokenizer", "prior", "features"},
     {"generation"},
     {"data", "pipeline", "reconstruction"},

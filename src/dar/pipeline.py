@@ -192,6 +192,7 @@ class DARPipeline:
         request = self._request(classes, settings, num_images_per_prompt)
         batches = request.batches(batch_size)
         images: list[Image.Image] = []
+        pixels: list[Tensor] = []
         tokens: list[Tensor] = []
         with progress_bar(len(request), shown=progress) as bar:
             for batch in batches:
@@ -201,8 +202,11 @@ class DARPipeline:
                         callback(preview)
                 bar.update(len(batch))
                 images += preview.images
+                pixels.append(preview.pixels.cpu())
                 tokens.append(preview.tokens)
-        return Generation(images, torch.cat(tokens), request.class_names, request.seeds, request.settings)
+        return Generation(
+            images, torch.cat(pixels), torch.cat(tokens), request.class_names, request.seeds, request.settings
+        )
 
     def stream(self, classes: Classes, **settings: Unpack[Settings]) -> Iterator[Preview]:
         """Generate one image a class, with a preview after every denoising step.
@@ -218,18 +222,15 @@ class DARPipeline:
 
         Args:
             classes: a class name or index, or several; a tensor or array of indices, too.
-            guidance_scale: a constant, or (start, end) for a scale that is linear over the tokens; 1 is unguided.
-            temperature: divides the logits; 0 takes the likeliest token.
-            top_k: draw among the k likeliest tokens only; None among all.
-            top_p: draw among the fewest likeliest tokens whose probabilities reach p.
-            steps: denoising steps; None for the tokenizer's own number.
-            solver: "adams-bashforth-2" or "euler".
             seed: see ``dar.randomness.Seed``; 0 unless told.
             generator: draws the seeds instead; or one an image.
             layout: a picture whose first tokens are kept, so that its layout stays while the class changes; or one
                 picture a class. See ``dar.images.Picture``.
             layout_tokens: how many of its tokens to keep, 1 to N; goes with ``layout``.
-            kept_tokens: the first tokens of all images themselves, where they are known; instead of ``layout``.
+            kept_tokens: the first tokens themselves, where they are known, instead of ``layout``: the same numbers for
+                all images, or classes x P, a row an image.
+            **settings: the fields of ``dar.GenerationSettings``, explained there and in ``dar.prior.drawing.Sampling``, such
+                as ``guidance_scale``, ``temperature`` and ``steps``.
 
         Returns:
             An iterator of previews, one a step; the last is the finished batch.
@@ -239,6 +240,15 @@ class DARPipeline:
         """
         refuse_unknown_arguments("DARPipeline.stream", settings, Settings.__optional_keys__)
         return previews(self.tokenizer, self.prior, self._request(classes, settings))
+
+    def check(self, classes: Classes, **settings: Unpack[Settings]) -> None:
+        """Make sure that ``stream`` would take these arguments; computes no image.
+
+        Raises:
+            DARError: for any argument that is unknown or out of its range.
+        """
+        refuse_unknown_arguments("DARPipeline.check", settings, Settings.__optional_keys__)
+        self._request(classes, settings)
 
     def _request(self, classes: Classes, given: Settings, images_per_class: int = 1) -> Request:
         return make_request(self.tokenizer, self.prior.config, self.settings, classes, given, images_per_class)

@@ -10,8 +10,8 @@ from dar.images import to_images
 from dar.metrics.similarity import psnr
 from dar.randomness import Seed, draw_noise, image_seeds
 from dar.sheets import captioned_grid, display_scale
+from dar.solvers import DEFAULT_SOLVER
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.tokenizer.model import DEFAULT_SOLVER
 
 
 def reconstructions(

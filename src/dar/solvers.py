@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from dar.errors import DARError
+from dar.checks import whole_number
+from dar.errors import DARError, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,14 +36,28 @@ def adams_bashforth_2(velocity: "Tensor", previous: "Tensor | None") -> "Tensor"
 SOLVERS = MappingProxyType({"euler": euler, "adams-bashforth-2": adams_bashforth_2})
 
 
-def check_solver(name: str) -> None:
-    """Make sure that there is a solver of a name.
+DEFAULT_SOLVER = "adams-bashforth-2"
+
+
+def solver_named(name: str) -> Solver:
+    """The solver of that name.
 
     Raises:
         DARError: if there is none.
     """
-    if name not in SOLVERS:
-        raise DARError(f"there is no solver {name!r}: choose one of {', '.join(SOLVERS)}")
+    if not isinstance(name, str) or name not in SOLVERS:
+        raise DARError(f"there is no solver {quoted(repr(name))}: choose one of {', '.join(SOLVERS)}")
+    return SOLVERS[name]
+
+
+def check_steps(steps: int | None) -> None:
+    """Make sure that a number of denoising steps can be; None stands for the model's own.
+
+    Raises:
+        DARError: if it is none, or less than one.
+    """
+    if steps is not None and whole_number("the number of denoising steps", steps) < 1:
+        raise DARError(f"at least 1 denoising step is needed, not {steps}")
 
 
 @dataclass(frozen=True)

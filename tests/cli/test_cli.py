@@ -7,8 +7,6 @@ import pytest
 from PIL import Image
 
 from dar import __version__
-from dar.cli.sampling import parse_guidance
-from dar.errors import DARError
 from dar.images import centre_crop, read_image
 from tests.convert import published
 from tests.on_sheets import positions
@@ -215,13 +213,6 @@ def test_training_refuses(
     filled = [argument.format(empty=tmp_path) for argument in arguments]
     assert said in refused(dar, capsys, "train", "tokenizer", *filled, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_guidance_is_one_number_or_two() -> None:
-    assert parse_guidance("3") == (3.0, 3.0)
-    assert parse_guidance("1:8.5") == (1.0, 8.5)
-    with pytest.raises(DARError):
-        parse_guidance("")
 
 
 def test_published_files_become_a_model_that_generates(dar, tmp_path: Path) -> None:

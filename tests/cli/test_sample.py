@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from dar.evaluate.sample_file import open_samples
+from dar.generation.provenance import read_provenance
 from dar.images import read_image
 from dar.model_folder import RECIPE
 from dar.pipeline import DARPipeline
-from dar.provenance import read_provenance
+from dar.prior.guidance import Guidance
 from tests.cli.test_cli import refused
 
 
@@ -60,7 +61,8 @@ def test_pngs_tell_how_they_were_made(dar, model: Path, tmp_path: Path, capsys: 
     labels = open_samples(tmp_path / "a.npz").labels
     for i, label in enumerate(labels.tolist()):
         made = read_provenance(tmp_path / "a" / f"00000{i}.png")
-        assert (made.seed, made.class_index, made.guidance_scale, made.steps) == (7 + i, label, (2.0, 3.0), 4)
+        assert (made.seed, made.class_index) == (7 + i, label)
+        assert (made.settings.guidance_scale, made.settings.steps) == (Guidance(2, 3), 4)
     capsys.readouterr()
     assert dar("info", tmp_path / "a" / "000003.png") == 0
     assert "seed        10" in capsys.readouterr().out

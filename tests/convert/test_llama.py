@@ -12,7 +12,9 @@ from dar.convert.llama import export_llama, import_llama
 from dar.errors import DARError
 from dar.files import read_json, write_json
 from dar.prior import Prior
-from dar.prior.sampling import Guidance, Sampling, generate_tokens
+from dar.prior.drawing import Sampling
+from dar.prior.guidance import Guidance, GuidanceLike
+from dar.prior.sampling import generate_tokens
 from dar.storage import load_tensors, save_tensors
 from tests import tiny
 
@@ -29,10 +31,12 @@ def llama(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder)
 
 
-def likeliest(prior: Prior, classes: Tensor, guidance: Guidance) -> Tensor:
+def likeliest(prior: Prior, classes: Tensor, guidance: GuidanceLike) -> Tensor:
     """B x N tokens of our own loop."""
     uniforms = torch.zeros(len(classes), prior.config.num_tokens)
-    return torch.stack(list(generate_tokens(prior, classes, uniforms, guidance, Sampling(temperature=0))), dim=1)
+    return torch.stack(
+        list(generate_tokens(prior, classes, uniforms, Guidance.of(guidance), Sampling(temperature=0))), dim=1
+    )
 
 
 def test_the_folder_holds_what_other_stacks_expect(folder: Path) -> None:

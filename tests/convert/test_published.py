@@ -18,6 +18,7 @@ from dar.generation.settings import SAMPLING, load_settings
 from dar.pipeline import DARPipeline, load_prior, load_tokenizer
 from dar.prior import Prior, PriorConfig
 from dar.prior.config import PRIOR_SIZES
+from dar.prior.guidance import Guidance
 from dar.prior.imagenet import imagenet_classes
 from dar.storage import load_tensors
 from tests import tiny
@@ -316,7 +317,7 @@ def test_nothing_is_overwritten(tmp_path: Path, tokenizer_file: Path, prior_file
 @pytest.mark.parametrize(("size", "guidance"), [("L", (1.1, 8.0)), ("XL", (1.1, 10.0)), ("B", None), ("XXL", None)])
 def test_the_published_guidance_is_known_by_size(size: str, guidance: tuple[float, float] | None) -> None:
     found = published_settings(PriorConfig(class_names=("a",), **PRIOR_SIZES[size]))
-    assert (found and found.guidance_scale) == guidance
+    assert (found and found.guidance_scale.values()) == guidance
 
 
 def test_settings_come_with_a_prior_and_replace_none(
@@ -326,11 +327,11 @@ def test_settings_come_with_a_prior_and_replace_none(
     sizes = {name: getattr(tiny.PRIOR, name) for name in PRIOR_SIZES["L"]}
     monkeypatch.setattr("dar.convert.published.PRIOR_SIZES", {"L": sizes})
     assert convert(tmp_path / "new", tokenizer_file, prior_file)[-1] == tmp_path / "new" / SAMPLING
-    assert load_settings(tmp_path / "new").guidance_scale == (1.1, 8.0)
+    assert load_settings(tmp_path / "new").guidance_scale == Guidance(1.1, 8.0)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / SAMPLING).write_text('{"guidance": 2}')
     assert convert(tmp_path / "old", prior=prior_file) == [tmp_path / "old" / "prior"]
-    assert load_settings(tmp_path / "old").guidance_scale == (2.0, 2.0)
+    assert load_settings(tmp_path / "old").guidance_scale == Guidance(2.0, 2.0)
 
 
 def test_nothing_to_convert() -> None:

@@ -19,10 +19,11 @@ from dar.evaluate import sample_job
 from dar.evaluate.sample_file import open_samples
 from dar.evaluate.sample_job import sample
 from dar.evaluate.sampling import SampleSettings, identity, rounded
+from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
 from tests import tiny
 
-SEVEN = SampleSettings(num=7, chunk=3, classes=(0, 1, 2), steps=2)
+SEVEN = SampleSettings(generation=GenerationSettings(steps=2), num=7, chunk=3, classes=(0, 1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,10 @@ def seven(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> Pa
 
 
 def changed(settings: SampleSettings, **changes: Any) -> SampleSettings:
-    return dataclasses.replace(settings, **changes)
+    names = {field.name for field in dataclasses.fields(GenerationSettings)}
+    of_generation = {name: changes.pop(name) for name in names & changes.keys()}
+    generation = dataclasses.replace(settings.generation, **of_generation)
+    return dataclasses.replace(settings, generation=generation, **changes)
 
 
 def images_in(path: Path) -> torch.Tensor:

@@ -7,14 +7,18 @@ import torch
 
 from dar.errors import DARError
 from dar.evaluate.sampling import SampleSettings, rounded, sample_chunk
+from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
 from tests import tiny
 
-SEVEN = SampleSettings(num=7, chunk=3, classes=(0, 1, 2), steps=2)
+SEVEN = SampleSettings(generation=GenerationSettings(steps=2), num=7, chunk=3, classes=(0, 1, 2))
 
 
 def changed(settings: SampleSettings, **changes: Any) -> SampleSettings:
-    return dataclasses.replace(settings, **changes)
+    names = {field.name for field in dataclasses.fields(GenerationSettings)}
+    of_generation = {name: changes.pop(name) for name in names & changes.keys()}
+    generation = dataclasses.replace(settings.generation, **of_generation)
+    return dataclasses.replace(settings, generation=generation, **changes)
 
 
 def test_seeds_settings_and_chunks_matter_as_they_should(pipeline: DARPipeline) -> None:

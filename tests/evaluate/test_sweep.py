@@ -13,13 +13,15 @@ from dar.evaluate.sample_file import open_samples
 from dar.evaluate.sample_job import sample
 from dar.evaluate.sampling import SampleSettings
 from dar.evaluate.sweep import evaluate_sweep, guidance_name
+from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
+from dar.prior.guidance import Guidance
 from dar.storage import weights_hash
 from tests import tiny
 from tests.evaluate.animals import Projection, photo_folder
 
-SETTINGS = SampleSettings(num=42, labels="balanced", classes=(0, 1, 2), steps=4)
-SCALES = [(1.0, 1.0), (1.0, 4.0)]
+SETTINGS = SampleSettings(generation=GenerationSettings(steps=4), num=42, labels="balanced", classes=(0, 1, 2))
+SCALES = [Guidance(1.0, 1.0), Guidance(1.0, 4.0)]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +41,14 @@ def test_each_point_is_what_sampling_and_measuring_alone_give(
     found: tuple[Report, dict[str, Image.Image], Path],
     pipeline: DARPipeline,
     tmp_path: Path,
-    scale: tuple[float, float],
+    scale: Guidance,
 ) -> None:
     report, _, work = found
-    sample(pipeline, replace(SETTINGS, guidance_scale=scale), tmp_path / "samples.npz")
+    sample(
+        pipeline,
+        replace(SETTINGS, generation=replace(SETTINGS.generation, guidance_scale=scale)),
+        tmp_path / "samples.npz",
+    )
     real = load_reference(str(work / "photos"), Projection(), tiny.TOKENIZER.image_size)
     alone, _ = evaluate_samples(
         open_samples(tmp_path / "samples.npz"),
@@ -63,7 +69,7 @@ def test_guidance_draws_a_curve_of_fidelity_and_diversity(
         for y, x in (("precision", "recall"), ("Fréchet distance", "class accuracy"))
         for name in ("constant", "linear")
     }
-    for name, scale, label in (("constant", (1.0, 1.0), "1"), ("linear", (1.0, 4.0), "1:4")):
+    for name, scale, label in (("constant", SCALES[0], "1"), ("linear", SCALES[1], "1:4")):
         (point,) = curves["precision", "recall", name].points
         figures = found[0].figures[f"projection, {guidance_name(scale)}"]
         assert (point.x, point.y, point.label) == (figures["recall"].value, figures["precision"].value, label)
@@ -96,4 +102,6 @@ def test_images_have_the_same_seeds_at_every_point(found: tuple[Report, dict[str
 
 def test_points_that_cannot_be_told_apart_are_refused(pipeline: DARPipeline, tmp_path: Path) -> None:
     with pytest.raises(DARError, match="a guidance was given twice"):
-        evaluate_sweep(pipeline, SETTINGS, [(1.0, 1.0), (1.0000001, 1.0000001)], [], tmp_path, subject={})
+        evaluate_sweep(
+            pipeline, SETTINGS, [Guidance(1.0, 1.0), Guidance(1.0000001, 1.0000001)], [], tmp_path, subject={}
+        )

@@ -61,6 +61,30 @@ def test_a_layout_may_be_an_array(pipeline: DARPipeline, layout: Any) -> None:
     assert_same(pipeline(["cat", 1], layout=layout, layout_tokens=4), expected)
 
 
+def test_tokens_may_stand_for_a_layout(pipeline: DARPipeline) -> None:
+    tokens = pipeline.tokenizer.encode([ARRAY, ARRAY[::-1].copy()])
+    for kept in (0, 3, 8):
+        rows = pipeline(["cat", 1], seed=2, kept_tokens=tokens[:, :kept])
+        pictures = {"layout": [ARRAY, ARRAY[::-1].copy()], "layout_tokens": kept} if kept else {}
+        expected = pipeline(["cat", 1], seed=2, **pictures)
+        assert torch.equal(rows.tokens, expected.tokens)
+        assert torch.equal(rows.pixels, expected.pixels)
+
+
+def test_pixels_are_the_images_before_rounding(pipeline: DARPipeline) -> None:
+    made = pipeline(["cat", 1, 2], seed=2, batch_size=2)
+    assert made.pixels.shape == (3, 3, 16, 16)
+    assert (made.pixels - to_pixels(made.images)).abs().max() <= 0.5 / 127.5 + 1e-6
+
+
+def test_checking_says_what_generation_would_say(pipeline: DARPipeline) -> None:
+    pipeline.check("cat", guidance_scale=3, seed=1)
+    with pytest.raises(DARError, match="at least 1 denoising step"):
+        pipeline.check("cat", steps=0)
+    with pytest.raises(UnknownArgumentError, match=r"DARPipeline.check\(\) has no argument 'step'"):
+        pipeline.check("cat", step=1)
+
+
 def test_progress_is_shown_only_if_asked_for(pipeline: DARPipeline, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline("cat", num_images_per_prompt=3)
     assert capsys.readouterr().err == ""
@@ -126,7 +150,14 @@ def test_unknown_keywords_are_refused_in_the_name_of_what_was_called(
         ({"num_images_per_prompt": 0}, "num_images_per_prompt must be at least 1, not 0"),
         ({"num_images_per_prompt": "2"}, "num_images_per_prompt must be a whole number, not '2'"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
-        ({"guidance_scale": "3"}, r"a guidance scale is a number or \(start, end\), not '3'"),
+        ({"guidance_scale": "three"}, "a guidance scale is a number like 3, .* not 'three'"),
+        ({"guidance_scale": "3@2-9"}, "guidance 3@2-9 ends beyond an image's 8 tokens"),
+        (
+            {"kept_tokens": torch.zeros(2, 3, dtype=torch.int64)},
+            "tokens to keep must be 1 rows of whole numbers, not 2",
+        ),
+        ({"kept_tokens": torch.zeros(1, 3)}, "tokens to keep must be 1 rows of whole numbers, not 1 of torch.float32"),
+        ({"kept_tokens": torch.full((1, 3), 10**6)}, "tokens to keep must be at most 8 numbers from 0 to"),
         ({"temperature": None}, "temperature must be a number, not None"),
         ({"layout": ARRAY, "layout_tokens": "4"}, "layout tokens must be a whole number, not '4'"),
         ({"layout": ARRAY / 255, "layout_tokens": 4}, "the layout picture is an array of float64, 20 x 30 x 3"),

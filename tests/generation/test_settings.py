@@ -7,6 +7,7 @@ import pytest
 
 from dar.errors import DARError
 from dar.generation.settings import SAMPLING, GenerationSettings, GivenSettings, load_settings, save_settings
+from dar.prior.guidance import Guidance
 from tests import tiny
 
 ALL = GenerationSettings(guidance_scale=(1.0, 8.0), temperature=0.9, top_k=50, top_p=0.95, steps=4, solver="euler")
@@ -16,7 +17,10 @@ def test_keywords_are_the_fields() -> None:
     assert GivenSettings.__optional_keys__ == {field.name for field in fields(GenerationSettings)}
 
 
-@pytest.mark.parametrize("settings", [ALL, GenerationSettings(), GenerationSettings(guidance_scale=(3.0, 3.0))])
+@pytest.mark.parametrize(
+    "settings",
+    [ALL, GenerationSettings(), *(GenerationSettings(guidance_scale=one) for one in ((3.0, 3.0), 2, "1:3@2-5"))],
+)
 def test_files_give_back_what_was_saved(tmp_path: Path, settings: GenerationSettings) -> None:
     save_settings(tmp_path, settings)
     assert load_settings(tmp_path) == settings
@@ -45,7 +49,7 @@ def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
     [
         ('{"guidence": 3}', "unknown setting 'guidence': did you mean 'guidance'?"),
         ('{"guidance_scale": 3}', "unknown setting 'guidance_scale': did you mean 'guidance'?"),
-        ('{"guidance": "3"}', r"a number or \(start, end\), not '3'"),
+        ('{"guidance": "three"}', "a number like 3, .* not 'three'"),
         ('{"guidance": [1, 2, 3]}', "not 3 numbers"),
         ('{"temperature": null}', "temperature must be a number, not None"),
         ('{"steps": 2.5}', "denoising steps must be a whole number, not 2.5"),
@@ -63,7 +67,7 @@ def test_files_that_cannot_be_are_refused_by_name(tmp_path: Path, content: str, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"guidance_scale": "3"}, r"a guidance scale is a number or \(start, end\), not '3'"),
+        ({"guidance_scale": "three"}, "a guidance scale is a number like 3, .* not 'three'"),
         ({"guidance_scale": ("1", 3)}, r"a guidance scale is a number or \(start, end\), not \('1', 3\)"),
         ({"guidance_scale": None}, r"a guidance scale is a number or \(start, end\), not None"),
         ({"guidance_scale": True}, r"a guidance scale is a number or \(start, end\), not True"),
@@ -95,3 +99,15 @@ def test_settings_tell_what_takes_effect() -> None:
         "guidance_scale": (2.0, 2.0),
         "top_k": None,
     }
+
+
+def test_guidance_may_be_written_in_every_form() -> None:
+    forms = [Guidance(1, 3), (1.0, 3.0), [1, 3], "1:3", (1, 3, None)]
+    assert {GenerationSettings(guidance_scale=form) for form in forms} == {GenerationSettings()}
+    assert str(GenerationSettings(guidance_scale="1:3@2-5", steps=4)).startswith("guidance 1:3@2-5, temperature 1, 4")
+
+
+def test_guidance_ends_within_the_tokens() -> None:
+    GenerationSettings(guidance_scale="3@2-8").resolved(tiny.TOKENIZER)
+    with pytest.raises(DARError, match="ends beyond an image's 8 tokens"):
+        GenerationSettings(guidance_scale="3@2-9").resolved(tiny.TOKENIZER)

@@ -7,15 +7,19 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.prior import Prior
-from dar.prior.sampling import Guidance, Sampling, draw, generate_tokens, guidance_scales
+from dar.prior.drawing import Sampling
+from dar.prior.guidance import Guidance, GuidanceLike
+from dar.prior.sampling import draw, generate_tokens
 from tests import tiny
 
 CLASSES = torch.tensor([0, 2])
 GREEDY = Sampling(temperature=0)
 
 
-def generate(prior: Prior, guidance: Guidance = 1.0, sampling: Sampling | None = None, **options: Tensor) -> Tensor:
-    return torch.stack(list(generate_tokens(prior, CLASSES, tiny.uniforms(2), guidance, sampling, **options)), dim=1)
+def generate(prior: Prior, guidance: GuidanceLike = 1.0, sampling: Sampling | None = None, **options: Tensor) -> Tensor:
+    return torch.stack(
+        list(generate_tokens(prior, CLASSES, tiny.uniforms(2), Guidance.of(guidance), sampling, **options)), dim=1
+    )
 
 
 @torch.no_grad()
@@ -42,17 +46,19 @@ def rows(prior: Prior) -> Iterator[list[tuple[int, int]]]:
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0, (1.0, 6.0)])
 @pytest.mark.parametrize("sampling", [Sampling(), GREEDY, Sampling(temperature=0.7, top_k=9, top_p=0.8)])
 def test_cached_generation_equals_recomputation_without_cache(
-    prior: Prior, guidance: Guidance, sampling: Sampling
+    prior: Prior, guidance: GuidanceLike, sampling: Sampling
 ) -> None:
     tokens = generate(prior, guidance, sampling)
-    logits = recomputed(prior, tokens, guidance_scales(guidance, 8))
+    logits = recomputed(prior, tokens, Guidance.of(guidance).scales(8))
     expected = [draw(logits[:, i], tiny.uniforms(2)[:, i], sampling) for i in range(8)]
     assert torch.equal(tokens, torch.stack(expected, dim=1))
 
 
 def test_scale_0_ignores_the_class_and_scale_1_is_unguided(prior: Prior) -> None:
     uniforms = tiny.uniforms(1).expand(3, -1)
-    unconditional = torch.stack(list(generate_tokens(prior, torch.arange(3), uniforms, guidance=0.0)), dim=1)
+    unconditional = torch.stack(
+        list(generate_tokens(prior, torch.arange(3), uniforms, guidance=Guidance(0.0, 0.0))), dim=1
+    )
     assert (unconditional == unconditional[0]).all()
     conditional = torch.stack(list(generate_tokens(prior, torch.arange(3), uniforms)), dim=1)
     assert not (conditional == conditional[0]).all()
@@ -63,24 +69,13 @@ def test_guidance_changes_tokens(prior: Prior) -> None:
     assert len({tuple(generate(prior, scale).flatten().tolist()) for scale in (0.0, 1.0, 3.0, (1.0, 9.0))}) == 4
 
 
-def test_scale_runs_linearly_from_its_start_to_its_end() -> None:
-    assert guidance_scales((1.0, 8.0), 8) == pytest.approx([1, 2, 3, 4, 5, 6, 7, 8])
-    assert guidance_scales((4.0, 0.0), 3) == [4, 2, 0]
-    assert guidance_scales(2.5, 3) == [2.5, 2.5, 2.5]
-    assert guidance_scales((2.0, 9.0), 1) == [2]
-    assert guidance_scales(2, 2) == [2, 2]
-
-
-@pytest.mark.parametrize("guidance", [-1.0, math.nan, math.inf, (1.0, -0.1), (math.nan, 1.0), (1.0, math.inf)])
-def test_scales_that_are_no_scales_are_refused(guidance: Guidance) -> None:
-    with pytest.raises(DARError, match="a guidance scale must be 0 or more and finite"):
-        guidance_scales(guidance, 8)
-
-
-@pytest.mark.parametrize("guidance", [(1.0,), (1.0, 2.0, 3.0), ()])
-def test_neither_one_nor_two_scales_are_refused(guidance: tuple[float, ...]) -> None:
-    with pytest.raises(DARError, match=f"not {len(guidance)} numbers"):
-        guidance_scales(guidance, 8)  # type: ignore[arg-type]
+def test_guidance_with_an_interval_equals_scales_by_hand(prior: Prior, rows: list[tuple[int, int]]) -> None:
+    tokens = generate(prior, (2.0, 5.0, (3, 6)))
+    assert rows == [(4, 1)] * 8
+    logits = recomputed(prior, tokens, [1, 1, 1, 2, 3.5, 5, 1, 1])
+    expected = [draw(logits[:, i], tiny.uniforms(2)[:, i], Sampling()) for i in range(8)]
+    assert torch.equal(tokens, torch.stack(expected, dim=1))
+    assert not torch.equal(tokens, generate(prior, (2.0, 5.0)))
 
 
 def test_unguided_generation_has_no_unconditional_rows(prior: Prior, rows: list[tuple[int, int]]) -> None:

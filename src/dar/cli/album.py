@@ -1,6 +1,6 @@
 """What ``dar generate`` writes: pictures as they come, then sheets and a record."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dar.cli.generation_plan import Plan
+    from dar.generation.provenance import Provenance
     from dar.generation.results import Preview
-    from dar.provenance import Provenance
 
 SHEET, STRIP, ANIMATION, RECORD = "sheet.png", "previews.png", "previews.gif", "generation.json"
 
@@ -72,7 +72,7 @@ class Album:
 
     def write_record(self) -> None:
         """Write all settings, and the class and seed of each picture."""
-        settings = asdict(self.made[0])
+        settings = self.made[0].record()
         for of_one in ("class_name", "class_index", "seed"):
             del settings[of_one]
         images = [

@@ -12,11 +12,10 @@ _EXTRACTORS, _REFERENCES = ("inception", "cifar10"), ("cifar10",)
 """Names of the package."""
 
 
-def model(source: str | None, *, classes: Sequence[str] = (), solver: str | None = None) -> None:
-    """Check a whole model, and the classes and the solver to use it with."""
+def model(source: str | None, *, classes: Sequence[str] = ()) -> None:
+    """Check a whole model, and the classes to use it with."""
     from dar.model_folder import check_whole, model_folder
 
-    solver_name(solver)
     folder = model_folder(source)
     check_whole(folder)
     _check_classes(folder, classes)
@@ -27,14 +26,6 @@ def tokenizer(source: str | None) -> None:
     from dar.model_folder import model_folder
 
     model_folder(source)
-
-
-def solver_name(name: str | None) -> None:
-    """Check the name of a solver; None is the model's own."""
-    from dar import solvers
-
-    if name is not None:
-        solvers.check_solver(name)
 
 
 def data(*sources: str | None) -> None:

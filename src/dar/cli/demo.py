@@ -7,13 +7,15 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.demo_commands import DemoCommands
-from dar.cli.sampling import given_settings, tell_settings
+from dar.cli.sampling import DRAWING, as_options, setting_options, tell_settings
 from dar.errors import printable
+from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
     from dar.pipeline import DARPipeline
 
 
+@setting_options(DRAWING)
 def demo(
     out: Annotated[Path, typer.Option(help="The page, an HTML file.")] = Path("demo.html"),
     model: options.Model = None,
@@ -22,8 +24,8 @@ def demo(
     ] = None,
     class_: options.OnlyClasses = None,
     seed: options.Seed = 0,
-    guidance: options.Guidance = None,
-    temperature: options.Temperature = None,
+    *,
+    given: GivenSettings,
     device: options.Device = "cpu",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there already.")] = False,
 ) -> None:
@@ -33,7 +35,6 @@ def demo(
 
     Example: dar demo --images photos/ --out demo.html
     """
-    given = given_settings(guidance, None, None, temperature, None, None)
     checks.model(model, classes=class_ or ())
     checks.paths("folder of pictures", images)
     options.probe_output(out.parent, [out.name], overwrite=overwrite)
@@ -48,9 +49,7 @@ def demo(
         chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
         tell_settings(pipe, given)
         shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, tell=_tell)  # type: ignore[typeddict-item]
-        sampling = ["--guidance", guidance] if guidance is not None else []
-        sampling += ["--temperature", f"{temperature:g}"] if temperature is not None else []
-        commands = DemoCommands(config, model, device, seed, sampling)
+        commands = DemoCommands(config, model, device, seed, as_options(given))
         page = demo_page(shown, _subject(pipe, model), commands.by_section(shown))
         with writing(out) as aside:
             aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text

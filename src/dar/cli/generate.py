@@ -6,23 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import checks, options
-from dar.cli.sampling import given_settings
+from dar.cli.sampling import ALL, flag, setting_options
 from dar.errors import DARError, printable
+from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
     from dar.cli.album import Album, Journey
     from dar.cli.generation_plan import Plan
     from dar.pipeline import DARPipeline
 
-TOLD_BY_PICTURE = (
-    *("class_", "num", "seed", "guidance", "steps", "solver"),
-    *("temperature", "top_k", "top_p", "layout", "layout_tokens"),
-)
+TOLD_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens")
 """Options that do not go with --like."""
 
 ANIMATED_ENDINGS = (".gif", ".png", ".webp")
 
 
+@setting_options()
 def generate(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
@@ -35,12 +34,8 @@ def generate(
     model: options.Model = None,
     num: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 1,
     seed: options.Seed = 0,
-    guidance: options.Guidance = None,
-    steps: options.Steps = None,
-    solver: options.Solver = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
+    *,
+    given: GivenSettings,
     previews: Annotated[bool, typer.Option("--previews", help="Also draw the way from coarse to fine.")] = False,
     animate: Annotated[
         Path | None, typer.Option(help="Also write that way as an animation: a .webp, .gif or .png file.")
@@ -65,9 +60,8 @@ def generate(
 
     Example: dar generate --like out/0003-ship.png --out again/
     """
-    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
     _check_options(context, class_, like, animate)
-    checks.model(model, classes=class_ or (), solver=solver)
+    checks.model(model, classes=class_ or ())
     checks.paths("picture", layout, like)
     with options.interruptible("no image was begun"):
         from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
@@ -100,8 +94,9 @@ def _check_options(context: typer.Context, classes: list[str] | None, like: Path
     sources = {name: context.get_parameter_source(name) for name in TOLD_BY_PICTURE}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if like is not None and given:
-        option = "--" + given[0].strip("_").replace("_", "-")
-        raise DARError(f"--like makes the same picture again, so that {option} does not go with it: leave one out")
+        raise DARError(
+            f"--like makes the same picture again, so that {flag(given[0])} does not go with it: leave one out"
+        )
     if animate is not None and animate.suffix.lower() not in ANIMATED_ENDINGS:
         raise DARError(f"{animate} does not end in {', '.join(ANIMATED_ENDINGS)}: name the animation so")
 
@@ -125,7 +120,8 @@ def _generate(
     from dar.cli.watch import watching
 
     try:
-        with watching(len(plan.images), plan.images[0].steps, show=show) as watch:
+        steps = plan.images[0].settings.steps or pipe.tokenizer.config.num_steps
+        with watching(len(plan.images), steps, show=show) as watch:
             for start in range(0, len(plan.images), batch_size):
                 batch = plan.images[start : start + batch_size]
                 seeds = [one.seed for one in batch]

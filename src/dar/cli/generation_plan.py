@@ -1,16 +1,16 @@
 """What ``dar generate`` is to make: from its options, or like a picture that it made before."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dar.class_sheet import class_sheet
 from dar.cli.sampling import made_images, tell_settings
 from dar.errors import DARError
-from dar.generation.settings import GenerationSettings
+from dar.generation.provenance import SHOWN_DIGITS, Provenance, read_provenance
+from dar.generation.request import keywords
 from dar.image_files import numbered_names
 from dar.images import centre_crop, read_image
-from dar.provenance import SHOWN_DIGITS, Provenance, read_provenance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,8 +83,8 @@ def plan_of_options(
     """
     indices = [pipe.prior.config.class_index(wanted) for wanted in classes for _ in range(num)]
     used = pipe.resolved(given)
-    settings: Settings = {**used.values(), "layout": layout, "layout_tokens": layout_tokens}  # type: ignore[typeddict-item]
-    pipe.stream(indices[:1], **settings | {"seed": seed})  # checks its arguments at the call
+    settings = keywords(used, layout=layout, layout_tokens=layout_tokens)
+    pipe.check(indices[:1], **settings | {"seed": seed})
     tell_settings(pipe, given)
     images = made_images(pipe, model, used, indices, seed)
     if layout is None:
@@ -103,10 +103,9 @@ def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
     """
     made = read_provenance(picture)
     _check_same_model(pipe, picture, made)
-    used = GenerationSettings(**{field.name: getattr(made, field.name) for field in fields(GenerationSettings)})
-    settings: Settings = {**used.values(), "kept_tokens": made.kept_tokens}  # type: ignore[typeddict-item]
-    pipe.stream([made.class_index], **settings | {"seed": made.seed})
-    return Plan(made_images(pipe, model, used, [made.class_index], made.seed), settings)
+    settings = keywords(made.settings, kept_tokens=made.kept_tokens)
+    pipe.check([made.class_index], **settings | {"seed": made.seed})
+    return Plan(made_images(pipe, model, made.settings, [made.class_index], made.seed), settings)
 
 
 def _check_same_model(pipe: "DARPipeline", picture: Path, made: Provenance) -> None:

@@ -38,7 +38,7 @@ def info(
     Example: dar info runs/prior/model
     """
     if model is not None and Path(model).is_file():
-        from dar.provenance import read_provenance
+        from dar.generation.provenance import read_provenance
 
         typer.echo("\n".join(read_provenance(Path(model)).lines()))
         return

@@ -17,19 +17,6 @@ SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset
 
 Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one unless told.")]
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; the model's own number unless given.")]
-Solver = Annotated[str | None, typer.Option(help="adams-bashforth-2 or euler; the model's own unless given.")]
-Guidance = Annotated[
-    str | None, typer.Option(help="Guidance scale: one number, or START:END, linear; the model's own unless given.")
-]
-Temperature = Annotated[float | None, typer.Option(help="0 takes the likeliest token; the model's own unless given.")]
-TopK = Annotated[
-    int | None, typer.Option(help="Draw among the k likeliest tokens only; the model's own number unless given.")
-]
-TopP = Annotated[
-    float | None,
-    typer.Option(help="Draw among the likeliest tokens of this total probability; the model's own unless given."),
-]
 Num = Annotated[int, typer.Option(min=1, help="Images.")]
 Labels = Annotated[str, typer.Option(help="random, or balanced: equally many of each class.")]
 OnlyClasses = Annotated[

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import checks, options
-from dar.cli.sampling import describe, given_settings, made_images, tell_settings
+from dar.cli.sampling import describe, made_images, setting_options, tell_settings
+from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
     from dar.evaluate.sampling import SampleSettings
     from dar.pipeline import DARPipeline
 
 
+@setting_options()
 def sample(
     num: options.Num,
     out: Annotated[Path, typer.Option(help="The .npz file: new, or begun by the same command.")],
@@ -20,12 +22,8 @@ def sample(
     labels: options.Labels = "random",
     class_: options.OnlyClasses = None,
     seed: options.Seed = 0,
-    guidance: options.Guidance = None,
-    steps: options.Steps = None,
-    solver: options.Solver = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
+    *,
+    given: GivenSettings,
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
@@ -42,8 +40,7 @@ def sample(
     Example: torchrun --nproc-per-node 8 -m -- dar sample --num 50000 --out samples.npz --device cuda
     """
     process, processes = options.place_among_processes()
-    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
-    checks.model(model, classes=class_ or (), solver=solver)
+    checks.model(model, classes=class_ or ())
     from dar.evaluate.sample_file import open_samples, write_pngs
     from dar.evaluate.sample_job import sample as sample_images
     from dar.evaluate.sampling import sample_settings
@@ -70,5 +67,5 @@ def sample(
 def _texts(pipe: "DARPipeline", model: str | None, settings: "SampleSettings") -> list[dict[str, str]]:
     """What the file of each image tells of how it was made."""
     classes = [settings.label(i) for i in range(settings.num)]
-    used = settings.resolved(pipe.tokenizer.config)
-    return [made.texts() for made in made_images(pipe, model, used, classes, settings.seed)]
+    made = made_images(pipe, model, settings.generation, classes, settings.seed)
+    return [one.texts() for one in made]

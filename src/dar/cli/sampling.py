@@ -1,71 +1,99 @@
 """From the words of a command line to what is sampled."""
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import Field
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
-from dar.errors import DARError
+from dar.generation.settings import DENOISING, GenerationSettings, GivenSettings, label, setting_fields, told_value
+from dar.prior.drawing import Sampling
+from dar.prior.guidance import Guidance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dar.generation.settings import GenerationSettings, GivenSettings
+    from dar.generation.provenance import Provenance
     from dar.pipeline import DARPipeline
-    from dar.provenance import Provenance
+
+_FIELDS = sorted(setting_fields(), key=lambda one: one.name in Sampling.__dataclass_fields__)
+"""Those of the settings in the order of options: how tokens are drawn from their logits comes last."""
+
+ALL = tuple(one.name for one in _FIELDS)
+DRAWING = tuple(name for name in ALL if name not in DENOISING)
+"""The settings that say how tokens are drawn."""
+
+Command = Callable[..., None]
 
 
-def parse_guidance(text: str) -> tuple[float, float]:
-    """Start and end scale from "3" or "1:3".
+def setting_options(names: Collection[str] = ALL) -> Callable[[Command], Command]:
+    """Give a command options for fields of ``GenerationSettings``, in place of its parameter ``given``.
+
+    The command gets there those that are given, a ``GivenSettings``; they are checked first.
+
+    Args:
+        names: of the fields.
+    """
+
+    def decorate(command: Command) -> Command:
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command).parameters.values():
+            of_given = [_parameter(one) for one in _FIELDS if one.name in names]
+            parameters += of_given if parameter.name == "given" else [parameter]
+        named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+
+        @wraps(command)
+        def with_options(**arguments: Any) -> None:
+            words = {name: arguments.pop(name) for name in ALL if name in names}
+            command(**arguments, given=_checked({name: word for name, word in words.items() if word is not None}))
+
+        vars(with_options)["__signature__"] = inspect.Signature(named)
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in named}
+        return with_options
+
+    return decorate
+
+
+def _parameter(one: "Field[Any]") -> inspect.Parameter:
+    """The parameter of which typer makes a field's option."""
+    kind: Any = get_type_hints(GenerationSettings)[one.name]
+    help_ = f"{one.metadata['about']}; the model's own unless given."
+    word: Any = (str if kind is Guidance else kind) | None
+    annotation: Any = Annotated[word, typer.Option(flag(one.name), help=help_, min=one.metadata["minimum"])]
+    return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _checked(given: Mapping[str, Any]) -> GivenSettings:
+    """The same as the fields hold it.
 
     Raises:
-        DARError: if it is neither.
+        DARError: if a setting cannot be.
     """
-    parts = text.split(":")
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise DARError(f"a guidance scale is a number like 3, or START:END like 1:3, not {text!r}")
-    return numbers[0], numbers[-1]
+    settings = GenerationSettings().replaced(cast(GivenSettings, given))
+    return cast(GivenSettings, {name: getattr(settings, name) for name in given})
 
 
-def given_settings(
-    guidance: str | None,
-    steps: int | None,
-    solver: str | None,
-    temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
-) -> "GivenSettings":
-    """The settings that a command line gives; the others are the model's own.
-
-    Raises:
-        DARError: if the guidance is no number and no schedule.
-    """
-    given: GivenSettings = {}
-    if guidance is not None:
-        given["guidance_scale"] = parse_guidance(guidance)
-    if steps is not None:
-        given["steps"] = steps
-    if solver is not None:
-        given["solver"] = solver
-    if temperature is not None:
-        given["temperature"] = temperature
-    if top_k is not None:
-        given["top_k"] = top_k
-    if top_p is not None:
-        given["top_p"] = top_p
-    return given
+def flag(name: str) -> str:
+    """The option of a field, or of another parameter."""
+    labels = {one.name: label(one) for one in _FIELDS}
+    return "--" + labels.get(name, name.strip("_").replace("_", "-"))
 
 
-def tell_settings(pipe: "DARPipeline", given: "GivenSettings") -> None:
+def as_options(given: GivenSettings) -> list[str]:
+    """The words of a command line that give the same."""
+    told = {one.name: told_value(one, given[one.name]) for one in _FIELDS if one.name in given}  # type: ignore[literal-required]
+    return [word for name, value in told.items() for word in (flag(name), value)]
+
+
+def tell_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
     """Say how the model is sampled, and what of that is not its own.
 
     Raises:
         DARError: if a setting cannot be.
     """
-    told = ", ".join(name.removesuffix("_scale").replace("_", "-") for name in given)
+    told = ", ".join(flag(name).removeprefix("--") for name in given)
     typer.echo(
         f"sampling with {pipe.resolved(given)} ({f'given: {told}; the rest is' if told else 'all'} the model's own)"
     )
@@ -80,7 +108,7 @@ def describe(model: str | None) -> dict[str, Any]:
 
 
 def made_images(
-    pipe: "DARPipeline", model: str | None, used: "GenerationSettings", classes: "Sequence[int]", seed: int
+    pipe: "DARPipeline", model: str | None, used: GenerationSettings, classes: "Sequence[int]", seed: int
 ) -> "list[Provenance]":
     """How images are made, but for tokens of a layout.
 
@@ -91,7 +119,7 @@ def made_images(
         classes: the class index of each image.
         seed: image i uses seed + i.
     """
-    from dar.provenance import Provenance
+    from dar.generation.provenance import Provenance
 
     hashes, names = pipe.weights_hashes(), pipe.prior.config.class_names
     return [
@@ -102,7 +130,7 @@ def made_images(
             class_name=names[index],
             class_index=index,
             seed=seed + i,
-            **used.values(),
+            settings=used,
         )
         for i, index in enumerate(classes)
     ]

@@ -19,6 +19,7 @@ from dar.model_folder import PRIOR, TOKENIZER
 from dar.pipeline import check_agreement
 from dar.prior import Prior, PriorConfig
 from dar.prior.config import PRIOR_SIZES
+from dar.prior.guidance import Guidance
 from dar.prior.imagenet import usual_names
 from dar.sizes import HEAD_WIDTH
 from dar.storage import WEIGHTS, check_names_and_shapes, stream_tensors
@@ -117,7 +118,11 @@ def published_settings(prior: PriorConfig) -> GenerationSettings | None:
     """The settings of the published figures of a prior of this size; None where they are not known."""
     sizes = {name: getattr(prior, name) for name in PRIOR_SIZES["L"]}
     return next(
-        (GenerationSettings(guidance_scale=ends) for size, ends in _GUIDANCE.items() if PRIOR_SIZES[size] == sizes),
+        (
+            GenerationSettings(guidance_scale=Guidance(*ends))
+            for size, ends in _GUIDANCE.items()
+            if PRIOR_SIZES[size] == sizes
+        ),
         None,
     )
 

@@ -15,7 +15,7 @@ from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
-from dar.generation.request import Settings
+from dar.generation.request import keywords
 from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import from_levels, to_images
 from dar.metrics.agreement import agreement
@@ -82,7 +82,9 @@ def evaluate_layout(
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
-            variants = [_generated(pipeline, batch, labels, length, seed, used) for length in lengths]
+            tokens = pipeline.tokenizer.encode(from_levels(batch.images))
+            seeds = [seed + i for i in batch.indices]
+            variants = [_generated(pipeline, tokens[:, :length], labels, seeds, used) for length in lengths]
             agreements = [classes.agreement(levels, labels) for levels in variants]
             found.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
     figures = found.figures()
@@ -122,13 +124,10 @@ def _tokens(count: int) -> str:
 
 
 def _generated(
-    pipeline: DARPipeline, batch: CroppedImages, labels: list[int], length: int, seed: int, used: GenerationSettings
+    pipeline: DARPipeline, kept: Tensor, labels: list[int], seeds: list[int], used: GenerationSettings
 ) -> Tensor:
-    """Images of B labels that keep ``length`` tokens of a batch's: B x 3 x H x W levels, on the CPU."""
-    wanted = Settings(seed=[seed + i for i in batch.indices], **used.values())  # type: ignore[typeddict-item]
-    if length:
-        wanted |= {"layout": to_images(from_levels(batch.images)), "layout_tokens": length}
-    for preview in pipeline.stream(labels, **wanted):
+    """Images of B labels that keep B x P tokens: B x 3 x H x W levels, on the CPU."""
+    for preview in pipeline.stream(labels, **keywords(used, seed=seeds, kept_tokens=kept)):
         pixels = preview.pixels
     return saved_levels(pixels).cpu()
 

@@ -22,9 +22,9 @@ from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.progress import progress_bar
 from dar.reconstruction import decoded_groups, reconstruction_sheet
+from dar.solvers import DEFAULT_SOLVER
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.tokenizer.model import DEFAULT_SOLVER
 
 ROWS = 8
 """Images on a sheet."""

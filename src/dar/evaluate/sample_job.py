@@ -63,7 +63,7 @@ def sample(
     """
     if out.suffix != ".npz":
         raise DARError(f"samples are written as an .npz file, not {out.name!r}: choose another name")
-    pipe.stream([settings.label(0)], **settings.of_stream(0))  # checks all settings at the call
+    pipe.check([settings.label(0)], **settings.of_stream(0))
     job = _Job(pipe, settings, out, described or {}, process, processes)
     job.check()
     if not job.is_complete():

@@ -8,7 +8,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dar.environment import versions
 from dar.errors import DARError
-from dar.generation.request import Settings
+from dar.generation.request import Settings, keywords
 from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import check_finite
 from dar.pipeline import DARPipeline
@@ -36,10 +36,11 @@ LABELLINGS = ("random", "balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings(GenerationSettings):
+class SampleSettings:
     """What to sample, and how. ``sample_settings`` fills in a model's own.
 
     Attributes:
+        generation: how each image is generated.
         num: images.
         labels: "random" draws the label of image i from a generator seeded by ``seed`` and i; "balanced" gives image i
             the class i modulo their number.
@@ -52,6 +53,7 @@ class SampleSettings(GenerationSettings):
         DARError: at construction, for a value that cannot be.
     """
 
+    generation: GenerationSettings
     num: int
     labels: str = "random"
     classes: tuple[int, ...]
@@ -60,7 +62,6 @@ class SampleSettings(GenerationSettings):
     rounding: str = "adm"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.num < 1 or self.chunk < 1:
             raise DARError(f"at least 1 image is needed, in chunks of at least 1, not {self.num} and {self.chunk}")
         if self.rounding not in ROUNDINGS:
@@ -94,7 +95,13 @@ class SampleSettings(GenerationSettings):
 
     def of_stream(self, first: int) -> Settings:
         """Arguments of ``DARPipeline.stream`` for a batch that starts with the image of index ``first``."""
-        return Settings(seed=self.seed + first, **self.values())  # type: ignore[typeddict-item]
+        return keywords(self.generation, seed=self.seed + first)
+
+    def record(self) -> dict[str, Any]:
+        """All of it, as JSON values by name."""
+        own = {name: value for name, value in asdict(self).items() if name != "generation"}
+        record: dict[str, Any] = json.loads(json.dumps({**self.generation.values(), **own}))
+        return record
 
 
 def sample_settings(
@@ -126,13 +133,13 @@ def sample_settings(
     config = pipe.prior.config
     indices = {config.class_index(wanted) for wanted in classes} if classes else range(config.num_classes)
     return SampleSettings(
+        generation=pipe.resolved(given),
         num=num,
         labels=labels,
         classes=tuple(sorted(indices)),
         seed=seed,
         chunk=chunk,
         rounding=rounding,
-        **pipe.resolved(given).values(),
     )
 
 
@@ -154,8 +161,8 @@ def identity(pipe: DARPipeline, settings: SampleSettings) -> dict[str, Any]:
     """All that the samples depend on, as JSON values."""
     configs = json.dumps([asdict(pipe.tokenizer.config), asdict(pipe.prior.config)], sort_keys=True)
     installed = versions()
-    found: dict[str, Any] = json.loads(json.dumps(asdict(settings.resolved(pipe.tokenizer.config))))
-    return found | {
+    used = replace(settings, generation=settings.generation.resolved(pipe.tokenizer.config))
+    return used.record() | {
         **pipe.weights_hashes(),
         "config": hashlib.sha256(configs.encode()).hexdigest(),
         "device": pipe.tokenizer.device.type,

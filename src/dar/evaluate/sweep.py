@@ -17,7 +17,7 @@ from dar.evaluate.sample_job import sample
 from dar.evaluate.sampling import SampleSettings, identity
 from dar.features.extractor import Extractor
 from dar.pipeline import DARPipeline
-from dar.prior.sampling import guidance_text
+from dar.prior.guidance import Guidance
 
 TRADE_OFFS = (
     ("inception_score", "fid"),
@@ -30,7 +30,7 @@ TRADE_OFFS = (
 def evaluate_sweep(
     pipe: DARPipeline,
     settings: SampleSettings,
-    scales: Sequence[tuple[float, float]],
+    scales: Sequence[Guidance],
     spaces: Sequence[tuple[Extractor, Reference]],
     work: Path,
     *,
@@ -42,7 +42,7 @@ def evaluate_sweep(
     Args:
         pipe: the model.
         settings: of the samples, but for the guidance.
-        scales: guidance scales at the first and the last token, one pair a point of the curves.
+        scales: guidance, one a point of the curves.
         spaces: extractors, each with the reference as it sees it.
         work: folder for samples and features; what an interrupted sweep left there is used.
         subject: what is to be told of the model.
@@ -63,7 +63,7 @@ def evaluate_sweep(
     for scale in scales:
         name = guidance_name(scale)
         path = samples_of(work, scale)
-        sample(pipe, replace(settings, guidance_scale=scale), path)
+        sample(pipe, _with_guidance(settings, scale), path)
         report, shown = evaluate_samples(
             open_samples(path),
             spaces,
@@ -89,13 +89,15 @@ def evaluate_sweep(
     return Report("sweep", told, protocol, figures, curves), pictures
 
 
-def _trade_offs(
-    space: str, scales: Sequence[tuple[float, float]], figures: dict[str, dict[str, Estimate]]
-) -> list[Curve]:
+def _with_guidance(settings: SampleSettings, guidance: Guidance) -> SampleSettings:
+    return replace(settings, generation=replace(settings.generation, guidance_scale=guidance))
+
+
+def _trade_offs(space: str, scales: Sequence[Guidance], figures: dict[str, dict[str, Estimate]]) -> list[Curve]:
     """One metric against another, for each pair that the space has: over constant scales, and over schedules."""
     kinds = {
-        "constant": sorted(scale for scale in scales if scale[0] == scale[1]),
-        "linear": [scale for scale in scales if scale[0] != scale[1]],
+        "constant": sorted((scale for scale in scales if scale.is_constant), key=lambda scale: scale.start),
+        "linear": [scale for scale in scales if not scale.is_constant],
     }
     found = {scale: figures[f"{space}, {guidance_name(scale)}"] for scale in scales}
     return [
@@ -115,11 +117,11 @@ def _trade_offs(
     ]
 
 
-def samples_of(work: Path, scale: tuple[float, float]) -> Path:
+def samples_of(work: Path, scale: Guidance) -> Path:
     """The file of samples of one guidance."""
     return work / guidance_name(scale).replace(":", "-").replace(" ", "-") / "samples.npz"
 
 
-def guidance_name(scale: tuple[float, float]) -> str:
+def guidance_name(scale: Guidance) -> str:
     """What to call a guidance: "guidance 3", or "guidance 1:3" for one that is linear over the tokens."""
-    return f"guidance {guidance_text(scale)}"
+    return f"guidance {scale}"

@@ -47,16 +47,32 @@ def layout_prefix(
     return tokenizer.encode(pixels)[:, :length].expand(classes, -1)
 
 
-def kept_prefix(config: TokenizerConfig, tokens: Sequence[int], classes: int) -> Tensor:
-    """Tokens to keep, for each of a number of classes the same: classes x their number, int64.
+def kept_prefix(config: TokenizerConfig, tokens: Tensor | Sequence[int], classes: int) -> Tensor:
+    """Tokens to keep, for each of a number of classes.
+
+    Args:
+        config: says which tokens there are.
+        tokens: numbers, the same for all classes; or classes x P, a row a class.
+        classes: their number.
+
+    Returns:
+        classes x P, int64.
 
     Raises:
-        DARError: if they are more than an image has, or one is no entry of the codebook.
+        DARError: if they are more than an image has, one is no entry of the codebook, or there is not a row a class.
     """
-    numbers = [whole_number("a token to keep", token) for token in tokens]
-    if len(numbers) > config.num_tokens or not all(0 <= number < config.codebook_size for number in numbers):
+    if isinstance(tokens, Tensor) and tokens.dim() == 2:
+        rows = tokens
+    else:
+        rows = torch.tensor([[whole_number("a token to keep", token) for token in tokens]]).expand(classes, -1)
+    if rows.is_floating_point() or len(rows) != classes:
+        raise DARError(f"tokens to keep must be {classes} rows of whole numbers, not {len(rows)} of {rows.dtype}")
+    if not rows.numel():
+        return rows.long()
+    low, high = int(rows.min()), int(rows.max())
+    if rows.shape[1] > config.num_tokens or not 0 <= low <= high < config.codebook_size:
         raise DARError(
             f"tokens to keep must be at most {config.num_tokens} numbers from 0 to {config.codebook_size - 1}, "
-            f"not {len(numbers)} from {min(numbers)} to {max(numbers)}"
+            f"not {rows.shape[1]} from {low} to {high}"
         )
-    return torch.tensor(numbers).expand(classes, -1)
+    return rows.long()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, Unpack, cast
 
 from torch import Tensor
 
@@ -23,7 +23,12 @@ class Settings(GivenSettings, total=False):
     generator: Generators | None
     layout: Layout | Sequence[Layout] | None
     layout_tokens: int | None
-    kept_tokens: Sequence[int] | None
+    kept_tokens: Tensor | Sequence[int] | None
+
+
+def keywords(settings: GenerationSettings, **others: Unpack[Settings]) -> Settings:
+    """All settings and some others as keyword arguments."""
+    return cast(Settings, {**settings.values(), **others})
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,12 @@ def make_request(
         DARError: for anything that cannot be.
     """
     copies = positive("num_images_per_prompt", images_per_class)
-    settings = own.replaced(_part_of_settings(given)).resolved(tokenizer.config)
+    settings = own.replaced(_settings_in(given)).resolved(tokenizer.config)
     wanted = prior.class_indices(classes)
     seeds = chosen_seeds(given.get("seed"), given.get("generator"), len(wanted) * copies)
     prefix = layout_prefix(tokenizer, given.get("layout"), given.get("layout_tokens"), len(wanted))
-    if kept := given.get("kept_tokens"):
+    kept = given.get("kept_tokens")
+    if kept is not None and len(kept):
         if prefix is not None:
             raise DARError("a layout and tokens to keep were both given: leave one out")
         prefix = kept_prefix(tokenizer.config, kept, len(wanted))
@@ -118,6 +124,6 @@ def positive(name: str, value: object) -> int:
     return number
 
 
-def _part_of_settings(given: Mapping[str, Any]) -> GivenSettings:
+def _settings_in(given: Mapping[str, Any]) -> GivenSettings:
     names = GivenSettings.__optional_keys__
-    return GivenSettings(**{name: value for name, value in given.items() if name in names})  # type: ignore[typeddict-item]
+    return cast(GivenSettings, {name: value for name, value in given.items() if name in names})

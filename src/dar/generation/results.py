@@ -61,6 +61,7 @@ class Generation:
 
     Attributes:
         images: B pictures.
+        pixels: B x 3 x H x W in [-1, 1], on the CPU: the same before they were rounded.
         tokens: B x N, int64.
         class_names: of the B images.
         seeds: of the B images.
@@ -68,6 +69,7 @@ class Generation:
     """
 
     images: list[Image.Image]
+    pixels: Tensor
     tokens: Tensor
     class_names: Sequence[str]
     seeds: Sequence[int]

@@ -1,16 +1,17 @@
 """How to sample a model, and the file in which a model says so itself."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
 from dar.checks import nearest
 from dar.errors import DARError
 from dar.files import read_json, write_json
-from dar.prior.sampling import Guidance, Sampling, guidance_ends, guidance_text
+from dar.prior.drawing import Sampling, option
+from dar.prior.guidance import Guidance, GuidanceLike
+from dar.solvers import DEFAULT_SOLVER, SOLVERS, check_steps, solver_named
 from dar.tokenizer.config import TokenizerConfig
-from dar.tokenizer.model import DEFAULT_SOLVER, check_steps, solver_named
 
 SAMPLING = "sampling.json"
 """The file of a model folder that holds its own settings."""
@@ -22,7 +23,7 @@ _GUIDANCE = "guidance"
 class GivenSettings(TypedDict, total=False):
     """Some of the fields of ``GenerationSettings``, as callers give them."""
 
-    guidance_scale: Guidance
+    guidance_scale: GuidanceLike
     temperature: float
     top_k: int | None
     top_p: float
@@ -31,15 +32,14 @@ class GivenSettings(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationSettings:
-    """How tokens are drawn and denoised. These defaults, the only ones, hold where a model says nothing itself.
+class GenerationSettings(Sampling):
+    """How tokens are drawn and denoised. The defaults, the only ones, hold where a model says nothing itself.
+
+    How a token is drawn from its logits, the fields of ``dar.prior.drawing.Sampling`` say: temperature and the like.
 
     Attributes:
-        guidance_scale: at the first and at the last token, linear in between; one number stands for both. 1 is
-            unguided.
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_k: draw among the k likeliest tokens only; None among all.
-        top_p: draw among the fewest likeliest tokens whose probabilities reach p; 1 among all.
+        guidance_scale: ``dar.prior.guidance.Guidance``, or what it is made of: one number, (start, end) for a scale
+            that is linear over the tokens, or a text such as "1:3@16-64"; 1 is unguided.
         steps: denoising steps; None for the tokenizer's own number.
         solver: "adams-bashforth-2" or "euler".
 
@@ -47,43 +47,72 @@ class GenerationSettings:
         DARError: at construction, for a value that cannot be.
     """
 
-    guidance_scale: tuple[float, float] = (1.0, 3.0)
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    steps: int | None = None
-    solver: str = DEFAULT_SOLVER
+    guidance_scale: Guidance = field(
+        default=Guidance(1.0, 3.0),
+        metadata=option(
+            "Guidance scale: one number, or START:END, linear over the tokens; @16-64 after it lets it act only on "
+            "tokens 16 to 63, counted from 0",
+            name="guidance",
+        ),
+    )
+    steps: int | None = field(default=None, metadata=option("Denoising steps", minimum=1))
+    solver: str = field(default=DEFAULT_SOLVER, metadata=option(" or ".join(sorted(SOLVERS))))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "guidance_scale", guidance_ends(self.guidance_scale))
+        object.__setattr__(self, "guidance_scale", Guidance.of(self.guidance_scale))
         check_steps(self.steps)
         solver_named(self.solver)
-        _ = self.drawing
-
-    @property
-    def drawing(self) -> Sampling:
-        """The part that says how a token is drawn from its logits."""
-        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        super().__post_init__()
 
     def replaced(self, given: GivenSettings) -> Self:
         """The same but for what is given."""
-        return replace(self, **given)  # type: ignore[arg-type]  # a constant guidance becomes a pair at construction
+        return replace(self, **given)  # type: ignore[arg-type]  # guidance becomes an object at construction
 
     def resolved(self, tokenizer: TokenizerConfig) -> Self:
-        """The same with the tokenizer's own number of steps in place of None."""
+        """The same with the tokenizer's own number of steps in place of None.
+
+        Raises:
+            DARError: if guidance ends beyond the tokenizer's tokens.
+        """
+        self.guidance_scale.scales(tokenizer.num_tokens)
         return replace(self, steps=tokenizer.num_steps) if self.steps is None else self
 
     def values(self) -> dict[str, Any]:
         """The fields by name, as keywords and as records hold them."""
-        return {field.name: getattr(self, field.name) for field in fields(GenerationSettings)}
+        values = {one.name: getattr(self, one.name) for one in setting_fields()}
+        return values | {"guidance_scale": self.guidance_scale.values()}
 
     def __str__(self) -> str:
         """All settings that take effect, on one line."""
-        parts = [f"guidance {guidance_text(self.guidance_scale)}", f"temperature {self.temperature:g}"]
-        parts += [] if self.top_k is None else [f"top-k {self.top_k}"]
-        parts += [] if self.top_p == 1 else [f"top-p {self.top_p:g}"]
+        told = [
+            f"{label(one)} {told_value(one, getattr(self, one.name))}"
+            for one in setting_fields()
+            if one.name in _ALWAYS_TOLD or getattr(self, one.name) != one.default
+            if one.name not in DENOISING
+        ]
         steps = "the tokenizer's number of" if self.steps is None else self.steps
-        return ", ".join([*parts, f"{steps} {'step' if steps == 1 else 'steps'} of {self.solver}"])
+        return ", ".join([*told, f"{steps} {'step' if steps == 1 else 'steps'} of {self.solver}"])
+
+
+DENOISING = ("steps", "solver")
+"""The settings that say how tokens are denoised; the others say how they are drawn."""
+
+_ALWAYS_TOLD = ("guidance_scale", "temperature")
+
+
+def setting_fields() -> list[Field[Any]]:
+    """The fields of ``GenerationSettings``, guidance first: in the order of records and of options."""
+    return sorted(fields(GenerationSettings), key=lambda one: one.name != "guidance_scale")
+
+
+def label(one: Field[Any]) -> str:
+    """What people call a setting, as an option and elsewhere."""
+    return one.metadata["name"] or one.name.replace("_", "-")
+
+
+def told_value(one: Field[Any], value: Any) -> str:
+    """A setting's value as people and the command line read it."""
+    return one.metadata["unset"] if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def load_settings(folder: Path) -> GenerationSettings:
@@ -96,7 +125,7 @@ def load_settings(folder: Path) -> GenerationSettings:
     if not path.exists():
         return GenerationSettings()
     content = read_json(path)
-    known = {_file_name(field.name): field.name for field in fields(GenerationSettings)}
+    known = {_file_name(one.name): one.name for one in setting_fields()}
     for name in content:
         if name not in known:
             raise DARError(f"{path} holds the unknown setting {name!r}: {nearest(name, known)}")
@@ -113,8 +142,9 @@ def save_settings(folder: Path, settings: GenerationSettings) -> None:
 
 def file_content(settings: GenerationSettings) -> Mapping[str, Any]:
     """What ``sampling.json`` holds: a constant guidance as one number."""
-    start, end = settings.guidance_scale
-    values = asdict(settings) | {"guidance_scale": start if start == end else [start, end]}
+    guidance = settings.guidance_scale
+    is_plain = guidance.is_constant and guidance.interval is None
+    values = settings.values() | {"guidance_scale": guidance.start if is_plain else guidance.values()}
     return {_file_name(name): value for name, value in values.items()}
 
 

@@ -1,6 +1,7 @@
 """Tokens as they are drawn, and a denoising step as soon as its group of them is there."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -18,30 +19,49 @@ def previews(tokenizer: SequentialDiffusionTokenizer, prior: Prior, request: Req
     config, settings = tokenizer.config, request.settings
     noise, uniforms = draw_noise_and_uniforms(request.seeds, config.image_size, config.num_tokens)
     classes = torch.tensor(request.indices)
-    columns = generate_tokens(prior, classes, uniforms, settings.guidance_scale, settings.drawing, request.prefix)
-    known: list[Tensor] = []
-    groups = _groups(columns, config.tokens_per_group, known)
-    return _joined(tokenizer.denoise(groups, noise, settings.steps, settings.solver), groups, known, request)
+    columns = generate_tokens(prior, classes, uniforms, settings.guidance_scale, settings, request.prefix)
+    groups = TokenGroups(columns, config.tokens_per_group)
+    return _joined(tokenizer.denoise(groups, noise, settings.steps, settings.solver), groups, request)
 
 
-def _groups(columns: Iterator[Tensor], size: int, known: list[Tensor]) -> Iterator[Tensor]:
-    """Collect columns of B tokens into ``known``; give each group, B x size, as soon as it is whole."""
-    for tokens in columns:
-        known.append(tokens)
-        if len(known) % size == 0:
-            yield torch.stack(known[-size:], dim=1)
+class TokenGroups:
+    """Gives groups of tokens, B x q, each as soon as it is generated, and keeps all tokens so far.
+
+    Args:
+        columns: N times B tokens, generated as they are taken.
+        size: q, tokens of a group.
+    """
+
+    def __init__(self, columns: Iterator[Tensor], size: int) -> None:
+        self._columns, self._size = columns, size
+        self._known: list[Tensor] = []
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        group = list(islice(self._columns, self._size))
+        if not group:
+            raise StopIteration
+        self._known += group
+        return torch.stack(group, dim=1)
+
+    @property
+    def known(self) -> Tensor:
+        """The tokens so far: B x n."""
+        return torch.stack(self._known, dim=1)
+
+    def finish(self) -> None:
+        """Generate the tokens that are left."""
+        self._known += self._columns
 
 
-def _joined(
-    images: Iterator[Tensor], groups: Iterator[Tensor], known: list[Tensor], request: Request
-) -> Iterator[Preview]:
+def _joined(images: Iterator[Tensor], groups: TokenGroups, request: Request) -> Iterator[Preview]:
     """Join what denoising gives after each step with the tokens known by then."""
     steps = request.settings.steps
     assert steps is not None
     for step, pixels in enumerate(images, start=1):
         is_final = step == steps
         if is_final:
-            for _ in groups:  # where steps are fewer than groups, denoising has left some to generate
-                pass
-        tokens = torch.stack(known, dim=1)
-        yield Preview(step, pixels, tokens, is_final, steps, request.class_names, request.seeds)
+            groups.finish()  # where steps are fewer than groups, denoising has left some to generate
+        yield Preview(step, pixels, groups.known, is_final, steps, request.class_names, request.seeds)

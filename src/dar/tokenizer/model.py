@@ -3,25 +3,24 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dar.checks import whole_number
-from dar.errors import DARError, quoted
+from dar.errors import DARError
 from dar.flow import Clock, Step, interpolate
 from dar.hub import CARD_TEMPLATE, HubModel
 from dar.images import Picture, listed_pictures, square_pixels
 from dar.randomness import Seed, draw_noise, image_seeds
-from dar.solvers import SOLVERS, Solver, SolverState, advance
+from dar.solvers import DEFAULT_SOLVER, Solver, SolverState, advance, check_steps, solver_named
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.tokenizer.encoder import Encoder
 from dar.tokenizer.latent_decoder import LatentDecoder
 from dar.tokenizer.quantizer import Quantizer
-
-DEFAULT_SOLVER = "adams-bashforth-2"
 
 PIXEL_TOLERANCE = 1e-3
 """How far pixels may lie outside [-1, 1]: rounding may take them there."""
@@ -245,14 +244,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         self, groups: Iterable[Tensor], noise: Tensor, timetable: list[Step], solver: Solver
     ) -> Iterator[Tensor]:
         state = SolverState(noise)
-        conditions = enumerate(self._conditions(groups))
-        group, condition = -1, noise  # none yet
-        for step in timetable:
-            while group < step.group:
-                try:
-                    group, condition = next(conditions)
-                except StopIteration:
-                    return
+        for step, condition in _with_conditions(timetable, self._conditions(groups)):
             velocity = partial(self.velocity, t=step.start, condition_BSD=condition)
             state, preview = advance(state, velocity, solver, step.start, step.end)
             yield (preview / self.config.data_std).clamp(-1, 1)
@@ -330,22 +322,12 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             raise DARError(f"tokens must lie in 0 to {config.codebook_size - 1}; these reach from {low} to {high}")
 
 
-def solver_named(name: str) -> Solver:
-    """The solver of that name.
-
-    Raises:
-        DARError: if there is none.
-    """
-    if not isinstance(name, str) or name not in SOLVERS:
-        raise DARError(f"there is no solver {quoted(repr(name))}: choose one of {', '.join(SOLVERS)}")
-    return SOLVERS[name]
-
-
-def check_steps(steps: int | None) -> None:
-    """Make sure that a number of denoising steps can be; None stands for the model's own.
-
-    Raises:
-        DARError: if it is none, or less than one.
-    """
-    if steps is not None and whole_number("the number of denoising steps", steps) < 1:
-        raise DARError(f"at least 1 denoising step is needed, not {steps}")
+def _with_conditions(timetable: list[Step], conditions: Iterator[Tensor]) -> Iterator[tuple[Step, Tensor]]:
+    """Each step with the condition of its group, taken just before its first step; ends where conditions do."""
+    arriving = enumerate(conditions)
+    for group, steps in groupby(timetable, key=lambda step: step.group):
+        condition = next((condition for number, condition in arriving if number == group), None)
+        if condition is None:
+            return
+        for step in steps:
+            yield step, condition

@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe, given_settings, tell_settings
+from dar.cli.sampling import describe, setting_options, tell_settings
+from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
 
 
+@setting_options()
 def generation(
     reference: shared.References,
     out: shared.Out,
@@ -18,12 +20,8 @@ def generation(
     num: options.Num = 50_000,
     labels: options.Labels = "random",
     seed: options.Seed = 0,
-    guidance: options.Guidance = None,
-    steps: options.Steps = None,
-    solver: options.Solver = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
+    *,
+    given: GivenSettings,
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     batch_size: shared.BatchSize = 64,
@@ -38,8 +36,7 @@ def generation(
 
     Example: dar evaluate generation --reference cifar10 --extractor cifar10 --num 5000 --out report/
     """
-    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
-    checks.model(model, solver=solver)
+    checks.model(model)
     checks.extractors(*(extractor or ()))
     checks.references(reference)
 

@@ -6,7 +6,8 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe, given_settings, tell_settings
+from dar.cli.sampling import describe, setting_options, tell_settings
+from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 PREFIXES = (8, 12, 16, 32)
 
 
+@setting_options()
 def layout(
     data: Annotated[str, typer.Option(help=options.SOURCES)],
     out: shared.Out,
@@ -29,12 +31,8 @@ def layout(
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="Reference images, from all over the data.")] = 1000,
     seed: options.Seed = 0,
-    guidance: options.Guidance = None,
-    steps: options.Steps = None,
-    solver: options.Solver = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
+    *,
+    given: GivenSettings,
     batch_size: shared.BatchSize = 64,
     workers: shared.Workers = 0,
     device: options.Device = "cpu",
@@ -43,8 +41,7 @@ def layout(
 
     Example: dar evaluate layout --data photos/ --classifier microsoft/resnet-50 --tokens 8 --tokens 32 --out report/
     """
-    given = given_settings(guidance, steps, solver, temperature, top_k, top_p)
-    checks.model(model, solver=solver)
+    checks.model(model)
     checks.data(data)
     checks.extractors(classifier)
 

@@ -6,12 +6,14 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe, given_settings
+from dar.cli.sampling import describe, setting_options
+from dar.generation.settings import DENOISING, GivenSettings
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
 
 
+@setting_options(DENOISING)
 def reconstruction(
     data: Annotated[str, typer.Option(help=options.SOURCES)],
     out: shared.Out,
@@ -27,8 +29,8 @@ def reconstruction(
     ] = None,
     num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all unless told.")] = None,
     seed: options.Seed = 0,
-    steps: options.Steps = None,
-    solver: options.Solver = None,
+    *,
+    given: GivenSettings,
     batch_size: shared.BatchSize = 64,
     workers: shared.Workers = 0,
     device: options.Device = "cpu",
@@ -40,11 +42,8 @@ def reconstruction(
     Example: dar evaluate reconstruction --data photos/ --extractor inception --out report/
     """
     checks.tokenizer(model)
-    checks.solver_name(solver)
     checks.data(data)
     checks.extractors(extractor)
-
-    given = given_settings(None, steps, solver, None, None, None)
 
     def evaluation() -> "Findings":
         from dar.evaluate.reconstruction import evaluate_reconstruction

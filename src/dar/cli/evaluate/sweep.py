@@ -6,16 +6,19 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
-from dar.cli.sampling import describe, given_settings, parse_guidance, tell_settings
+from dar.cli.sampling import ALL, describe, setting_options, tell_settings
+from dar.generation.settings import GivenSettings
+from dar.prior.guidance import Guidance
 
 if TYPE_CHECKING:
     from dar.evaluate.report import Findings
 
 
+@setting_options([name for name in ALL if name != "guidance_scale"])
 def sweep(
     reference: shared.References,
     guidance: Annotated[
-        list[str], typer.Option(help="Guidance scale, one number, or START:END, linear; repeat it for each point.")
+        list[str], typer.Option(help="As of dar generate, such as 3, 1:3 or 3@16-64; repeat it for each point.")
     ],
     out: shared.Out,
     model: shared.Model = None,
@@ -23,11 +26,8 @@ def sweep(
     num: options.Num = 10_000,
     labels: options.Labels = "random",
     seed: options.Seed = 0,
-    steps: options.Steps = None,
-    solver: options.Solver = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
+    *,
+    given: GivenSettings,
     chunk: options.Chunk = 50,
     rounding: options.Rounding = "adm",
     batch_size: shared.BatchSize = 64,
@@ -41,9 +41,8 @@ def sweep(
 
     Example: dar evaluate sweep --reference cifar10 --extractor cifar10 --guidance 1 --guidance 1:3 --out sweep/
     """
-    scales = [parse_guidance(text) for text in guidance]
-    given = given_settings(None, steps, solver, temperature, top_k, top_p)
-    checks.model(model, solver=solver)
+    scales = [Guidance.parse(text) for text in guidance]
+    checks.model(model)
     checks.extractors(*(extractor or ()))
     checks.references(reference)
 

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from dar.errors import DARError
+from dar.generation.provenance import KEYWORD, Provenance, read_provenance
+from dar.generation.settings import GenerationSettings
 from dar.images import save_image
-from dar.provenance import KEYWORD, Provenance, read_provenance
 
 MADE = Provenance(
     model="runs/prior/model",
@@ -17,12 +18,7 @@ MADE = Provenance(
     class_name="Müller's \U0001f986",
     class_index=3,
     seed=2**62,
-    guidance_scale=(1.0, 3.5),
-    temperature=0.9,
-    top_k=None,
-    top_p=1.0,
-    steps=8,
-    solver="euler",
+    settings=GenerationSettings(guidance_scale=(1.0, 3.5), temperature=0.9, steps=8, solver="euler"),
     kept_tokens=(5, 0, 31),
 )
 
@@ -41,6 +37,15 @@ def test_a_picture_tells_how_it_was_made(tmp_path: Path) -> None:
         assert image.getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_records_hold_the_settings_beside_the_rest() -> None:
+    assert list(MADE.record()) == [
+        *("model", "tokenizer", "prior", "class_name", "class_index", "seed"),
+        *("guidance_scale", "temperature", "top_k", "top_p", "steps", "solver", "kept_tokens", "version"),
+    ]
+    interval = replace(MADE, settings=GenerationSettings(guidance_scale="1:3@2-5", steps=4))
+    assert Provenance.from_record(json.loads(json.dumps(interval.record()))) == interval
+
+
 def test_people_are_told_a_line_each() -> None:
     lines = MADE.lines()
     for line in (
@@ -51,7 +56,7 @@ def test_people_are_told_a_line_each() -> None:
         "top-k       all tokens",
     ):
         assert line in lines
-    assert "guidance    2" in replace(MADE, guidance_scale=(2.0, 2.0)).lines()
+    assert "guidance    2" in replace(MADE, settings=GenerationSettings(guidance_scale=2)).lines()
     assert "layout      its own" in replace(MADE, kept_tokens=()).lines()
 
 
@@ -79,7 +84,7 @@ def test_pictures_of_others_tell_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_records_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    path = saved(tmp_path / "a.png", {KEYWORD: json.dumps(asdict(MADE) | change)})
+    path = saved(tmp_path / "a.png", {KEYWORD: json.dumps(MADE.record() | change)})
     with pytest.raises(DARError, match=next(iter(change))):
         read_provenance(path)
 

@@ -1,9 +1,8 @@
 """How a generated picture was made: told in its PNG file, and read from there."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from dar import __version__
 from dar.errors import DARError, quoted
+from dar.generation.settings import DENOISING, GenerationSettings, label, setting_fields, told_value
 from dar.image_files import opened_image
 
 KEYWORD = "dar"
@@ -31,12 +31,7 @@ class Provenance:
         class_name: its name.
         class_index: its index.
         seed: the image's own.
-        guidance_scale: at the first and the last token.
-        temperature: see ``DARPipeline.stream``, as for what follows.
-        top_k: None lets all tokens be drawn.
-        top_p: 1 lets all tokens be drawn.
-        steps: of denoising.
-        solver: of denoising.
+        settings: how it was generated; the number of steps is known.
         kept_tokens: the first tokens, where they were taken from another picture for its layout.
         version: of the package.
     """
@@ -47,74 +42,75 @@ class Provenance:
     class_name: str
     class_index: int
     seed: int
-    guidance_scale: tuple[float, float]
-    temperature: float
-    top_k: int | None
-    top_p: float
-    steps: int
-    solver: str
+    settings: GenerationSettings
     kept_tokens: tuple[int, ...] = ()
     version: str = __version__
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Take what JSON gives; numbers out of range are left to whoever uses them.
+        """Take what JSON gives, as ``record`` tells it; places of tokens and classes are left to whoever uses them.
 
         Raises:
             ValueError: if something is missing, is not known, or is of another kind.
         """
-        fields = {field.name for field in dataclasses.fields(cls)}
-        if record.keys() != fields:
-            raise ValueError(f"it has {', '.join(sorted(record.keys() ^ fields))} too many or too few")
+        sampling = {one.name for one in setting_fields()}
+        known = {field.name for field in fields(cls)} - {"settings"} | sampling
+        if record.keys() != known:
+            raise ValueError(f"it has {', '.join(sorted(record.keys() ^ known))} too many or too few")
         for name, value in record.items():
             if not _is_one(name, value):
                 raise ValueError(f"its {name} is {quoted(value)}")
-        sequences = {name: tuple(record[name]) for name in ("guidance_scale", "kept_tokens")}
-        return cls(**{**record, **sequences})
+        own = {name: value for name, value in record.items() if name not in sampling}
+        settings = GenerationSettings(**{name: record[name] for name in sampling})
+        return cls(**{**own, "settings": settings, "kept_tokens": tuple(record["kept_tokens"])})
+
+    def record(self) -> dict[str, Any]:
+        """All of it, as JSON values by name."""
+        record: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            record |= value.values() if field.name == "settings" else {field.name: value}
+        return record
 
     def texts(self) -> dict[str, str]:
         """What a PNG file is to hold as text, by keyword."""
         return {
             "Title": f"{self.class_name}, seed {self.seed}",
             "Software": f"dar {self.version}",
-            KEYWORD: json.dumps(dataclasses.asdict(self)),
+            KEYWORD: json.dumps(self.record()),
         }
 
     def lines(self) -> list[str]:
         """What people are told, a line each."""
-        start, end = self.guidance_scale
+        drawn = [one for one in setting_fields() if one.name not in DENOISING]
         told = {
             "class": f"{self.class_name} ({self.class_index})",
             "seed": self.seed,
             "model": self.model,
             "tokenizer": self.tokenizer[:SHOWN_DIGITS],
             "prior": self.prior[:SHOWN_DIGITS],
-            "guidance": f"{start:g}" if start == end else f"{start:g}:{end:g}",
-            "temperature": f"{self.temperature:g}",
-            "top-k": "all tokens" if self.top_k is None else self.top_k,
-            "top-p": f"{self.top_p:g}",
-            "steps": f"{self.steps}, {self.solver}",
+            **{label(one): told_value(one, getattr(self.settings, one.name)) for one in drawn},
+            "steps": f"{self.settings.steps}, {self.settings.solver}",
             "layout": f"{len(self.kept_tokens)} tokens kept" if self.kept_tokens else "its own",
             "version": self.version,
         }
         return [f"{name:<12}{quoted(value)}" for name, value in told.items()]
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("model", "tokenizer", "prior", "class_name", "solver", "version"), (str,)),
-    **dict.fromkeys(("class_index", "seed", "steps"), (int,)),
-    **dict.fromkeys(("temperature", "top_p"), (int, float)),
-    "top_k": (int, type(None)),
+_KINDS = {
+    **dict.fromkeys(("model", "tokenizer", "prior", "class_name", "version"), str),
+    **dict.fromkeys(("class_index", "seed", "steps"), int),
 }
+"""Of entries that are of one kind; other settings are checked where they are made."""
 
 
 def _is_one(name: str, value: Any) -> bool:
-    """Whether a value is of its field's kind."""
-    if name == "guidance_scale":
-        return isinstance(value, list) and len(value) == 2 and all(type(scale) in (int, float) for scale in value)
+    """Whether a value is of its entry's kind."""
     if name == "kept_tokens":
         return isinstance(value, list) and all(type(token) is int for token in value)
-    return type(value) in _KINDS[name]
+    if name == "guidance_scale":
+        return isinstance(value, list) and len(value) in (2, 3)
+    return name not in _KINDS or type(value) is _KINDS[name]
 
 
 def read_provenance(path: Path) -> Provenance:
