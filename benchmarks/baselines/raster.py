@@ -17,6 +17,7 @@ from dar.images import from_levels, to_levels
 from dar.metrics.codebook import perplexity
 from dar.metrics.similarity import psnr
 from dar.prior import Prior
+from dar.prior.guidance import Guidance
 from dar.prior.sampling import generate_tokens
 from dar.randomness import draw_noise_and_uniforms, image_seeds
 from dar.storage import save_tensors
@@ -215,5 +216,5 @@ def raster_samples(
     """Samples of classes, image i from ``seed`` + i: B x 3 x H x W uint8."""
     size = 4 * tokenizer.grid
     _, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(labels)), size, prior.config.num_tokens)
-    tokens = torch.stack(list(generate_tokens(prior, labels, uniforms, guidance)), dim=1)
+    tokens = torch.stack(list(generate_tokens(prior, labels, uniforms, Guidance(*guidance))), dim=1)
     return to_levels(tokenizer.decode(tokens))

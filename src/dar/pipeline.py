@@ -229,8 +229,8 @@ class DARPipeline:
             layout_tokens: how many of its tokens to keep, 1 to N; goes with ``layout``.
             kept_tokens: the first tokens themselves, where they are known, instead of ``layout``: the same numbers for
                 all images, or classes x P, a row an image.
-            **settings: the fields of ``dar.GenerationSettings``, explained there and in ``dar.prior.drawing.Sampling``, such
-                as ``guidance_scale``, ``temperature`` and ``steps``.
+            **settings: the fields of ``dar.GenerationSettings``, explained there and in
+                ``dar.prior.drawing.Sampling``, such as ``guidance_scale``, ``temperature`` and ``steps``.
 
         Returns:
             An iterator of previews, one a step; the last is the finished batch.
