@@ -32,7 +32,7 @@ BEGUN = {
     ),
     "tokenize": (
         ["tokenize", "--data", "photos", *OUT],
-        "dar.train.token_shards.tokenize_images",
+        "dar.train.tokenization.tokenize_images",
         "the same command goes on",
     ),
     "statistics": (

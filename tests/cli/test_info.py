@@ -7,7 +7,8 @@ import pytest
 from dar.model_folder import FIGURES, RECIPE
 from dar.pipeline import DARPipeline
 from dar.storage import weights_hash
-from dar.train.recipe import load_recipe, save_recipe
+from dar.train.recipe import load_recipe
+from dar.train.recipe_files import save_recipe
 
 METRICS = {
     "images": 100,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dar.pipeline import DARPipeline
-from dar.train.recipe import save_recipe
+from dar.train.recipe_files import save_recipe
 from dar.train.token_shards import TokenShards
 from tests import tiny
 from tests.cli.test_cli import refused

@@ -26,7 +26,8 @@ from dar.train.classifier import (
 from dar.train.classifier_recipe import ClassifierRecipe, classifier_recipe_names, load_classifier_recipe
 from dar.train.ema import AveragedModel
 from dar.train.loop import Outcome
-from dar.train.recipe import load_recipe, save_recipe
+from dar.train.recipe import load_recipe
+from dar.train.recipe_files import save_recipe
 
 SHRUNK = (
     "classifier.name=stripes",

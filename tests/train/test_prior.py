@@ -22,7 +22,7 @@ from dar.train.prior import (
     train_prior,
 )
 from dar.train.recipe import Recipe
-from dar.train.token_shards import tokenize_images
+from dar.train.tokenization import tokenize_images
 from dar.train.tokens import TokenSet
 from tests import tiny
 from tests.train.photos import CLASSES, photo_folder, small_recipe

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from dar.errors import DARError
-from dar.train.recipe import load_recipe, recipe_names, save_recipe
+from dar.train.recipe import load_recipe, recipe_names
+from dar.train.recipe_files import save_recipe
 from tests.train.photos import small_recipe
 
 

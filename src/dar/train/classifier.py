@@ -22,7 +22,7 @@ from dar.randomness import step_generator
 from dar.sheets import captioned_grid, display_scale
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.loop import Outcome, Task, fit
-from dar.train.recipe import save_recipe
+from dar.train.recipe_files import save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import check_classes, tell_found
 from dar.train.team import Team

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dar.train.recipe import OF_CLASSIFIERS, TrainingRecipe, all_names, build, read_recipe, require_at_least
+from dar.train.recipe import OF_CLASSIFIERS, TrainingRecipe
+from dar.train.recipe_files import all_names, build, read_recipe, require_at_least
 
 if TYPE_CHECKING:
     from dar.features.classifier import ClassifierConfig

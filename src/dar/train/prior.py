@@ -26,11 +26,13 @@ from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.fine_tuning import agreed_init, start_prior
 from dar.train.loop import Outcome, Task, fit
-from dar.train.recipe import PriorTraining, Recipe, load_recipe, save_recipe
+from dar.train.recipe import PriorTraining, Recipe, load_recipe
+from dar.train.recipe_files import save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import check_classes, open_validation, tell, tell_found
 from dar.train.team import Team, whole
-from dar.train.token_shards import TokenShards, tokenize_images
+from dar.train.token_shards import TokenShards
+from dar.train.tokenization import tokenize_images
 from dar.train.tokens import Tokens
 
 SHOWN_CLASSES = 10

@@ -1,25 +1,14 @@
 """Recipes: every size and setting of a training, read from YAML and checked before anything is spent."""
 
-import dataclasses
-import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self
 
-import yaml
-
-from dar.errors import DARError
-from dar.files import check_regular_file, writing
 from dar.prior.config import PRIOR_SIZES, PriorConfig
 from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-T = TypeVar("T")
+from dar.train.recipe_files import all_names, build, read_recipe, require_at_least
 
 OF_CLASSIFIERS = "classifier-"
 """Begins the names of the package's recipes of classifiers; all others are of models."""
@@ -315,12 +304,6 @@ class Recipe:
         return build(cls, "the recipe", {**content, **sections})
 
 
-def all_names() -> list[str]:
-    """The recipes of all kinds that the package brings along."""
-    folder = files("dar") / "recipes"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
 def recipe_names() -> list[str]:
     """The recipes of models that the package brings along."""
     return [name for name in all_names() if not name.startswith(OF_CLASSIFIERS)]
@@ -331,55 +314,6 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return read_recipe(source, overrides, recipe_names(), Recipe.from_dict)
 
 
-def read_recipe(
-    source: str | Path, overrides: Sequence[str], names: Sequence[str], parse: Callable[[Mapping[str, Any]], T]
-) -> T:
-    """Read a recipe of any kind.
-
-    Args:
-        source: the name of a recipe of the package, or a YAML file.
-        overrides: "section.field=value", value in YAML.
-        names: the package's recipes of this kind.
-        parse: makes the recipe from plain dictionaries; raises ValueError for what cannot be.
-
-    Raises:
-        DARError: naming the recipe, and the field and value that cannot be.
-    """
-    name = str(source)
-    check_regular_file(Path(name))
-    if not Path(name).is_file() and name not in names:
-        raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(names)}")
-    path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("a recipe is a mapping of sections")
-        for override in overrides:
-            _apply_override(content, override)
-        return parse(content)
-    except yaml.YAMLError as error:
-        raise DARError(f"recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
-    except (TypeError, ValueError) as error:
-        raise DARError(f"recipe {name}: {error}") from error
-
-
-def save_recipe(recipe: "DataclassInstance", path: Path) -> None:
-    """Write a recipe of any kind as YAML that ``read_recipe`` reads."""
-    content = dataclasses.asdict(recipe)
-    for section in content.values():
-        section.update({key: list(value) for key, value in section.items() if isinstance(value, tuple)})
-    with writing(path) as aside:
-        aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-
-def _apply_override(content: Any, override: str) -> None:
-    path, equals, value = override.partition("=")
-    section, dot, name = path.partition(".")
-    if not (equals and dot and isinstance(content.get(section, {}), dict)):
-        raise ValueError(f"{override!r} is not of the form section.field=value, as in tokenizer_training.steps=100")
-    content.setdefault(section, {})[name] = yaml.safe_load(value)
-
-
 def _sized(named: Mapping[str, Mapping[str, Any]], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a model, some of them chosen together by the name of a ``size``."""
     chosen = dict(values)
@@ -387,41 +321,3 @@ def _sized(named: Mapping[str, Mapping[str, Any]], section: str, values: Mapping
     if size is not None and size not in named:
         raise ValueError(f"{section} has no size {size!r}: choose one of {', '.join(named)}")
     return {**(named[size] if size is not None else {}), **chosen}
-
-
-def build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
-    """A dataclass from a mapping, with unknown and missing fields named, and whole numbers taken as floats."""
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            raise ValueError(f"{section} has no field {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
-    converted = {name: _value(section, known[name], value) for name, value in values.items()}
-    try:
-        return kind(**converted)
-    except TypeError as error:
-        raise ValueError(f"{section}: {str(error).split(') ')[-1]}") from error
-    except ValueError as error:
-        raise ValueError(f"{section}: {error}") from error
-
-
-def _value(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
-    """YAML reads 1e-3 as text and 1 as a whole number where a float is meant, and any of them for a switch or text."""
-    if known.type is float:
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{section}: {known.name} must be a number, not {value!r}") from None
-    if known.type is str and not isinstance(value, str):
-        raise ValueError(f"{section}: {known.name} must be text, not {value!r}")
-    if known.type is bool and not isinstance(value, bool):
-        raise ValueError(f"{section}: {known.name} must be true or false, not {value!r}")
-    if known.type is int and not (isinstance(value, int) and not isinstance(value, bool)):
-        raise ValueError(f"{section}: {known.name} must be a whole number, not {value!r}")
-    return tuple(value) if isinstance(value, list) else value
-
-
-def require_at_least(recipe: Any, least: int, *names: str) -> None:
-    for name in names:
-        if not least <= getattr(recipe, name) < math.inf:
-            raise ValueError(f"{name} must be at least {least}, not {getattr(recipe, name)!r}")

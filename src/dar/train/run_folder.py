@@ -15,7 +15,8 @@ from dar.environment import run_record
 from dar.errors import DARError
 from dar.files import writing
 from dar.locking import LOCK, owned
-from dar.train.recipe import Recipe, read_recipe, save_recipe
+from dar.train.recipe import Recipe
+from dar.train.recipe_files import read_recipe, save_recipe
 
 if TYPE_CHECKING:
     from dar.data import DataSummary

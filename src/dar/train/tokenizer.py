@@ -25,7 +25,8 @@ from dar.train.guides import AlignedTokenizer, Guides, Opponent
 from dar.train.loop import Outcome, Task, fit
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
 from dar.train.own_states import own_ticks, reach
-from dar.train.recipe import Recipe, save_recipe
+from dar.train.recipe import Recipe
+from dar.train.recipe_files import save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import open_training_images, open_validation, stream_of, tell, tell_found
 from dar.train.team import Team
