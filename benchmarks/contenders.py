@@ -74,8 +74,8 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
 }
 """What each small D-AR changes in the recipe."""
 
-WITH_PRIOR = ("d-ar", "late-steps")
-"""Of which small D-ARs a prior is trained too."""
+WITH_PRIOR = ("d-ar",)
+"""Of which small D-ARs a prior is trained too; the others are judged by their reconstructions."""
 
 FLOWS: Mapping[str, tuple[str, ...]] = {"pixel-flow": (), "pixel-flow-no-guide": VARIANTS["no-guide"]}
 FLOW_SIZE = ("tokenizer.decoder_width=128", "tokenizer.decoder_depth=4")

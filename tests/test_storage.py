@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,23 @@ def test_writing_leaves_nothing_behind_when_the_block_raises(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError):
         write_half(tmp_path / "file")
     assert listing(tmp_path) == []
+
+
+def test_writing_leaves_nothing_behind_when_ctrl_c_comes_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, pressed = shutil.rmtree, []
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        if not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+        remove(*arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path / "file") as aside:
+        aside.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_writing_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:

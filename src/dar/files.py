@@ -47,9 +47,18 @@ def writing(path: Path) -> Iterator[Path]:
             raise
         raise DARError(f"cannot write {path} ({error}): make room, or choose another place") from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         if is_new and not any(path.parent.iterdir()):
             path.parent.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, even if Ctrl-C comes meanwhile."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def sync(path: Path) -> None:
