@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -142,7 +143,7 @@ def plot(results: Results, path: Path) -> None:
     FigureCanvasAgg(figure)
     samples, groups, swaps = figure.subplots(1, 3)
     for i, (name, one) in enumerate(results["models"].items()):
-        colour = f"C{i % 10}"
+        colour = colormaps["tab20"](i % 20)
         _plot_samples(samples, name, one["samples"], colour)
         stages = one.get("reconstructions", [])
         if len(stages) > 1:
@@ -165,7 +166,7 @@ def plot(results: Results, path: Path) -> None:
         figure.savefig(aside, dpi=100, format="png")
 
 
-def _plot_samples(axes: Axes, name: str, samples: Mapping[str, Results], colour: str) -> None:
+def _plot_samples(axes: Axes, name: str, samples: Mapping[str, Results], colour: tuple[float, ...]) -> None:
     if samples:
         points = sorted((of["judge"]["accuracy"], of["judge"]["frechet_distance"], g) for g, of in samples.items())
         axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "o-", color=colour, label=name)
