@@ -12,9 +12,9 @@ import torch
 import typer
 from torch import Tensor
 
-from dar.evaluate.sampling import SampleSettings, rounded
 from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
+from dar.samples.sampling import SampleSettings, rounded
 
 
 def sampled(pipe: DARPipeline, settings: SampleSettings) -> tuple[Tensor, Tensor]:

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dar.data import ImageDataset
-from dar.evaluate.figures import draw_curves
-from dar.evaluate.report import METRICS, Estimate, Report, metric_named
-from dar.evaluate.report_files import REPORT, read_report
-from dar.evaluate.sample_file import open_samples, write_samples
 from dar.evaluate.sweep import samples_of
 from dar.files import write_json, writing
 from dar.images import save_image
 from dar.pipeline import load_prior
 from dar.prior.guidance import Guidance
 from dar.progress import progress_bar
+from dar.report.figures import draw_curves
+from dar.report.files import REPORT, read_report
+from dar.report.report import METRICS, Estimate, Report, metric_named
+from dar.samples.file import open_samples, write_samples
 
 DOCS = Path("docs")
 NUM, SWEEP_NUM, LAYOUT_NUM = 10_000, 2_000, 500

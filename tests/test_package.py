@@ -22,6 +22,7 @@ LAYERS = [
     {"tokenizer", "prior", "features"},
     {"generation"},
     {"data", "pipeline", "reconstruction"},
+    {"samples", "report"},
     {"train", "convert", "evaluate", "inspection", "demo"},
     {"cli"},
     {"__main__"},

@@ -12,13 +12,13 @@ from dar.data import ImageDataset
 from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.layout import evaluate_layout
 from dar.evaluate.reference import load_reference
-from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sampling import rounded, sample_settings
 from dar.evaluate.sweep import evaluate_sweep, samples_of
 from dar.features.extractor import Features
 from dar.generation.settings import SAMPLING, GenerationSettings, load_settings, save_settings
 from dar.images import to_pixels
 from dar.pipeline import DARPipeline
+from dar.samples.file import open_samples
+from dar.samples.sampling import rounded, sample_settings
 from tests.cli.test_cli import refused
 from tests.convert import published
 from tests.evaluate.animals import Projection, photo_folder

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dar.evaluate.report_files import read_report
 from dar.features.classifier import ClassifierConfig, ImageClassifier
 from dar.pipeline import DARPipeline
+from dar.report.files import read_report
 from tests import tiny
 from tests.evaluate.animals import photo_folder
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dar.evaluate.report_files import write_report
+from dar.report.files import write_report
 from tests.cli.test_cli import refused
-from tests.evaluate import reports
+from tests.report import reports
 
 
 @pytest.fixture(scope="module")

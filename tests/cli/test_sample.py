@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from dar.evaluate.sample_file import open_samples
 from dar.generation.provenance import read_provenance
 from dar.images import read_image
 from dar.model_folder import RECIPE
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
+from dar.samples.file import open_samples
 from tests.cli.test_cli import refused
 
 

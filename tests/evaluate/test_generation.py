@@ -9,14 +9,14 @@ from torch import Tensor
 from dar.errors import DARError
 from dar.evaluate.generation import check_count, evaluate_samples
 from dar.evaluate.reference import Reference, load_reference
-from dar.evaluate.report import Report
-from dar.evaluate.sample_file import open_samples, write_samples
 from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.metrics.confidence import mean_confidence
 from dar.metrics.frechet import frechet_confidence, frechet_distance
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall, recall_confidence
+from dar.report.report import Report
+from dar.samples.file import open_samples, write_samples
 from tests import tiny
 from tests.evaluate.animals import Projection
 

@@ -10,11 +10,11 @@ from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.layout import evaluate_layout
-from dar.evaluate.report import Estimate, Report
 from dar.features.extractor import Features
 from dar.images import centre_crop, to_images, to_pixels
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline
+from dar.report.report import Estimate, Report
 from dar.storage import weights_hash
 from tests import tiny
 from tests.evaluate.animals import Projection, photo, photo_folder, white_folder, white_tokenizer

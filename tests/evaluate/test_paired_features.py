@@ -3,8 +3,8 @@ import torch
 
 from dar.errors import DARError
 from dar.evaluate.paired_features import PairedFeatures
-from dar.evaluate.report import Estimate
 from dar.features.extractor import Features
+from dar.report.report import Estimate
 from tests.evaluate.animals import Projection
 
 COUNT = 60

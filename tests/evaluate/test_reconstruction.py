@@ -11,11 +11,11 @@ from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.reconstruction import evaluate_reconstruction
-from dar.evaluate.report import Estimate, Report
 from dar.features.perceptual import PerceptualDistance
 from dar.images import centre_crop, to_images, to_pixels
 from dar.metrics.frechet import frechet_distance
 from dar.metrics.similarity import psnr, ssim
+from dar.report.report import Estimate, Report
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from tests import tiny

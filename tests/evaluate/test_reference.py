@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from dar.errors import DARError
 from dar.evaluate import reference as reference_module
 from dar.evaluate.reference import load_reference
-from dar.evaluate.sample_file import write_samples
 from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.images import centre_crop, to_levels, to_pixels
+from dar.samples.file import write_samples
 from tests import tiny
 from tests.evaluate.animals import Projection, photo, photo_folder
 

@@ -8,14 +8,14 @@ from PIL import Image
 from dar.errors import DARError
 from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import load_reference
-from dar.evaluate.report import Report
-from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sample_job import sample
-from dar.evaluate.sampling import SampleSettings
 from dar.evaluate.sweep import evaluate_sweep, guidance_name
 from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
+from dar.report.report import Report
+from dar.samples.file import open_samples
+from dar.samples.job import sample
+from dar.samples.sampling import SampleSettings
 from dar.storage import weights_hash
 from tests import tiny
 from tests.evaluate.animals import Projection, photo_folder

@@ -10,8 +10,8 @@ from dar.cli.sampling import describe, made_images, setting_options, tell_settin
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
-    from dar.evaluate.sampling import SampleSettings
     from dar.pipeline import DARPipeline
+    from dar.samples.sampling import SampleSettings
 
 
 @setting_options()
@@ -41,11 +41,11 @@ def sample(
     """
     process, processes = options.place_among_processes()
     checks.model(model, classes=class_ or ())
-    from dar.evaluate.sample_file import open_samples, write_pngs
-    from dar.evaluate.sample_job import sample as sample_images
-    from dar.evaluate.sampling import sample_settings
     from dar.files import refuse_existing
     from dar.pipeline import DARPipeline
+    from dar.samples.file import open_samples, write_pngs
+    from dar.samples.job import sample as sample_images
+    from dar.samples.sampling import sample_settings
 
     if png is not None and process == 0:
         refuse_existing(png)

@@ -1,1 +1,1 @@
-"""Sampling for evaluation, and measuring what models make."""
+"""Measuring what models make."""

@@ -12,8 +12,6 @@ from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
 from dar.evaluate.reference import Reference
-from dar.evaluate.report import METRICS, Estimate, Findings, Report, mean_estimate
-from dar.evaluate.sample_file import Samples, check_square
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.agreement import agreement
@@ -21,6 +19,8 @@ from dar.metrics.confidence import GROUPS, confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall, recall_confidence
+from dar.report.report import METRICS, Estimate, Findings, Report, mean_estimate
+from dar.samples.file import Samples, check_square
 from dar.sheets import captioned_grid, display_scale
 
 NEIGHBOURS = 3

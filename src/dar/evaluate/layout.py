@@ -13,7 +13,6 @@ from dar.data.crops import CroppedImages
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
-from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
 from dar.generation.request import keywords
 from dar.generation.settings import GenerationSettings, GivenSettings
@@ -23,6 +22,7 @@ from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline
 from dar.prior import PriorConfig
 from dar.progress import progress_bar
+from dar.report.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.sheets import captioned_grid, display_scale
 
 ROWS = 8

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from dar.errors import DARError
-from dar.evaluate.report import Estimate
 from dar.features.extractor import Extractor
 from dar.metrics.confidence import GROUPS, jackknife_confidence, jackknife_groups
 from dar.metrics.frechet import Moments, frechet_distance, full_rank_count
+from dar.report.report import Estimate
 
 
 class PairedFeatures:

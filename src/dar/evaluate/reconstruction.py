@@ -14,7 +14,6 @@ from dar.data.crops import CroppedImages
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.paired_features import PairedFeatures
-from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
@@ -22,6 +21,7 @@ from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.progress import progress_bar
 from dar.reconstruction import decoded_groups, reconstruction_sheet
+from dar.report.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.solvers import DEFAULT_SOLVER
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer

@@ -13,7 +13,6 @@ from dar.data import ImageDataset
 from dar.errors import DARError, quoted
 from dar.evaluate.feature_store import look
 from dar.evaluate.labelled_images import LabelledImages
-from dar.evaluate.sample_file import UNREADABLE, check_square, open_samples
 from dar.features.classifier import BUNDLED, bundled_folder
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
@@ -21,6 +20,7 @@ from dar.files import refuse_existing
 from dar.locations import here
 from dar.metrics.frechet import Moments, full_rank_count
 from dar.progress import progress_bar
+from dar.samples.file import UNREADABLE, check_square, open_samples
 from dar.storage import open_tensors, save_tensors
 
 NEIGHBOURHOOD_IMAGES = 10_000

@@ -11,13 +11,13 @@ from dar.errors import DARError
 from dar.evaluate.feature_store import FEATURES
 from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import Reference
-from dar.evaluate.report import Curve, Estimate, Findings, Point, Report, metric_named
-from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sample_job import sample
-from dar.evaluate.sampling import SampleSettings, identity
 from dar.features.extractor import Extractor
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
+from dar.report.report import Curve, Estimate, Findings, Point, Report, metric_named
+from dar.samples.file import open_samples
+from dar.samples.job import sample
+from dar.samples.sampling import SampleSettings, identity
 
 TRADE_OFFS = (
     ("inception_score", "fid"),

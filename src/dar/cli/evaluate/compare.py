@@ -19,11 +19,11 @@ def compare(
     Example: dar evaluate compare runs/a/report.json runs/b/report.json --out comparison.html
     """
     checks.paths("report", *reports)
-    from dar.evaluate.compare import compare_reports
-    from dar.evaluate.compare_page import comparison_page
-    from dar.evaluate.report_files import read_report
     from dar.extras import require_extra
     from dar.files import refuse_existing, writing
+    from dar.report.compare import compare_reports
+    from dar.report.compare_page import comparison_page
+    from dar.report.files import read_report
 
     if len(reports) < 2:
         raise DARError("one report cannot be compared: give two or more")
@@ -50,7 +50,7 @@ def names_of(reports: Sequence[Path]) -> list[str]:
     Raises:
         DARError: if a report is given twice.
     """
-    from dar.evaluate.report_files import REPORT
+    from dar.report.files import REPORT
 
     files = {(path / REPORT if path.is_dir() else path).resolve() for path in reports}
     if len(files) < len(reports):

@@ -8,7 +8,7 @@ from dar.cli.sampling import describe, setting_options, tell_settings
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
-    from dar.evaluate.report import Findings
+    from dar.report.report import Findings
 
 
 @setting_options()
@@ -43,11 +43,11 @@ def generation(
     def evaluation() -> "Findings":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
-        from dar.evaluate.sample_file import open_samples
-        from dar.evaluate.sample_job import sample
-        from dar.evaluate.sampling import sample_settings
         from dar.files import read_json
         from dar.pipeline import DARPipeline
+        from dar.samples.file import open_samples
+        from dar.samples.job import sample
+        from dar.samples.sampling import sample_settings
 
         pipe = DARPipeline.from_pretrained(model, device=device)
         settings = sample_settings(pipe, given, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)

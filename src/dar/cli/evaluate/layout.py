@@ -10,7 +10,7 @@ from dar.cli.sampling import describe, setting_options, tell_settings
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
-    from dar.evaluate.report import Findings
+    from dar.report.report import Findings
 
 PREFIXES = (8, 12, 16, 32)
 

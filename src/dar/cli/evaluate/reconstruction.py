@@ -10,7 +10,7 @@ from dar.cli.sampling import describe, setting_options
 from dar.generation.settings import DENOISING, GivenSettings
 
 if TYPE_CHECKING:
-    from dar.evaluate.report import Findings
+    from dar.report.report import Findings
 
 
 @setting_options(DENOISING)

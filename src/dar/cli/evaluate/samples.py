@@ -9,7 +9,7 @@ from dar.cli import checks, options
 from dar.cli.evaluate import shared
 
 if TYPE_CHECKING:
-    from dar.evaluate.report import Findings
+    from dar.report.report import Findings
 
 
 def samples(
@@ -35,7 +35,7 @@ def samples(
     def evaluation() -> "Findings":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
-        from dar.evaluate.sample_file import check_square, open_samples
+        from dar.samples.file import check_square, open_samples
 
         opened = open_samples(samples)
         check_square(opened)

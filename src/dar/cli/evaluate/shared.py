@@ -17,9 +17,9 @@ from dar.extras import require_extra
 if TYPE_CHECKING:
     from dar.data import ImageDataset
     from dar.evaluate.reference import Reference
-    from dar.evaluate.report import Findings, Report
-    from dar.evaluate.sample_file import Samples
     from dar.features.extractor import Extractor
+    from dar.report.report import Findings, Report
+    from dar.samples.file import Samples
 
 EXTRACTORS = (
     "inception, a file of its weights, cifar10 (the small classifier of this package), or a folder or Hub id of a "
@@ -122,7 +122,7 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
     require_extra("evaluate")
     from dar.environment import run_record
     from dar.evaluate.feature_store import FEATURES
-    from dar.evaluate.report_files import PAGE, refuse_report, write_report
+    from dar.report.files import PAGE, refuse_report, write_report
 
     refuse_report(out)
     options.probe_output(out)
@@ -154,7 +154,7 @@ def _owned(out: Path) -> Iterator[None]:
 
 def _print_figures(report: "Report") -> None:
     """Say what was found, a line a metric."""
-    from dar.evaluate.report import metric_named
+    from dar.report.report import metric_named
 
     for space, figures in report.figures.items():
         typer.echo(space)
@@ -169,8 +169,8 @@ def _print_figures(report: "Report") -> None:
 
 def recorded(samples: "Samples") -> dict[str, Any]:
     """What a record beside samples tells of how they were made; nothing where there is none of just this file."""
-    from dar.evaluate.sample_job import is_recorded
     from dar.files import read_json
+    from dar.samples.job import is_recorded
 
     beside = samples.path.with_suffix(".json")
     if samples.path.suffix != ".npz" or not beside.is_file():

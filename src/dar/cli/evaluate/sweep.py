@@ -11,7 +11,7 @@ from dar.generation.settings import GivenSettings
 from dar.prior.guidance import Guidance
 
 if TYPE_CHECKING:
-    from dar.evaluate.report import Findings
+    from dar.report.report import Findings
 
 
 @setting_options([name for name in ALL if name != "guidance_scale"])
@@ -47,9 +47,9 @@ def sweep(
     checks.references(reference)
 
     def evaluation() -> "Findings":
-        from dar.evaluate.sampling import sample_settings
         from dar.evaluate.sweep import evaluate_sweep
         from dar.pipeline import DARPipeline
+        from dar.samples.sampling import sample_settings
 
         pipe = DARPipeline.from_pretrained(model, device=device)
         settings = sample_settings(pipe, given, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)

@@ -6,10 +6,10 @@ from pathlib import Path
 from PIL import Image
 
 from dar.errors import DARError, quoted
-from dar.evaluate.page import report_page
-from dar.evaluate.report import Report
-from dar.evaluate.report_json import from_json, to_json
 from dar.files import check_regular_file, refuse_existing, writing
+from dar.report.page import report_page
+from dar.report.report import Report
+from dar.report.serialization import from_json, to_json
 
 REPORT = "report.json"
 PAGE = "report.html"

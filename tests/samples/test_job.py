@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from dar.errors import DARError
-from dar.evaluate import sample_job
-from dar.evaluate.sample_file import open_samples
-from dar.evaluate.sample_job import sample
-from dar.evaluate.sampling import SampleSettings, identity, rounded
 from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
+from dar.samples import job
+from dar.samples.file import open_samples
+from dar.samples.job import sample
+from dar.samples.sampling import SampleSettings, identity, rounded
 from tests import tiny
 
 SEVEN = SampleSettings(generation=GenerationSettings(steps=2), num=7, chunk=3, classes=(0, 1, 2))
@@ -138,14 +138,14 @@ def test_whoever_joins_later_finds_it_done(
     seven: Path, pipeline: DARPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes 0, one of which joins while the other is about to."""
-    out, write = tmp_path / "samples.npz", sample_job.write_samples
+    out, write = tmp_path / "samples.npz", job.write_samples
 
     def overtaken(*arguments: Any) -> None:
-        monkeypatch.setattr(sample_job, "write_samples", write)
+        monkeypatch.setattr(job, "write_samples", write)
         assert sample(pipeline, SEVEN, out)
         write(*arguments)
 
-    monkeypatch.setattr(sample_job, "write_samples", overtaken)
+    monkeypatch.setattr(job, "write_samples", overtaken)
     assert sample(pipeline, SEVEN, out)
     assert out.read_bytes() == seven.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["samples.json", "samples.npz"]

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from dar.errors import DARError
-from dar.evaluate.report import Estimate, flattened, metric_named, shown
-from dar.evaluate.report_files import PAGE, REPORT, read_report, write_report
-from tests.evaluate import reports
+from dar.report.files import PAGE, REPORT, read_report, write_report
+from dar.report.report import Estimate, flattened, metric_named, shown
+from tests.report import reports
 
 
 def listing(folder: Path) -> list[str]:
@@ -58,8 +58,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from dar.errors import DARError
-from dar.evaluate.report_files import write_report
-from tests.evaluate.reports import report
+from dar.report.files import write_report
+from tests.report.reports import report
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
 try:

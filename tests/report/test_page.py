@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dar.evaluate.page import LARGEST, report_page
-from dar.evaluate.report import Curve, Estimate, Point, Report
-from dar.evaluate.report_json import to_json
-from tests.evaluate import reports
-from tests.evaluate.reports import HOSTILE
+from dar.report.page import LARGEST, report_page
+from dar.report.report import Curve, Estimate, Point, Report
+from dar.report.serialization import to_json
+from tests.report import reports
+from tests.report.reports import HOSTILE
 
 
 class Page(HTMLParser):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dar.errors import DARError
-from dar.evaluate.sampling import SampleSettings, rounded, sample_chunk
 from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
+from dar.samples.sampling import SampleSettings, rounded, sample_chunk
 from tests import tiny
 
 SEVEN = SampleSettings(generation=GenerationSettings(steps=2), num=7, chunk=3, classes=(0, 1, 2))

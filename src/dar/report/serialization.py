@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from dar.errors import DARError, listed, quoted
-from dar.evaluate.report import Curve, Estimate, Point, Report, flattened
+from dar.report.report import Curve, Estimate, Point, Report, flattened
 
 VERSION = 1
 """Of the format."""

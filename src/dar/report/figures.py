@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from dar.errors import DARError, quoted
-from dar.evaluate.report import Curve
+from dar.report.report import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

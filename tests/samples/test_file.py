@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from dar.errors import DARError
-from dar.evaluate.sample_file import open_samples, write_pngs, write_samples
+from dar.samples.file import open_samples, write_pngs, write_samples
 
 
 def levels(count: int, height: int = 5, width: int = 4) -> np.ndarray:

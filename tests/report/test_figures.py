@@ -5,9 +5,9 @@ import pytest
 from PIL import Image, ImageColor
 
 from dar.errors import DARError
-from dar.evaluate.figures import COLOURS, draw_curves
-from dar.evaluate.report import Curve, Point
-from tests.evaluate.reports import CURVE
+from dar.report.figures import COLOURS, draw_curves
+from dar.report.report import Curve, Point
+from tests.report.reports import CURVE
 
 OTHER = dataclasses.replace(CURVE, name="linear", points=tuple(Point(p.x, p.y - 3, p.label) for p in CURVE.points))
 

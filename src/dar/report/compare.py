@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dar.errors import DARError, quoted
-from dar.evaluate.report import Estimate, Metric, Report, flattened, metric_named, shown
+from dar.report.report import Estimate, Metric, Report, flattened, metric_named, shown
 
 _SAMPLED = {"num": "--num", "reference": "--reference", "extractor": "--extractor"}
 OPTIONS = {

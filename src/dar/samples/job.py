@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from dar.environment import run_record
 from dar.errors import DARError, quoted
-from dar.evaluate.sample_file import Samples, open_samples, write_header, write_samples
-from dar.evaluate.sampling import SampleSettings, identity, sample_chunk
 from dar.files import read_json, write_json, writing
 from dar.pipeline import DARPipeline
 from dar.progress import progress_bar
+from dar.samples.file import Samples, open_samples, write_header, write_samples
+from dar.samples.sampling import SampleSettings, identity, sample_chunk
 
 SETTINGS = "settings.json"
 POLL_SECONDS = 0.5

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from dar.evaluate.report import Curve, Estimate, Point, Report
+from dar.report.report import Curve, Estimate, Point, Report
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" <img src=http://evil.example/x.png onerror=alert(1)>"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from dar.evaluate.figures import INCHES, draw_curves
-from dar.evaluate.report import Curve, Estimate, Report, flattened, metric_named, shown
-from dar.evaluate.report_json import to_json
 from dar.images import to_rgb
+from dar.report.figures import INCHES, draw_curves
+from dar.report.report import Curve, Estimate, Report, flattened, metric_named, shown
+from dar.report.serialization import to_json
 
 LARGEST = 2400
 """Pixels of a picture's longer side; what is larger is scaled down for the page."""
@@ -65,7 +65,7 @@ def document(title: str, lead: str, sections: Iterable[str]) -> str:
         lead: plain text below it.
         sections: HTML.
     """
-    style = files("dar.evaluate").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("dar.report").joinpath("page.css").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -3,10 +3,10 @@ import dataclasses
 import pytest
 
 from dar.errors import DARError
-from dar.evaluate.compare_page import comparison_page
-from dar.evaluate.report import Estimate
-from tests.evaluate import reports
-from tests.evaluate.test_page import Page, assert_self_contained, hostile_report
+from dar.report.compare_page import comparison_page
+from dar.report.report import Estimate
+from tests.report import reports
+from tests.report.test_page import Page, assert_self_contained, hostile_report
 
 
 def test_curves_of_one_title_are_drawn_together() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from dar.errors import DARError
-from dar.evaluate.report import Curve, Point
-from dar.evaluate.report_files import read_report
-from dar.evaluate.report_json import from_json, to_json
-from tests.evaluate import reports
+from dar.report.files import read_report
+from dar.report.report import Curve, Point
+from dar.report.serialization import from_json, to_json
+from tests.report import reports
 
 CONTENT = json.loads(to_json(reports.REPORT))
 

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from dar.errors import DARError
-from dar.evaluate.compare import check_comparable, compare_reports
-from dar.evaluate.report import Estimate, Report
-from tests.evaluate import reports
+from dar.report.compare import check_comparable, compare_reports
+from dar.report.report import Estimate, Report
+from tests.report import reports
 
 
 def measured(**estimates: Estimate) -> Report:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from html import escape
 
 from dar.errors import quoted
-from dar.evaluate.compare import MARKS_EXPLAINED, NO_DIFFERENCE, Comparison, compare_reports
-from dar.evaluate.page import ARROWS, ARROWS_EXPLAINED, curve_panels, document, section
-from dar.evaluate.report import Report
+from dar.report.compare import MARKS_EXPLAINED, NO_DIFFERENCE, Comparison, compare_reports
+from dar.report.page import ARROWS, ARROWS_EXPLAINED, curve_panels, document, section
+from dar.report.report import Report
 
 
 def comparison_page(reports: Sequence[Report], names: Sequence[str]) -> str:

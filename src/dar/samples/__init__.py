@@ -1,0 +1,1 @@
+"""Many samples of a model, into the file that the field reads."""
