@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from pathlib import Path
 
 _CACHE = tempfile.TemporaryDirectory(prefix="dar-tests-")
 os.environ |= {"HF_HOME": _CACHE.name, "HF_HUB_OFFLINE": "1"}  # read when the libraries are first imported
@@ -38,3 +39,11 @@ def prior() -> Prior:
 @pytest.fixture(scope="session")
 def pipeline(tokenizer: SequentialDiffusionTokenizer, prior: Prior) -> DARPipeline:
     return DARPipeline(tokenizer, prior)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> Path:
+    """Folder of the small random model; shared, so leave it as it is."""
+    folder = tmp_path_factory.mktemp("model")
+    pipeline.save_pretrained(folder)
+    return folder

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Self, Unpack
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dar.checks import refuse_unknown_arguments
@@ -191,7 +190,6 @@ class DARPipeline:
         refuse_unknown_arguments("DARPipeline.__call__", settings, Settings.__optional_keys__ | own)
         request = self._request(classes, settings, num_images_per_prompt)
         batches = request.batches(batch_size)
-        images: list[Image.Image] = []
         pixels: list[Tensor] = []
         tokens: list[Tensor] = []
         with progress_bar(len(request), shown=progress) as bar:
@@ -201,12 +199,9 @@ class DARPipeline:
                     if callback is not None:
                         callback(preview)
                 bar.update(len(batch))
-                images += preview.images
                 pixels.append(preview.pixels.cpu())
                 tokens.append(preview.tokens)
-        return Generation(
-            images, torch.cat(pixels), torch.cat(tokens), request.class_names, request.seeds, request.settings
-        )
+        return Generation(torch.cat(pixels), torch.cat(tokens), request.class_names, request.seeds, request.settings)
 
     def stream(self, classes: Classes, **settings: Unpack[Settings]) -> Iterator[Preview]:
         """Generate one image a class, with a preview after every denoising step.

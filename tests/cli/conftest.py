@@ -3,15 +3,6 @@ from pathlib import Path
 import pytest
 
 from dar.cli import main
-from dar.pipeline import DARPipeline
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> str:
-    """Folder of the small random model."""
-    folder = tmp_path_factory.mktemp("model")
-    pipeline.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

@@ -20,13 +20,6 @@ NAMES = ["cat", "dog"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    pipeline.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
     save_recipe(dataclasses.replace(small_recipe(), tokenizer=tiny.TOKENIZER), path)

@@ -27,13 +27,6 @@ SEVEN = SampleSettings(generation=GenerationSettings(steps=2), num=7, chunk=3, c
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    pipeline.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def seven(tmp_path_factory: pytest.TempPathFactory, pipeline: DARPipeline) -> Path:
     """Seven images by one process."""
     out = tmp_path_factory.mktemp("samples") / "samples.npz"

@@ -1,6 +1,5 @@
 """Layout control: how far images that keep a picture's first tokens keep its layout, and still show another class."""
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline
 from dar.prior import PriorConfig
 from dar.progress import progress_bar
+from dar.randomness import derived_seed
 from dar.report.report import Curve, Estimate, Findings, Point, Report, mean_estimate
 from dar.sheets import captioned_grid, display_scale
 
@@ -127,9 +127,7 @@ def _generated(
     pipeline: DARPipeline, kept: Tensor, labels: list[int], seeds: list[int], used: GenerationSettings
 ) -> Tensor:
     """Images of B labels that keep B x P tokens: B x 3 x H x W levels, on the CPU."""
-    for preview in pipeline.stream(labels, **keywords(used, seed=seeds, kept_tokens=kept)):
-        pixels = preview.pixels
-    return saved_levels(pixels).cpu()
+    return saved_levels(pipeline(labels, **keywords(used, seed=seeds, kept_tokens=kept)).pixels)
 
 
 def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
@@ -173,7 +171,7 @@ class _Classes:
     def _new_label(self, index: int, label: int) -> int:
         own = self.of_data[label] if self.of_data and label >= 0 else None
         others = [one for one in range(self.num_classes) if one != own]
-        return others[random.Random(f"{self.seed}/new class {index}").getrandbits(63) % len(others)]
+        return others[derived_seed(self.seed, "new class", index) % len(others)]
 
 
 def _model_classes(data: ImageDataset, config: PriorConfig) -> list[int]:

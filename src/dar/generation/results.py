@@ -60,20 +60,23 @@ class Generation:
     """A finished batch.
 
     Attributes:
-        images: B pictures.
-        pixels: B x 3 x H x W in [-1, 1], on the CPU: the same before they were rounded.
+        pixels: B x 3 x H x W in [-1, 1], on the CPU.
         tokens: B x N, int64.
         class_names: of the B images.
         seeds: of the B images.
         settings: how they were made, whatever was given and whatever was the model's own.
     """
 
-    images: list[Image.Image]
     pixels: Tensor
     tokens: Tensor
     class_names: Sequence[str]
     seeds: Sequence[int]
     settings: GenerationSettings
+
+    @cached_property
+    def images(self) -> list[Image.Image]:
+        """The batch as pictures."""
+        return to_images(self.pixels)
 
     def sheet(self) -> Image.Image:
         """The first images with their classes and seeds."""

@@ -6,7 +6,6 @@ differently.
 
 import hashlib
 import json
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,7 +22,7 @@ from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import check_finite
 from dar.pipeline import DARPipeline
 from dar.prior.classes import Class
-from dar.randomness import image_seeds
+from dar.randomness import derived_seed, image_seeds
 
 CHUNK = 50
 ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -91,7 +90,7 @@ class SampleSettings:
         """Class index of an image."""
         if self.labels == "balanced":
             return self.classes[index % len(self.classes)]
-        return self.classes[random.Random(f"{self.seed}/label {index}").getrandbits(63) % len(self.classes)]
+        return self.classes[derived_seed(self.seed, "label", index) % len(self.classes)]
 
     def of_stream(self, first: int) -> Settings:
         """Arguments of ``DARPipeline.stream`` for a batch that starts with the image of index ``first``."""
@@ -151,8 +150,7 @@ def rounded(pixels_B3HW: Tensor, rounding: str) -> Tensor:
 def sample_chunk(pipe: DARPipeline, settings: SampleSettings, indices: range) -> NDArray[np.uint8]:
     """Images of consecutive indices, as one batch: B x H x W x 3."""
     labels = [settings.label(index) for index in indices]
-    for preview in pipe.stream(labels, **settings.of_stream(indices.start)):
-        pixels = preview.pixels
+    pixels = pipe(labels, **settings.of_stream(indices.start)).pixels
     check_finite(pixels)
     return rounded(pixels, settings.rounding).numpy()
 
