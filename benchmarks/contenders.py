@@ -1,35 +1,35 @@
 """Who is judged by ``benchmarks.quality``: trained D-AR models, small ones of its own making, and baselines."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.baselines.pixel_flow import PixelFlow, PixelFlowTask
 from benchmarks.baselines.raster import RasterPriorTask, RasterTask, RasterTokenizer, raster_samples, raster_tokens
-from benchmarks.judging import reconstructed
+from benchmarks.judging import BATCH, reconstructed
 from dar import DARPipeline
 from dar.data import ImageDataset
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.errors import DARError
 from dar.images import from_levels, to_levels
 from dar.prior import Prior
-from dar.storage import load_weights
+from dar.storage import WEIGHTS, load_weights
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.loop import Outcome, Task, fit
 from dar.train.prior import train_prior
-from dar.train.recipe import Recipe, load_recipe
+from dar.train.recipe import Recipe, TrainingRecipe, load_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.team import Team
 from dar.train.tokenizer import train_tokenizer
 
-RECIPE = Path(__file__).with_name("quality.yaml")
+Training = TypeVar("Training", bound=TrainingRecipe)
 
-BATCH = 100
+RECIPE = Path(__file__).with_name("quality.yaml")
 
 SHOWN = 500
 """Held-out images whose error the baselines' logs tell."""
@@ -80,6 +80,9 @@ WITH_PRIOR = ("d-ar",)
 FLOWS: Mapping[str, tuple[str, ...]] = {"pixel-flow": (), "pixel-flow-no-guide": VARIANTS["no-guide"]}
 FLOW_SIZE = ("tokenizer.decoder_width=128", "tokenizer.decoder_depth=4")
 """So that the flow alone has about as many parameters as tokenizer and prior together."""
+
+TIMED = {"steps", "decay_steps", "own_state_start", "adversarial_start"}
+"""Settings of a training that count steps of it; warm-up and the continuous phase last as long in any."""
 
 NAMES = (*VARIANTS, "raster", *FLOWS)
 
@@ -235,12 +238,27 @@ class Workshop:
     Attributes:
         data: folder with train.parquet and test.parquet.
         out: one folder a contender.
-        times: how often the recipe's steps, and their decay, are taken.
+        times: how often the recipe's steps are taken; what begins or decays after some of them moves with them.
     """
 
     data: Path
     out: Path
     times: int = 1
+
+    @cached_property
+    def images(self) -> ImageDataset:
+        """What is trained on."""
+        return ImageDataset(self.data / "train.parquet", "train")
+
+    @cached_property
+    def train(self) -> DecodedImages:
+        """The same in memory."""
+        return decode_images(self.images, self.recipe().tokenizer.image_size, 0)
+
+    @cached_property
+    def test(self) -> DecodedImages:
+        """Held-out images in memory."""
+        return decode_images(ImageDataset(self.data / "test.parquet", "test"), self.recipe().tokenizer.image_size, 0)
 
     def contender(self, name: str) -> Contender:
         """Train what is missing of one of ``NAMES``.
@@ -259,14 +277,8 @@ class Workshop:
     def recipe(self, overrides: Sequence[str] = ()) -> Recipe:
         """The bench's recipe for so many times its steps."""
         recipe = load_recipe(RECIPE, overrides)
-        longer = {
-            field: replace(settings, steps=self.times * settings.steps, decay_steps=self.times * settings.decay_steps)
-            for field, settings in (
-                ("tokenizer_training", recipe.tokenizer_training),
-                ("prior_training", recipe.prior_training),
-            )
-        }
-        return replace(recipe, **longer)
+        tokenizer, prior = _longer(recipe.tokenizer_training, self.times), _longer(recipe.prior_training, self.times)
+        return replace(recipe, tokenizer_training=tokenizer, prior_training=prior)
 
     def _dar(self, name: str) -> DAR:
         recipe, runs = self.recipe(VARIANTS[name]), [RunFolder(self.out / name / "tokenizer")]
@@ -283,14 +295,14 @@ class Workshop:
         recipe, runs = self.recipe(), [RunFolder(self.out / "raster" / part) for part in ("tokenizer", "prior")]
         tokenizer, team = RasterTokenizer(recipe.tokenizer).eval(), Team()
         if not runs[0].model.is_dir():
-            shown = self._decoded("test").images[:SHOWN]
-            self._fit(runs[0], recipe, RasterTask(recipe, self._decoded("train"), shown, team), team)
-        load_weights(tokenizer, runs[0].model / "model.safetensors")
+            task = RasterTask(recipe, self.train, self.test.images[:SHOWN], team)
+            self._fit(runs[0], recipe, task, team)
+        load_weights(tokenizer, runs[0].model / WEIGHTS)
         if not runs[1].model.is_dir():
             torch.manual_seed(recipe.prior_training.seed)
-            prior = Prior(recipe.prior_config(self._images("train").class_names))
-            training = raster_tokens(tokenizer, self._decoded("train"), flip=recipe.data.flip)
-            held_out = raster_tokens(tokenizer, self._decoded("test"), flip=False)
+            prior = Prior(recipe.prior_config(self.images.class_names))
+            training = raster_tokens(tokenizer, self.train, flip=recipe.data.flip)
+            held_out = raster_tokens(tokenizer, self.test, flip=False)
             self._fit(runs[1], recipe, RasterPriorTask(recipe, tokenizer, prior, training, held_out), team)
         return Raster(tokenizer, Prior.from_pretrained(runs[1].model).eval(), *_spent(runs))
 
@@ -299,26 +311,19 @@ class Workshop:
         first, second = recipe.tokenizer_training, recipe.prior_training
         steps = first.steps + second.steps * second.batch_size // first.batch_size
         recipe = replace(recipe, tokenizer_training=replace(first, steps=steps, decay_steps=steps // 2))
-        classes = len(self._images("train").class_names)
+        classes = len(self.images.class_names)
         if not run.model.is_dir():
-            self._fit(run, recipe, PixelFlowTask(recipe, self._decoded("train"), classes, team), team)
+            self._fit(run, recipe, PixelFlowTask(recipe, self.train, classes, team), team)
         model = PixelFlow(recipe.tokenizer, classes).eval()
-        load_weights(model, run.model / "model.safetensors")
+        load_weights(model, run.model / WEIGHTS)
         return Flow(model, *_spent([run]))
-
-    def _images(self, split: str) -> ImageDataset:
-        return ImageDataset(self.data / f"{split}.parquet", split)
-
-    def _decoded(self, split: str) -> DecodedImages:
-        return decode_images(self._images(split), self.recipe().tokenizer.image_size, 0)
 
     def _fit(self, run: RunFolder, recipe: Recipe, task: Task, team: Team) -> None:
         settings = recipe.prior_training if isinstance(task, RasterPriorTask) else recipe.tokenizer_training
-        images = self._images("train")
 
         def train(*, resume: bool) -> Outcome:
-            found = {"data": images.summary, "validation": None}
-            with begun(run, recipe, team, images.fingerprint, found, resume=resume):
+            found = {"data": self.images.summary, "validation": None}
+            with begun(run, recipe, team, self.images.fingerprint, found, resume=resume):
                 return fit(task, settings, run, team, resume=resume)
 
         self._finish(run, train)
@@ -326,6 +331,12 @@ class Workshop:
     def _finish(self, run: RunFolder, train: Any) -> None:
         if not run.model.is_dir() and train(resume=run.recipe.is_file()) is not Outcome.FINISHED:
             raise DARError(f"the training in {run.path} was interrupted: the same command goes on with it")
+
+
+def _longer(settings: Training, times: int) -> Training:
+    """The same with whatever counts its steps multiplied."""
+    counted = TIMED & {field.name for field in fields(settings)}
+    return replace(settings, **{name: times * getattr(settings, name) for name in counted})
 
 
 def _spent(runs: Sequence[RunFolder]) -> tuple[float, int]:

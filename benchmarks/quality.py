@@ -23,8 +23,7 @@ from torch import Tensor
 
 from benchmarks.contenders import DAR, NAMES, Contender, Workshop, trained_elsewhere
 from benchmarks.judging import BATCH, Judge, velocity_errors
-from dar.data import ImageDataset
-from dar.data.in_memory import DecodedImages, decode_images
+from dar.data.in_memory import DecodedImages
 from dar.environment import run_record
 from dar.errors import DARError
 from dar.features.classifier import load_classifier
@@ -208,23 +207,19 @@ def main(
 ) -> None:
     """Train, judge and write."""
     networks = {"judge": load_classifier(judge), "own": load_classifier("cifar10")}
-    datasets = {split: ImageDataset(data / f"{split}.parquet", split) for split in ("train", "test")}
-    size = networks["judge"].config.image_size
-    decoded = {split: decode_images(images_of, size, 0) for split, images_of in datasets.items()}
-    with torch.no_grad():
-        looked = Judge.of(networks, decoded["train"].images[:references], images)
-    shown = DecodedImages(decoded["test"].images[:images], decoded["test"].labels[:images])
+    workshop = Workshop(data, out, times)
+    shown = DecodedImages(workshop.test.images[:images], workshop.test.labels[:images])
     settings = {"images": images, "references": references, "times": times}
     with torch.no_grad():
+        looked = Judge.of(networks, workshop.train.images[:references], images)
         results = _begin(out, settings, looked, shown)
-    workshop = Workshop(data, out, times)
     contenders = [(name, lambda name=name: trained_elsewhere(name)) for name in model or ()]
     contenders += [(name, lambda name=name: workshop.contender(name)) for name in train or NAMES]
     for name, made in contenders:
         if name not in results["models"]:
             contender = made()
             with torch.no_grad():
-                classes = len(datasets["test"].class_names)
+                classes = len(workshop.images.class_names)
                 results["models"][name] = measured(contender, looked, shown, classes, name, guidance)
             write_json(out / "quality.json", results)
         with writing(out / "quality.md") as aside:

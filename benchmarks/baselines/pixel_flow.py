@@ -7,18 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.data import EndlessOrder, Share
-from dar.data.in_memory import DecodedImages
-from dar.data.stream import position_rng
-from dar.files import writing
+from dar.data import Share
+from dar.data.in_memory import DecodedImages, InMemoryStream
+from dar.data.order import piece_positions
 from dar.flow import Clock, interpolate
-from dar.images import from_levels, to_levels
+from dar.images import to_levels
 from dar.randomness import draw_noise, image_seeds
 from dar.solvers import SolverState, advance, euler
-from dar.storage import save_tensors
+from dar.storage import WEIGHTS, save_tensors
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
-from dar.train.guides import Guides, moved
+from dar.train.guides import Guides
 from dar.train.loop import Task
 from dar.train.recipe import Recipe
 from dar.train.team import Team
@@ -87,23 +86,20 @@ class PixelFlowTask(Task):
     extra: Mapping[str, Tensor]
 
     def __init__(self, recipe: Recipe, data: DecodedImages, num_classes: int, team: Team) -> None:
-        self.recipe, self.settings, self.data = recipe, recipe.tokenizer_training, data
+        self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.flow = PixelFlow(recipe.tokenizer, num_classes)
         self.model: nn.Module = self.flow
         self.guides = Guides(self.settings, recipe.tokenizer.image_size, team.device)
-        self.order, self.extra, self.recomputed = EndlessOrder(len(data), self.settings.seed), {}, ()
+        self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
+        self.extra, self.recomputed = {}, ()
 
     def batches(self, first: int, last: int, share: Share) -> Iterator[LabelledBatch]:
         """Pieces of steps ``first`` to ``last`` (excluded)."""
-        size, seed = self.settings.batch_size, self.settings.seed
-        for step in range(first, last):
-            positions = range(step * size, (step + 1) * size)
-            chosen = [self.order[position] for position in positions]
-            mirrored = torch.tensor([position_rng(seed, position).random() < 0.5 for position in positions])
-            images = self.data.images[chosen]
-            images = torch.where((mirrored & self.recipe.data.flip)[:, None, None, None], images.flip(-1), images)
-            yield LabelledBatch(from_levels(images), self.data.labels[chosen])
+        size, stream = self.settings.batch_size, self.stream
+        batches = stream.batches(size, first, last, 0, share)
+        for batch, positions in zip(batches, piece_positions(size, first, last, share), strict=True):
+            yield LabelledBatch(batch.pixels, stream.data.labels[[stream.order[position] for position in positions]])
 
     def losses(
         self, model: nn.Module, piece: LabelledBatch, step: int, rows: range, draws: torch.Generator
@@ -118,11 +114,10 @@ class PixelFlowTask(Task):
         x_t = interpolate(image, noise, t)
         velocity = model(x_t, t, piece.labels.masked_fill(dropped, self.flow.num_classes)).float()
         predicted = (x_t + (1 - t)[:, None, None, None] * velocity) / config.data_std
-        seen = [moved(images, offsets, settings.perceptual_shift) for images in (predicted, piece.pixels)]
-        found = {
-            f"perceptual_{i}": settings.perceptual_weight * (t * distance(*seen)).mean()
-            for i, distance in enumerate(self.guides.distances)
-        }
+        found = {}
+        if self.guides.distances:
+            distances = self.guides.perceptual_distances(predicted, piece.pixels, offsets)
+            found["perceptual"] = settings.perceptual_weight * (t * distances).mean()
         return found | {
             "flow": (velocity - (image - noise)).square().mean() / config.data_std**2,
             "pixel": settings.pixel_weight * (predicted - piece.pixels).square().mean(),
@@ -134,6 +129,4 @@ class PixelFlowTask(Task):
 
     def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         """Write the averaged model."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with writing(folder / "model.safetensors") as aside:
-            save_tensors(aside, averaged.state_dict())
+        save_tensors(folder / WEIGHTS, averaged.state_dict())

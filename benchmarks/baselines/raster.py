@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from dar.data import Batch, Share
 from dar.data.in_memory import DecodedImages, InMemoryStream
-from dar.files import writing
 from dar.images import from_levels, to_levels
 from dar.metrics.codebook import perplexity
 from dar.metrics.similarity import psnr
@@ -20,11 +19,11 @@ from dar.prior import Prior
 from dar.prior.guidance import Guidance
 from dar.prior.sampling import generate_tokens
 from dar.randomness import draw_noise_and_uniforms, image_seeds
-from dar.storage import save_tensors
+from dar.storage import WEIGHTS, save_tensors
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.quantizer import Quantizer
 from dar.train.codebook import reseed, spherical_kmeans
-from dar.train.guides import Guides, moved
+from dar.train.guides import Guides
 from dar.train.loop import Task
 from dar.train.losses import COMMITMENT_WEIGHT
 from dar.train.prior import PriorTask, held_out_cross_entropy
@@ -142,10 +141,10 @@ class RasterTask(Task):
         self._features = features.detach().flatten(0, 1)
         self.counts += torch.bincount(codes.flatten(), minlength=len(self.counts))
         offsets = torch.randint(2 * shift + 1, (len(image), 2), generator=draws)
-        seen = [moved(images, offsets, shift) for images in (image, piece.pixels)]
+        distances = self.guides.perceptual_distances(image, piece.pixels, offsets)
         return {
             "pixel": F.mse_loss(image, piece.pixels),
-            **{f"perceptual_{i}": PERCEPTUAL_WEIGHT * d(*seen).mean() for i, d in enumerate(self.guides.distances)},
+            "perceptual": PERCEPTUAL_WEIGHT * distances.mean(),
             "codebook": quantised * F.mse_loss(entries, features.detach()),
             "commitment": quantised * COMMITMENT_WEIGHT * F.mse_loss(features, entries.detach()),
         }
@@ -182,9 +181,7 @@ class RasterTask(Task):
 
     def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
         """Write the averaged tokenizer."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with writing(folder / "model.safetensors") as aside:
-            save_tensors(aside, averaged.state_dict())
+        save_tensors(folder / WEIGHTS, averaged.state_dict())
 
 
 class RasterPriorTask(PriorTask):

@@ -82,6 +82,10 @@ def test_longer_budgets_keep_the_shape_of_the_schedule(data: Path, tmp_path: Pat
         short, long = getattr(once, training), getattr(thrice, training)
         assert (long.steps, long.decay_steps) == (3 * short.steps, 3 * short.decay_steps)
         assert long.warmup_steps == short.warmup_steps
+    once, thrice = (
+        Workshop(data, tmp_path, times).recipe(contenders.VARIANTS["own-states"]).tokenizer_training for times in (1, 3)
+    )
+    assert (once.own_state_start, thrice.own_state_start) == (1000, 3000)
 
 
 def test_an_unknown_contender_is_named(data: Path, tmp_path: Path) -> None:

@@ -82,6 +82,13 @@ def test_muon_moves_the_matrices_of_blocks_and_nothing_else() -> None:
     assert own | others == {id(p) for p in model.parameters()}
 
 
+def test_a_rate_reaches_both_optimizers() -> None:
+    together = make_optimizer(Blocks(), MUON)
+    for group in together.param_groups:
+        group["lr"] = 0.125
+    assert {group["lr"] for part in together.parts for group in part.param_groups} == {0.125}
+
+
 def test_a_model_without_blocks_has_adamw_alone() -> None:
     model = nn.Linear(3, 2)
     assert hidden_matrices(model) == []

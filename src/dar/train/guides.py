@@ -70,16 +70,24 @@ class Guides:
         """
         found: dict[str, Tensor] = {}
         if self.distances:
-            seen = [
-                moved(images, offsets_B2, self.settings.perceptual_shift) for images in (output.predicted_image, pixels)
-            ]
-            distances_B = torch.stack([distance(*seen) for distance in self.distances]).mean(0)
+            distances_B = self.perceptual_distances(output.predicted_image, pixels, offsets_B2)
             if self.settings.perceptual_timed:
                 distances_B = output.time * distances_B
             found["perceptual"] = self.settings.perceptual_weight * distances_B.mean()
         if self.target is not None and aligned is not None:
             found["alignment"] = self.settings.alignment_weight * alignment_loss(aligned, self.target(pixels)).mean()
         return found
+
+    def perceptual_distances(self, images: Tensor, pixels: Tensor, offsets_B2: Tensor) -> Tensor:
+        """Distances of images from what they should be, each the mean over the networks: B.
+
+        Args:
+            images: B x 3 x H x W, in [-1, 1] or a little beyond.
+            pixels: B x 3 x H x W in [-1, 1].
+            offsets_B2: whole numbers, 0 to twice ``perceptual_shift``: where the networks look.
+        """
+        seen = [moved(one, offsets_B2, self.settings.perceptual_shift) for one in (images, pixels)]
+        return torch.stack([distance(*seen) for distance in self.distances]).mean(0)
 
 
 def _load_distance(name: str, settings: TokenizerTraining, image_size: int) -> nn.Module:
