@@ -159,8 +159,10 @@ def plot(results: Results, path: Path) -> None:
     groups.set(xlabel="groups decoded", ylabel="Fréchet distance, judge", yscale="log", title="reconstructions")
     swaps.set(xlabel="group", ylabel="velocity error, times", yscale="log", title="own tokens from another image")
     swaps.axhline(1.5, color="grey", linewidth=1, linestyle=":")
-    for axes in (samples, groups, swaps):
-        axes.legend(fontsize=7)
+    labelled = {
+        label: line for axes in (samples, swaps) for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=7, fontsize=8)
     with writing(path) as aside:
         figure.savefig(aside, dpi=100, format="png")
 
