@@ -17,10 +17,10 @@ from dar.solvers import SolverState, advance, euler
 from dar.storage import WEIGHTS, save_tensors
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
+from dar.train.distributed import Distributed
 from dar.train.guides import Guides
 from dar.train.loop import Task
 from dar.train.recipe import Recipe
-from dar.train.team import Team
 from dar.train.tokenizer import stratified_uniform
 
 CLASS_TOKENS = 4
@@ -85,12 +85,12 @@ class PixelFlowTask(Task):
 
     extra: Mapping[str, Tensor]
 
-    def __init__(self, recipe: Recipe, data: DecodedImages, num_classes: int, team: Team) -> None:
+    def __init__(self, recipe: Recipe, data: DecodedImages, num_classes: int, distributed: Distributed) -> None:
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.flow = PixelFlow(recipe.tokenizer, num_classes)
         self.model: nn.Module = self.flow
-        self.guides = Guides(self.settings, recipe.tokenizer.image_size, team.device)
+        self.guides = Guides(self.settings, recipe.tokenizer.image_size, distributed.device)
         self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
         self.extra, self.recomputed = {}, ()
 
@@ -127,6 +127,6 @@ class PixelFlowTask(Task):
         """Nothing: the judge looks at the end."""
         return {}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write the averaged model."""
         save_tensors(folder / WEIGHTS, averaged.state_dict())

@@ -23,12 +23,12 @@ from dar.storage import WEIGHTS, save_tensors
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.quantizer import Quantizer
 from dar.train.codebook import reseed, spherical_kmeans
+from dar.train.distributed import Distributed
 from dar.train.guides import Guides
 from dar.train.loop import Task
 from dar.train.losses import COMMITMENT_WEIGHT
 from dar.train.prior import PriorTask, held_out_cross_entropy
 from dar.train.recipe import Recipe
-from dar.train.team import Team
 from dar.train.tokens import TokenSet
 
 WIDTH = 40
@@ -117,13 +117,13 @@ class RasterTask(Task):
 
     extra: Mapping[str, Tensor]
 
-    def __init__(self, recipe: Recipe, data: DecodedImages, shown: Tensor, team: Team) -> None:
+    def __init__(self, recipe: Recipe, data: DecodedImages, shown: Tensor, distributed: Distributed) -> None:
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.model: nn.Module = RasterTokenizer(recipe.tokenizer)
         self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
         self.shown, self.recomputed = shown, ()
-        self.guides = Guides(self.settings, recipe.tokenizer.image_size, team.device)
+        self.guides = Guides(self.settings, recipe.tokenizer.image_size, distributed.device)
         self.counts = torch.zeros(recipe.tokenizer.codebook_size, dtype=torch.int64)
         self.extra = {"counts": self.counts}
         self._features: Tensor = torch.empty(0)
@@ -151,7 +151,12 @@ class RasterTask(Task):
 
     @torch.no_grad()
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
+        self,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module,
+        step: int,
+        draws: torch.Generator,
+        distributed: Distributed,
     ) -> None:
         """Fit the codebook when the continuous phase ends; re-seed unused codes from time to time."""
         quantised_steps, codebook = step + 1 - self.settings.continuous_steps, self.model.quantizer.codebook
@@ -169,7 +174,7 @@ class RasterTask(Task):
             return
         self.counts.zero_()
 
-    def statistics(self, team: Team) -> dict[str, float]:
+    def statistics(self, distributed: Distributed) -> dict[str, float]:
         """How evenly codes were used since the last re-seeding."""
         return {"codebook_perplexity": perplexity(self.counts)}
 
@@ -179,7 +184,7 @@ class RasterTask(Task):
         pixels = from_levels(self.shown)
         return {"psnr": psnr(averaged.decode(averaged.encode(pixels)), pixels).mean().item()}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write the averaged tokenizer."""
         save_tensors(folder / WEIGHTS, averaged.state_dict())
 
@@ -191,7 +196,7 @@ class RasterPriorTask(PriorTask):
         """Held-out cross-entropy."""
         return {"validation_cross_entropy": held_out_cross_entropy(averaged, self.validation)}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write the averaged prior."""
         prior = Prior(self.prior.config)
         prior.load_state_dict(averaged.state_dict())

@@ -12,8 +12,8 @@ from dar.data import Share
 from dar.data.in_memory import DecodedImages
 from dar.images import to_levels
 from dar.prior import Prior
+from dar.train.distributed import Distributed
 from dar.train.recipe import Recipe, load_recipe
-from dar.train.team import Team
 from tests import tiny
 
 CLASSES = 3
@@ -38,7 +38,7 @@ def randomised_flow(recipe: Recipe) -> PixelFlow:
 
 
 def test_the_flow_is_told_the_class_of_each_image(recipe: Recipe, data: DecodedImages) -> None:
-    task = PixelFlowTask(recipe, data, CLASSES, Team())
+    task = PixelFlowTask(recipe, data, CLASSES, Distributed())
     seen = []
     for batch in task.batches(0, COUNT // 4, Share()):
         levels = to_levels(batch.pixels)[:, 0, 0, 0].long()
@@ -48,7 +48,7 @@ def test_the_flow_is_told_the_class_of_each_image(recipe: Recipe, data: DecodedI
 
 
 def test_pieces_of_two_processes_are_the_whole_batch(recipe: Recipe, data: DecodedImages) -> None:
-    task = PixelFlowTask(recipe, data, CLASSES, Team())
+    task = PixelFlowTask(recipe, data, CLASSES, Distributed())
     (whole,) = task.batches(1, 2, Share())
     parts = [next(task.batches(1, 2, Share(index, 2, 1))) for index in range(2)]
     assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)

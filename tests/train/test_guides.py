@@ -15,12 +15,12 @@ from dar.features.perceptual import LINEAR, VGG
 from dar.flow import shifted_time
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.distributed import Distributed
 from dar.train.guides import moved
 from dar.train.loop import Outcome
 from dar.train.optimizer import make_optimizer
 from dar.train.recipe import Recipe
 from dar.train.run_folder import RunFolder
-from dar.train.team import Team
 from dar.train.tokenizer import TokenizerTask, train_tokenizer
 from tests import tiny
 from tests.train.photos import small_recipe
@@ -88,7 +88,7 @@ def test_the_discriminator_too_goes_on_as_if_it_had_never_stopped(photos: Path, 
 
 
 def test_the_tokenizer_s_loss_gives_the_discriminator_no_gradient(photos: Path, guided: Recipe) -> None:
-    task = TokenizerTask(guided, ImageDataset(photos), ImageDataset(photos), Team())
+    task = TokenizerTask(guided, ImageDataset(photos), ImageDataset(photos), Distributed())
     piece = next(task.batches(0, 1, Share()))
     losses = task.losses(task.model, piece, 6, range(4), torch.Generator().manual_seed(0))
     assert task.opponent is not None
@@ -104,7 +104,7 @@ def test_the_tokenizer_s_loss_gives_the_discriminator_no_gradient(photos: Path, 
 def test_pieces_add_up_to_the_batch(photos: Path, guided: Recipe) -> None:
     gradients = []
     for pieces in (1, 2):
-        task = TokenizerTask(guided, ImageDataset(photos), ImageDataset(photos), Team())
+        task = TokenizerTask(guided, ImageDataset(photos), ImageDataset(photos), Distributed())
         make_optimizer(task.model, task.settings)
         share = Share(0, 1, pieces)
         for piece, rows in zip(task.batches(5, 6, share), share.positions(4, 0), strict=True):
@@ -140,7 +140,7 @@ def test_a_classifier_serves_as_perceptual_network_alone_or_with_others(photos: 
             "tokenizer_training.perceptual_weight=1",
             f"tokenizer_training.perceptual_network={names}",
         )
-        task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+        task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
         piece = next(task.batches(0, 1, Share()))
         losses = task.losses(task.model, piece, 0, range(4), torch.Generator().manual_seed(0))
         found[names] = losses["perceptual"].item()
@@ -154,7 +154,7 @@ def test_a_network_for_images_of_another_size_is_refused(photos: Path) -> None:
         "tokenizer_training.perceptual_weight=1", "tokenizer_training.perceptual_network=classifier:cifar10"
     )
     with pytest.raises(DARError, match="32 x 32 pixels"):
-        TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+        TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
 
 
 def test_time_weighs_the_perceptual_loss(photos: Path) -> None:
@@ -167,7 +167,7 @@ def test_time_weighs_the_perceptual_loss(photos: Path) -> None:
             "tokenizer_training.perceptual_network=classifier:cifar10",
             f"tokenizer_training.perceptual_timed={timed}",
         )
-        task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+        task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
         pixels = next(task.batches(0, 1, Share())).pixels
         u = torch.full((4,), 0.5)
         output = task.tokenizer(pixels, u, torch.zeros_like(pixels))

@@ -15,10 +15,10 @@ from dar.data import Share
 from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.train import run_folder
+from dar.train.distributed import Distributed
 from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder, step_of
-from dar.train.team import Team
 
 RECIPE = TrainingRecipe(
     steps=20, batch_size=4, learning_rate=0.1, warmup_steps=3, decay_steps=5, precision="fp32", sample_steps=10
@@ -55,18 +55,23 @@ class LineTask(Task):
         return {"square": self.before_step(step) * error.sum() / RECIPE.batch_size}
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
+        self,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module,
+        step: int,
+        draws: torch.Generator,
+        distributed: Distributed,
     ) -> None:
         pass
 
-    def statistics(self, team: Team) -> dict[str, float]:
+    def statistics(self, distributed: Distributed) -> dict[str, float]:
         return {"weight": self.model.weight.item()}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         picture.touch()
         return {"averaged_weight": averaged.weight.item()}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         folder.mkdir(exist_ok=True)
 
 
@@ -86,7 +91,7 @@ def final_tensors(run: RunFolder) -> dict[str, Tensor]:
 
 def test_it_learns_and_leaves_all_it_promises(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    assert fit(LineTask(), dataclasses.replace(RECIPE, steps=200), run, Team(), resume=False) is Outcome.FINISHED
+    assert fit(LineTask(), dataclasses.replace(RECIPE, steps=200), run, Distributed(), resume=False) is Outcome.FINISHED
     log = run.read_log()
     losses = [entry["loss"] for entry in log if "loss" in entry]
     assert losses[-1] < 0.1 * losses[0]
@@ -107,11 +112,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
             return 1.0
 
     whole, parts = new_run(tmp_path / "whole"), new_run(tmp_path / "parts")
-    assert fit(LineTask(), RECIPE, whole, Team(), resume=False) is Outcome.FINISHED
-    assert fit(Interrupted(), RECIPE, parts, Team(), resume=False) is Outcome.INTERRUPTED
+    assert fit(LineTask(), RECIPE, whole, Distributed(), resume=False) is Outcome.FINISHED
+    assert fit(Interrupted(), RECIPE, parts, Distributed(), resume=False) is Outcome.INTERRUPTED
     assert [folder.name for folder in parts.checkpoints()] == ["step-00000008"]
     assert not parts.model.exists()
-    assert fit(LineTask(), RECIPE, parts, Team(), resume=True) is Outcome.FINISHED
+    assert fit(LineTask(), RECIPE, parts, Distributed(), resume=True) is Outcome.FINISHED
     expected, found = final_tensors(whole), final_tensors(parts)
     assert expected.keys() == found.keys()
     for name in expected:
@@ -127,7 +132,7 @@ def test_sigterm_saves_too(tmp_path: Path) -> None:
 
     before = signal.getsignal(signal.SIGTERM)
     run = new_run(tmp_path / "run")
-    assert fit(Terminated(), RECIPE, run, Team(), resume=False) is Outcome.PREEMPTED
+    assert fit(Terminated(), RECIPE, run, Distributed(), resume=False) is Outcome.PREEMPTED
     assert len(run.checkpoints()) == 1
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -140,7 +145,12 @@ class Spoilt(LineTask):
         self.spoilt_at = spoilt_at
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
+        self,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module,
+        step: int,
+        draws: torch.Generator,
+        distributed: Distributed,
     ) -> None:
         if step == self.spoilt_at:
             with torch.no_grad():
@@ -153,7 +163,7 @@ FREQUENT = dataclasses.replace(RECIPE, checkpoint_minutes=1e-9, sample_steps=100
 def test_nan_loss_stops_and_keeps_a_good_checkpoint(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     with pytest.raises(DARError, match=r"step 12 .*step-00000001 is the last .* good, with 11 finite steps after it"):
-        fit(Spoilt(11), FREQUENT, run, Team(), resume=False)
+        fit(Spoilt(11), FREQUENT, run, Distributed(), resume=False)
     assert [path.name for path in run.checkpoints()] == ["step-00000001"]
     assert len(list((run.path / "checkpoints").glob("diverged-step-*"))) == 2  # older ones are removed
 
@@ -167,14 +177,14 @@ def test_a_diverged_run_goes_on_from_before_the_step_that_spoilt_it(
     longer = dataclasses.replace(FREQUENT, keep_checkpoints=keep)
     for resume in (False, True):
         with pytest.raises(DARError, match=r"step 16 .*step-000000(0[5-9]|1[01]) is the last .* good"):
-            fit(Spoilt(15), longer, run, Team(), resume=resume)
-    assert fit(LineTask(), longer, run, Team(), resume=True) is Outcome.FINISHED
+            fit(Spoilt(15), longer, run, Distributed(), resume=resume)
+    assert fit(LineTask(), longer, run, Distributed(), resume=True) is Outcome.FINISHED
 
 
 def test_divergence_at_once_leaves_nothing_to_resume(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     with pytest.raises(DARError, match=r"step 1 .* no checkpoint was followed by finite steps: start again"):
-        fit(Spoilt(0), FREQUENT, run, Team(), resume=False)
+        fit(Spoilt(0), FREQUENT, run, Distributed(), resume=False)
     assert not run.checkpoints()
 
 
@@ -198,7 +208,7 @@ def test_images_per_second_leave_pictures_out(tmp_path: Path) -> None:
             return {}
 
     run = new_run(tmp_path / "run")
-    fit(Slow(), dataclasses.replace(RECIPE, steps=20), run, Team(), resume=False)
+    fit(Slow(), dataclasses.replace(RECIPE, steps=20), run, Distributed(), resume=False)
     rates = [entry["images_per_second"] for entry in run.read_log() if "loss" in entry]
     assert rates[1] > 10 * RECIPE.batch_size / 3, "10 steps and a picture take 3 seconds"
 
@@ -212,7 +222,7 @@ def test_an_infinite_gradient_never_reaches_the_weights(tmp_path: Path) -> None:
 
     run = new_run(tmp_path / "run")
     with pytest.raises(DARError, match="gradient of step 19"):
-        fit(Steep(), dataclasses.replace(RECIPE, checkpoint_minutes=1e-9), run, Team(), resume=False)
+        fit(Steep(), dataclasses.replace(RECIPE, checkpoint_minutes=1e-9), run, Distributed(), resume=False)
     assert all(tensor.isfinite().all() for tensor in final_tensors(run).values())
     assert not run.model.exists()
 
@@ -221,18 +231,18 @@ def test_precision_may_change_within_a_process(tmp_path: Path) -> None:
     for precision in ("bf16", "fp32"):
         run = new_run(tmp_path / precision)
         assert (
-            fit(LineTask(), dataclasses.replace(RECIPE, precision=precision), run, Team(), resume=False)
+            fit(LineTask(), dataclasses.replace(RECIPE, precision=precision), run, Distributed(), resume=False)
             is Outcome.FINISHED
         )
 
 
 def test_resuming_forgets_what_was_logged_after_the_checkpoint(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    fit(LineTask(), RECIPE, run, Team(), resume=False)
+    fit(LineTask(), RECIPE, run, Distributed(), resume=False)
     run.append_log({"step": 30, "loss": 1.0})
     with run.log.open("a") as file:
         file.write('{"step": 31, "lo')  # torn by a crash
-    fit(LineTask(), dataclasses.replace(RECIPE, steps=40), run, Team(), resume=True)
+    fit(LineTask(), dataclasses.replace(RECIPE, steps=40), run, Distributed(), resume=True)
     steps = [entry["step"] for entry in run.read_log() if "loss" in entry]
     assert steps == [10, 20, 30, 40]
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from dar.data import Share
 from dar.storage import load_tensors
+from dar.train.distributed import Distributed
 from dar.train.loop import Outcome, Task, fit
 from dar.train.optimizer import hidden_matrices, make_optimizer
 from dar.train.recipe import PriorTraining, TrainingRecipe
 from dar.train.run_folder import RunFolder
-from dar.train.team import Team
 
 RECIPE = TrainingRecipe(
     steps=12, batch_size=4, learning_rate=0.02, warmup_steps=3, decay_steps=5, precision="fp32", sample_steps=100
@@ -62,7 +62,7 @@ class BlocksTask(Task):
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         return {}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         pass
 
 
@@ -98,9 +98,9 @@ def test_a_model_without_blocks_has_adamw_alone() -> None:
 @pytest.mark.parametrize("recipe", [RECIPE, MUON], ids=["adamw", "muon"])
 def test_interrupted_and_resumed_equals_uninterrupted(recipe: TrainingRecipe, tmp_path: Path) -> None:
     whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
-    assert fit(BlocksTask(), recipe, whole, Team(), resume=False) is Outcome.FINISHED
-    assert fit(BlocksTask(stop_before=6), recipe, parts, Team(), resume=False) is Outcome.INTERRUPTED
-    assert fit(BlocksTask(), recipe, parts, Team(), resume=True) is Outcome.FINISHED
+    assert fit(BlocksTask(), recipe, whole, Distributed(), resume=False) is Outcome.FINISHED
+    assert fit(BlocksTask(stop_before=6), recipe, parts, Distributed(), resume=False) is Outcome.INTERRUPTED
+    assert fit(BlocksTask(), recipe, parts, Distributed(), resume=True) is Outcome.FINISHED
     for part in ("model", "ema", "optimizer"):
         one, other = (load_tensors(run.checkpoints()[-1] / f"{part}.safetensors") for run in (whole, parts))
         assert one.keys() == other.keys()
@@ -109,7 +109,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(recipe: TrainingRecipe, tm
 
 def test_muon_learns(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    fit(BlocksTask(), dataclasses.replace(MUON, steps=60, weight_decay=0.0), run, Team(), resume=False)
+    fit(BlocksTask(), dataclasses.replace(MUON, steps=60, weight_decay=0.0), run, Distributed(), resume=False)
     losses = [entry["loss"] for entry in run.read_log() if "loss" in entry]
     assert losses[-1] < losses[0] / 5
 

@@ -6,8 +6,8 @@ import torch
 
 from dar.data import ImageDataset, Share
 from dar.tokenizer.model import ReachedStates, TokenizerOutput
+from dar.train.distributed import Distributed
 from dar.train.own_states import own_ticks, reach
-from dar.train.team import Team
 from dar.train.tokenizer import TokenizerTask
 from tests import tiny
 from tests.train.photos import photo_folder, small_recipe
@@ -71,7 +71,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TokenizerTask:
         "tokenizer_training.own_state_start=2",
     )
     photos: Path = photo_folder(tmp_path_factory.mktemp("photos"))
-    return TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+    return TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
 
 
 def test_own_states_are_taken_from_the_told_step_on(task: TokenizerTask) -> None:

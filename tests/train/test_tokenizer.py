@@ -7,11 +7,11 @@ from dar.data import ImageDataset, Share
 from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.distributed import Distributed
 from dar.train.loop import Outcome
 from dar.train.optimizer import make_optimizer
 from dar.train.recipe import load_recipe
 from dar.train.run_folder import RunFolder
-from dar.train.team import Team
 from dar.train.tokenizer import TokenizerTask, stratified_uniform, train_tokenizer
 from tests.train.photos import photo_folder, small_recipe
 
@@ -39,7 +39,7 @@ def test_training_in_parts_equals_training_at_once(photos: Path, tmp_path: Path)
 
 
 def test_first_steps_are_continuous_then_the_codebook_is_fitted_to_features(photos: Path) -> None:
-    task = TokenizerTask(small_recipe(), ImageDataset(photos), ImageDataset(photos), Team())
+    task = TokenizerTask(small_recipe(), ImageDataset(photos), ImageDataset(photos), Distributed())
     batch = next(task.batches(0, 1, Share()))
     generator = torch.Generator().manual_seed(0)
     continuous = task.losses(task.model, batch, 3, range(4), generator)
@@ -47,7 +47,7 @@ def test_first_steps_are_continuous_then_the_codebook_is_fitted_to_features(phot
     quantised = task.losses(task.model, batch, 4, range(4), generator)
     assert all(quantised[name] > 0 for name in ("flow", "codebook", "commitment"))
     averaged = SequentialDiffusionTokenizer(task.tokenizer.config)
-    task.after_step(make_optimizer(task.model, task.settings), averaged, 3, generator, Team())
+    task.after_step(make_optimizer(task.model, task.settings), averaged, 3, generator, Distributed())
     codebook = task.tokenizer.quantizer.codebook
     torch.testing.assert_close(codebook.norm(dim=-1), torch.ones(64))
     assert torch.equal(codebook, averaged.quantizer.codebook)
@@ -57,7 +57,7 @@ def test_first_steps_are_continuous_then_the_codebook_is_fitted_to_features(phot
 
 def test_unused_codes_are_reseeded_with_fresh_optimiser_state(photos: Path) -> None:
     recipe = small_recipe("tokenizer_training.continuous_steps=0", "tokenizer_training.reseed_steps=1")
-    task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Team())
+    task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
     generator = torch.Generator().manual_seed(0)
     optimizer = make_optimizer(task.model, task.settings)
     piece = next(task.batches(0, 1, Share()))
@@ -67,7 +67,7 @@ def test_unused_codes_are_reseeded_with_fresh_optimiser_state(photos: Path) -> N
     codebook = task.tokenizer.quantizer.codebook
     before = codebook.detach().clone()
     averaged = SequentialDiffusionTokenizer(task.tokenizer.config)
-    task.after_step(optimizer, averaged, 0, generator, Team())
+    task.after_step(optimizer, averaged, 0, generator, Distributed())
     assert 0 < used.sum() < 64
     assert torch.equal(codebook[used], before[used])
     assert not torch.equal(codebook[~used], before[~used])

@@ -22,8 +22,8 @@ from tqdm import tqdm
 from dar.errors import DARError, listed
 from dar.files import flush, read_json, sync, write_json
 from dar.storage import open_tensors, save_tensors
+from dar.train.distributed import Distributed
 from dar.train.run_folder import RunFolder
-from dar.train.team import Team
 
 MANIFEST, STATE = "manifest.json", "state.json"
 _ROWS = "first_rows"
@@ -31,7 +31,7 @@ _ROWS = "first_rows"
 
 
 def write_checkpoint(
-    path: Path, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], team: Team
+    path: Path, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], distributed: Distributed
 ) -> None:
     """Write a checkpoint; all processes call this together.
 
@@ -41,21 +41,21 @@ def write_checkpoint(
         path: the checkpoint's folder.
         parts: tensors by name, in files of their own; sharded ones are written by all, others by the main process.
         state: whatever JSON can hold.
-        team: the processes.
+        distributed: the processes.
 
     Raises:
         DARError: if it cannot be written; earlier checkpoints stay as they are.
     """
     aside = path.with_name(f".{path.name}.partial")
-    team.by_main(lambda: _make_empty(aside))
+    distributed.on_main(lambda: _make_empty(aside))
     problem = ""
     try:
         for part, tensors in parts.items():
-            _write_part(aside, part, tensors, team)
+            _write_part(aside, part, tensors, distributed)
     except DARError as error:
         problem = str(error)
-    team.agree(problem)
-    team.by_main(lambda: _complete(aside, path, state))
+    distributed.raise_if_any_failed(problem)
+    distributed.on_main(lambda: _complete(aside, path, state))
 
 
 def _make_empty(folder: Path) -> None:
@@ -158,11 +158,11 @@ class _Block:
             rows[first - start : last - start] = self.file.get_slice(self.name)[first - self.start : last - self.start]
 
 
-def _write_part(folder: Path, part: str, tensors: Mapping[str, Tensor], team: Team) -> None:
+def _write_part(folder: Path, part: str, tensors: Mapping[str, Tensor], distributed: Distributed) -> None:
     sharded = any(isinstance(tensor, DTensor) for tensor in tensors.values())
-    if not sharded and not team.is_main:
+    if not sharded and not distributed.is_main:
         return
-    name = f"{part}-{team.index:04d}.safetensors" if sharded else f"{part}.safetensors"
+    name = f"{part}-{distributed.rank:04d}.safetensors" if sharded else f"{part}.safetensors"
     local = {name: local_rows(tensor) for name, tensor in tensors.items()}
     first_rows = {name: start for name, (start, _) in local.items() if start}
     save_tensors(folder / name, {name: rows for name, (_, rows) in local.items()}, {_ROWS: json.dumps(first_rows)})

@@ -21,11 +21,11 @@ from dar.model_folder import RECIPE
 from dar.randomness import step_generator
 from dar.sheets import captioned_grid, display_scale
 from dar.train.classifier_recipe import ClassifierRecipe
+from dar.train.distributed import Distributed
 from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe_files import save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import check_classes, tell_found
-from dar.train.team import Team
 
 TRAINING = "training.json"
 """What a training took and reached, beside the classifier."""
@@ -109,9 +109,9 @@ class ClassifierTask(Task):
         save_image(sheet, picture)
         return {"validation_accuracy": agreement(logits, self.validation.labels).double().mean().item()}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write the averaged classifier."""
-        if team.is_main:
+        if distributed.is_main:
             assert isinstance(averaged, ImageClassifier)
             averaged.save_pretrained(folder)
             save_recipe(self.recipe, folder / RECIPE)
@@ -173,20 +173,20 @@ def train_classifier(
     """
     settings = recipe.classifier_training
     source, held_out = open_classes(recipe, data, validation)
-    team, run = Team(), RunFolder(Path(out))
+    distributed, run = Distributed(), RunFolder(Path(out))
     found = {"data": source.summary, "validation": held_out.summary if held_out else None}
-    tell_found(found, team)
-    team.share(settings.gradient_accumulation).positions(settings.batch_size, 0)
+    tell_found(found, distributed)
+    distributed.share(settings.gradient_accumulation).positions(settings.batch_size, 0)
     check_trackers(trackers)
 
     def decoded(images: ImageDataset) -> DecodedImages:
         return decode_images(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
 
-    with begun(run, recipe, team, source.fingerprint, found, resume=resume):
+    with begun(run, recipe, distributed, source.fingerprint, found, resume=resume):
         training, others = decoded(source), None if held_out is None else decoded(held_out)
         task = ClassifierTask(recipe, source.class_names, training, others)
-        outcome = fit(task, settings, run, team, resume=resume, trackers=trackers)
-        if outcome is Outcome.FINISHED and team.is_main:
+        outcome = fit(task, settings, run, distributed, resume=resume, trackers=trackers)
+        if outcome is Outcome.FINISHED and distributed.is_main:
             write_json(run.model / TRAINING, _facts(run, source, training, others))
         return outcome
 

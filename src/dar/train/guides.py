@@ -12,8 +12,8 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.model import ReachedStates, TokenizerOutput
 from dar.train.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from dar.train.alignment import AlignmentHead, alignment_loss, load_alignment_target
+from dar.train.distributed import Distributed
 from dar.train.recipe import TokenizerTraining
-from dar.train.team import Team
 
 
 class AlignedTokenizer(nn.Module):
@@ -158,7 +158,7 @@ class Opponent:
         self.discriminator.requires_grad_(True)
         return {"adversarial": self.weight * judged}
 
-    def step(self, rate: float, team: Team) -> None:
+    def step(self, rate: float, distributed: Distributed) -> None:
         """Learn from the gradients of all processes, at a learning rate.
 
         Raises:
@@ -166,7 +166,7 @@ class Opponent:
         """
         for parameter in self.discriminator.parameters():
             if parameter.grad is not None:
-                parameter.grad = team.total(parameter.grad)
+                parameter.grad = distributed.all_reduce_sum(parameter.grad)
         if not torch.isfinite(nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)):
             raise DARError("the discriminator's gradient is not a finite number: --resume with a lower learning rate")
         for group in self.optimizer.param_groups:

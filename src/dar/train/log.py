@@ -14,8 +14,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from torch import Tensor
 from tqdm import tqdm
 
+from dar.train.distributed import Distributed
 from dar.train.run_folder import RunFolder
-from dar.train.team import Team
 
 
 class TrainingLog:
@@ -24,12 +24,12 @@ class TrainingLog:
     Args:
         run: the folder whose ``log.jsonl`` gets the lines.
         batch_size: images a step.
-        team: the processes, each of which adds its part of every loss.
+        distributed: the processes, each of which adds its part of every loss.
         trackers: where the lines also go.
     """
 
-    def __init__(self, run: RunFolder, batch_size: int, team: Team, trackers: "Trackers") -> None:
-        self.run, self.batch_size, self.team, self.trackers = run, batch_size, team, trackers
+    def __init__(self, run: RunFolder, batch_size: int, distributed: Distributed, trackers: "Trackers") -> None:
+        self.run, self.batch_size, self.distributed, self.trackers = run, batch_size, distributed, trackers
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self._since, self._steps_since = time.monotonic(), 0
@@ -37,7 +37,10 @@ class TrainingLog:
     def add(self, losses: Mapping[str, Tensor], gradient_norm: Tensor) -> None:
         """Take in one step: this process's part of each loss, and the norm of the whole gradient."""
         parts = {f"loss_{name}": value.detach() for name, value in losses.items()}
-        parts |= {"loss": torch.stack(list(parts.values())).sum(), "gradient_norm": gradient_norm / self.team.size}
+        parts |= {
+            "loss": torch.stack(list(parts.values())).sum(),
+            "gradient_norm": gradient_norm / self.distributed.world_size,
+        }
         for name, value in parts.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -50,7 +53,7 @@ class TrainingLog:
             DARError: if it cannot be written.
         """
         names = sorted(self.sums)  # terms may come and go, but with the step: they are the same everywhere
-        totals = self.team.total(torch.stack([self.sums[name].double() for name in names]))
+        totals = self.distributed.all_reduce_sum(torch.stack([self.sums[name].double() for name in names]))
         counts = [self.counts[name] for name in names]
         entry = {
             "step": step,
@@ -59,7 +62,7 @@ class TrainingLog:
             "learning_rate": learning_rate,
             **{name: total / count for name, total, count in zip(names, totals.tolist(), counts, strict=True)},
             "images_per_second": self._steps_since * self.batch_size / (time.monotonic() - self._since),
-            "memory_gb": round(peak_memory(self.team.device) / 1e9, 3),
+            "memory_gb": round(peak_memory(self.distributed.device) / 1e9, 3),
             **statistics,
         }
         self.note(entry)
@@ -75,7 +78,7 @@ class TrainingLog:
 
     def note(self, entry: dict[str, Any]) -> None:
         """Write the main process's line as it is; all call this."""
-        self.team.by_main(lambda: self._note(entry))
+        self.distributed.on_main(lambda: self._note(entry))
 
     def _note(self, entry: dict[str, Any]) -> None:
         self.run.append_log(entry)
@@ -83,12 +86,12 @@ class TrainingLog:
 
     def state(self) -> dict[str, Any]:
         """What is added up so far, for a checkpoint; all processes call this."""
-        sums = {name: self.team.total(value).item() for name, value in self.sums.items()}
+        sums = {name: self.distributed.all_reduce_sum(value).item() for name, value in self.sums.items()}
         return {"counts": self.counts, "sums": sums}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint's ``state``."""
-        device, size = self.team.device, self.team.size
+        device, size = self.distributed.device, self.distributed.world_size
         self.counts = dict(state["counts"])
         self.sums = {name: torch.tensor(total / size, device=device) for name, total in state["sums"].items()}
 

@@ -19,6 +19,7 @@ from dar.errors import DARError
 from dar.progress import progress_bar
 from dar.randomness import derived_seed, step_generator
 from dar.train.checkpoint import newest_whole, read_part, read_state, tensor_names, write_checkpoint
+from dar.train.distributed import Distributed, full_tensor, recompute_activations
 from dar.train.ema import AveragedModel
 from dar.train.interruption import stop_requested
 from dar.train.log import Trackers, TrainingLog
@@ -26,7 +27,6 @@ from dar.train.optimizer import make_optimizer
 from dar.train.plots import plot_log
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder
-from dar.train.team import Team, recompute_activations, whole
 
 LOG_STEPS = 10
 
@@ -73,19 +73,24 @@ class Task(Protocol):
         """
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
+        self,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module,
+        step: int,
+        draws: torch.Generator,
+        distributed: Distributed,
     ) -> None:
         """What must happen after an optimiser step, in every process alike; nothing, unless a task says otherwise."""
         return
 
-    def statistics(self, team: Team) -> dict[str, float]:
+    def statistics(self, distributed: Distributed) -> dict[str, float]:
         """Further figures for the log, since the last call; none, unless a task says otherwise."""
         return {}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Write a picture that shows how the averaged model does; return figures for the log."""
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write the averaged model for ``from_pretrained``; gathering what is sharded, all processes call this."""
 
 
@@ -93,7 +98,7 @@ def fit(
     task: Task,
     recipe: TrainingRecipe,
     run: RunFolder,
-    team: Team,
+    distributed: Distributed,
     *,
     resume: bool,
     trackers: Sequence[str] = (),
@@ -106,7 +111,7 @@ def fit(
         task: the model and all that is particular to it.
         recipe: steps, rates and so on.
         run: where everything goes.
-        team: the processes that train together; each calls this.
+        distributed: the processes that train together; each calls this.
         resume: whether to go on from the newest checkpoint in ``run``.
         trackers: where the log also goes; see ``dar.train.log.Trackers``.
 
@@ -117,8 +122,8 @@ def fit(
         DARError: if the gradient is no longer finite (it names a checkpoint that is good, where there is one), data
             cannot be read, no checkpoint is whole, or something cannot be written.
     """
-    outcome = _Training(task, recipe, run, team, trackers).run(resume=resume)
-    team.leave()
+    outcome = _Training(task, recipe, run, distributed, trackers).run(resume=resume)
+    distributed.shutdown()
     return outcome
 
 
@@ -126,42 +131,42 @@ class _Training:
     """A training in progress."""
 
     def __init__(
-        self, task: Task, recipe: TrainingRecipe, run: RunFolder, team: Team, trackers: Sequence[str] = ()
+        self, task: Task, recipe: TrainingRecipe, run: RunFolder, distributed: Distributed, trackers: Sequence[str] = ()
     ) -> None:
-        self.task, self.recipe, self.folder, self.team = task, recipe, run, team
+        self.task, self.recipe, self.folder, self.distributed = task, recipe, run, distributed
         bf16 = use_bf16(recipe.precision)
         self.autocast: Callable[[], AbstractContextManager[Any]] = lambda: torch.autocast(
-            team.device.type, torch.bfloat16, enabled=bf16
+            distributed.device.type, torch.bfloat16, enabled=bf16
         )
-        task.model.to(team.device).train()
+        task.model.to(distributed.device).train()
         self.averaged = AveragedModel(task.model, recipe.ema_decay)
         sharded = list(task.shard_units(task.model))
         if sharded:
-            team.shard(sharded)
-            team.shard(task.shard_units(self.averaged.model))
+            distributed.shard(sharded)
+            distributed.shard(task.shard_units(self.averaged.model))
         self.optimizer = make_optimizer(task.model, recipe)
         if recipe.recompute_activations:
             recompute_activations(task.model, task.recomputed)
         compiled: Any = torch.compile(task.model) if recipe.compile else task.model
-        self.model: nn.Module = compiled if sharded else team.replicate(compiled)
-        self.sharded = bool(sharded) and team.size > 1
-        self.trackers = Trackers(trackers if team.is_main else (), run.path)
-        self.log = TrainingLog(run, recipe.batch_size, team, self.trackers)
+        self.model: nn.Module = compiled if sharded else distributed.replicate(compiled)
+        self.sharded = bool(sharded) and distributed.world_size > 1
+        self.trackers = Trackers(trackers if distributed.is_main else (), run.path)
+        self.log = TrainingLog(run, recipe.batch_size, distributed, self.trackers)
         self.step, self.seconds_before = 0, 0.0
         self.started = self.saved = time.monotonic()
 
     def run(self, *, resume: bool) -> Outcome:
         if resume:
             self._resume()
-        self.team.by_main(lambda: self.folder.rewind_log(self.step))
-        first, share = self.step, self.team.share(self.recipe.gradient_accumulation)
+        self.distributed.on_main(lambda: self.folder.rewind_log(self.step))
+        first, share = self.step, self.distributed.share(self.recipe.gradient_accumulation)
         pieces = self.task.batches(first, self.recipe.steps, share)
-        with stop_requested() as stop, _progress(self.recipe, first, shown=self.team.is_main) as bar:
+        with stop_requested() as stop, _progress(self.recipe, first, shown=self.distributed.is_main) as bar:
             while self.step < self.recipe.steps:
                 self._take_step(pieces, share)
                 self._report(bar)
-                interrupted, preempted, due = self.team.any(stop.interrupted, stop.preempted, self._is_due())
-                if (interrupted or preempted) and self.team.is_main:
+                interrupted, preempted, due = self.distributed.any(stop.interrupted, stop.preempted, self._is_due())
+                if (interrupted or preempted) and self.distributed.is_main:
                     tqdm.write("stopping, with a checkpoint")
                 if interrupted or preempted or due or self.step == self.recipe.steps:
                     with self.log.paused():
@@ -169,7 +174,7 @@ class _Training:
                 if (interrupted or preempted) and self.step < self.recipe.steps:
                     self.trackers.finish()
                     return Outcome.INTERRUPTED if interrupted else Outcome.PREEMPTED
-        self.task.export(self.averaged.model, self.folder.model, self.team)
+        self.task.export(self.averaged.model, self.folder.model, self.distributed)
         self.trackers.finish()
         return Outcome.FINISHED
 
@@ -181,24 +186,24 @@ class _Training:
         sums: dict[str, Tensor] = {}
         places = share.positions(recipe.batch_size, 0)
         for i, rows in enumerate(places):
-            draws = step_generator(recipe.seed, step, self.team.device)
+            draws = step_generator(recipe.seed, step, self.distributed.device)
             torch.manual_seed(derived_seed(recipe.seed, "dropout", step, rows.start))
             last = i == len(places) - 1
-            with self.team.piece_of_many(self.model, last=last):
+            with self.distributed.accumulate(self.model, last=last):
                 with self.autocast():
                     losses = self.task.losses(self.model, next(pieces), step, rows, draws)
                 # Gradients are averaged over the processes, while the parts of the loss add up.
-                (self.team.size * torch.stack(list(losses.values())).sum()).backward()
+                (self.distributed.world_size * torch.stack(list(losses.values())).sum()).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
-        norm = whole(nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip))
+        norm = full_tensor(nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip))
         if not torch.isfinite(norm):
-            raise DARError(self.team.by_main(lambda: _diverged(step, self.folder)))
+            raise DARError(self.distributed.on_main(lambda: _diverged(step, self.folder)))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.averaged.update(step)
-        draws = step_generator(recipe.seed, step, self.team.device, "after")
-        self.task.after_step(self.optimizer, self.averaged.model, step, draws, self.team)
+        draws = step_generator(recipe.seed, step, self.distributed.device, "after")
+        self.task.after_step(self.optimizer, self.averaged.model, step, draws, self.distributed)
         self.log.add(sums, norm)
         self.step += 1
 
@@ -207,14 +212,14 @@ class _Training:
         bar.update()
         if step % LOG_STEPS == 0 or last:
             rate = self.recipe.learning_rate_at(step - 1)
-            entry = self.log.write(step, self._seconds(), rate, self.task.statistics(self.team))
+            entry = self.log.write(step, self._seconds(), rate, self.task.statistics(self.distributed))
             bar.set_postfix_str(f"loss {entry['loss']:.4f}, {entry['images_per_second']:.0f} images/s")
         if step % self.recipe.sample_steps == 0 or last:
             with self.log.paused():
                 # Where the model is sharded, all take part.
-                figures = self._evaluate() if self.sharded else self.team.by_main(self._evaluate)
+                figures = self._evaluate() if self.sharded else self.distributed.on_main(self._evaluate)
                 self.log.note({"step": step, **figures})
-                self.team.by_main(lambda: plot_log(self.folder.read_log(), self.folder.curves))
+                self.distributed.on_main(lambda: plot_log(self.folder.read_log(), self.folder.curves))
 
     def _evaluate(self) -> dict[str, float]:
         return self.task.evaluate(self.averaged.model, self.folder.picture(self.step))
@@ -234,13 +239,13 @@ class _Training:
             "recipe": asdict(self.recipe),
             "versions": versions(),
         }
-        write_checkpoint(path, self._parts(), state, self.team)
+        write_checkpoint(path, self._parts(), state, self.distributed)
         self.saved = time.monotonic()
         keep = self.recipe.keep_checkpoints, self.recipe.keep_every_steps
-        self.team.by_main(lambda: self.folder.retire_checkpoints(*keep))
+        self.distributed.on_main(lambda: self.folder.retire_checkpoints(*keep))
 
     def _resume(self) -> None:
-        path = self.team.by_main(lambda: newest_whole(self.folder))
+        path = self.distributed.on_main(lambda: newest_whole(self.folder))
         if path is None:
             return
         names = tensor_names(path, "optimizer")
@@ -273,7 +278,7 @@ class _Training:
             if name not in parameters:
                 raise DARError(f"the checkpoint has moments of {name}, which this training has not")
             parameter = parameters[name].detach()
-            blank = torch.zeros((), device=self.team.device) if key == "step" else torch.zeros_like(parameter)
+            blank = torch.zeros((), device=self.distributed.device) if key == "step" else torch.zeros_like(parameter)
             self.optimizer.state[parameters[name]][key] = found[path] = blank
         return found
 

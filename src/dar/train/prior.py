@@ -24,13 +24,13 @@ from dar.randomness import derived_rng
 from dar.sizes import differing_fields
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.train.distributed import Distributed, full_tensor
 from dar.train.fine_tuning import agreed_init, start_prior
 from dar.train.loop import Outcome, Task, fit
 from dar.train.recipe import PriorTraining, Recipe, load_recipe
 from dar.train.recipe_files import save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import check_classes, open_validation, tell, tell_found
-from dar.train.team import Team, whole
 from dar.train.token_shards import TokenShards
 from dar.train.tokenization import tokenize_images
 from dar.train.tokens import Tokens
@@ -116,14 +116,14 @@ class PriorTask(Task):
             return {}
         return {"validation_cross_entropy": held_out_cross_entropy(averaged, self.validation)}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write tokenizer and averaged prior, for ``DARPipeline.from_pretrained``; shards are put together."""
         weights = {}
         for name, tensor in averaged.state_dict().items():
-            gathered = whole(tensor)
-            if team.is_main:
+            gathered = full_tensor(tensor)
+            if distributed.is_main:
                 weights[name] = gathered.cpu()
-        if team.is_main:
+        if distributed.is_main:
             prior = Prior(self.prior.config)
             prior.load_state_dict(weights)
             DARPipeline(self.tokenizer, prior).save_pretrained(folder)
@@ -278,10 +278,10 @@ def train_prior(
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
     source, class_names = open_labelled(recipe, data, tokens)
-    team, run = Team(), RunFolder(Path(out))
+    distributed, run = Distributed(), RunFolder(Path(out))
     init = agreed_init(run, init, resume=resume)
-    team.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
-    frozen = load_tokenizer(tokenizer, device=team.device).requires_grad_(False)
+    distributed.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
+    frozen = load_tokenizer(tokenizer, device=distributed.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
     if isinstance(source, TokenShards) and source.manifest.tokenizer != weights_hash(frozen):
         raise DARError(f"{tokens} was made by another tokenizer than {tokenizer}: use that one, or tokenize again")
@@ -293,12 +293,12 @@ def train_prior(
         "data": source.summary if isinstance(source, ImageDataset) else None,
         "validation": others.summary if others else None,
     }
-    tell_found(found, team)
+    tell_found(found, distributed)
     fingerprint = source.manifest.identity if isinstance(source, TokenShards) else source.fingerprint
     check_trackers(trackers)
     begun_with = None if run.checkpoints() else init
-    prior, said = team.main_first(lambda: initial_prior(recipe, class_names, frozen, begun_with))
-    tell(said, team)
+    prior, said = distributed.main_first(lambda: initial_prior(recipe, class_names, frozen, begun_with))
+    tell(said, distributed)
 
     def computed(images: ImageDataset, name: str, views: int) -> TokenShards:
         tokenize_images(
@@ -307,18 +307,18 @@ def train_prior(
             run.path / name,
             views=views,
             workers=recipe.data.workers,
-            process=team.index,
-            processes=team.size,
+            process=distributed.rank,
+            processes=distributed.world_size,
             max_broken_share=recipe.data.max_broken_share,
         )
-        team.wait()
+        distributed.barrier()
         return TokenShards(run.path / name)
 
-    with begun(run, recipe, team, fingerprint, found, resume=resume, init=init):
+    with begun(run, recipe, distributed, fingerprint, found, resume=resume, init=init):
         views = 2 if recipe.data.flip else 1
         training = source if isinstance(source, TokenShards) else computed(source, "tokens", views)
         held_out = None if others is None else computed(others, "validation-tokens", 1)
-        if team.is_main:
+        if distributed.is_main:
             tqdm.write(f"training on {training.views} views of each of {len(training)} images")
         task = PriorTask(recipe, frozen, prior, training, held_out)
-        return fit(task, recipe.prior_training, run, team, resume=resume, trackers=trackers)
+        return fit(task, recipe.prior_training, run, distributed, resume=resume, trackers=trackers)

@@ -21,7 +21,7 @@ from dar.train.recipe_files import read_recipe, save_recipe
 if TYPE_CHECKING:
     from dar.data import DataSummary
     from dar.train.classifier_recipe import ClassifierRecipe
-    from dar.train.team import Team
+    from dar.train.distributed import Distributed
 
 
 PROVEN_STEPS = 50
@@ -194,7 +194,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def begun(
     run: RunFolder,
     recipe: "Recipe | ClassifierRecipe",
-    team: "Team",
+    distributed: "Distributed",
     data: str,
     found: "Mapping[str, DataSummary | None]",
     *,
@@ -210,7 +210,7 @@ def begun(
     Args:
         run: the folder.
         recipe: of this start.
-        team: the processes; the main one writes, and all stop if it cannot.
+        distributed: the processes; the main one writes, and all stop if it cannot.
         data: fingerprint of the training data.
         found: what was found of each set of images, by what it is for.
         resume: whether the run is an old one.
@@ -221,9 +221,9 @@ def begun(
             training is at work in it.
     """
     images = {name: summary.as_dict() for name, summary in found.items() if summary is not None}
-    record = {"data": data, "images": images, "processes": team.size, "init": init}
+    record = {"data": data, "images": images, "processes": distributed.world_size, "init": init}
     with ExitStack() as stack:
-        team.by_main(lambda: _begin(run, recipe, record, stack, resume=resume))
+        distributed.on_main(lambda: _begin(run, recipe, record, stack, resume=resume))
         yield
 
 

@@ -8,8 +8,8 @@ from tqdm import tqdm
 from dar.data import Augmentation, DataSummary, ImageDataset, Images, ImageStream, open_images, training_stream
 from dar.data.in_memory import InMemoryStream, decode_images
 from dar.errors import DARError, listed
+from dar.train.distributed import Distributed
 from dar.train.recipe import DataRecipe, Recipe
-from dar.train.team import Team
 
 
 def open_training_images(recipe: DataRecipe, source: str | Path) -> Images:
@@ -56,9 +56,9 @@ def check_classes(validation: ImageDataset, class_names: tuple[str, ...], traine
         )
 
 
-def tell_found(found: Mapping[str, DataSummary | None], team: Team) -> None:
+def tell_found(found: Mapping[str, DataSummary | None], distributed: Distributed) -> None:
     """Say, in the main process alone, what was found of each set of images, by what it is for."""
-    if team.is_main:
+    if distributed.is_main:
         for name, summary in found.items():
             if summary is not None:
                 tqdm.write(f"{name}: {summary.sentence()}")
@@ -67,9 +67,9 @@ def tell_found(found: Mapping[str, DataSummary | None], team: Team) -> None:
             tqdm.write("the held-out images are the training images themselves")
 
 
-def tell(sentences: Iterable[str], team: Team) -> None:
+def tell(sentences: Iterable[str], distributed: Distributed) -> None:
     """Say something in the main process alone."""
-    if team.is_main:
+    if distributed.is_main:
         for sentence in sentences:
             tqdm.write(sentence)
 

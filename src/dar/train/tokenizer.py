@@ -20,6 +20,7 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.tokenizer.model import ReachedStates, TokenizerOutput
 from dar.train.codebook import reseed, spherical_kmeans
+from dar.train.distributed import Distributed
 from dar.train.fine_tuning import agreed_init, start_tokenizer
 from dar.train.guides import AlignedTokenizer, Guides, Opponent
 from dar.train.loop import Outcome, Task, fit
@@ -29,7 +30,6 @@ from dar.train.recipe import Recipe
 from dar.train.recipe_files import save_recipe
 from dar.train.run_folder import RunFolder, begun
 from dar.train.run_images import open_training_images, open_validation, stream_of, tell, tell_found
-from dar.train.team import Team
 
 SAMPLE_IMAGES = 8
 FITTED_FEATURES_PER_CODE = 32
@@ -42,7 +42,7 @@ class TokenizerTask(Task):
         recipe: sizes and settings.
         data: training images.
         shown: images whose reconstructions are drawn.
-        team: the processes that train together.
+        distributed: the processes that train together.
         tokenizer: to begin with; None means a new one, of random weights.
 
     Raises:
@@ -54,7 +54,7 @@ class TokenizerTask(Task):
         recipe: Recipe,
         data: Images,
         shown: Images,
-        team: Team,
+        distributed: Distributed,
         tokenizer: SequentialDiffusionTokenizer | None = None,
     ) -> None:
         self.recipe, self.settings = recipe, recipe.tokenizer_training
@@ -63,8 +63,8 @@ class TokenizerTask(Task):
         if self.settings.train == "decoder":
             self.tokenizer.encoder.requires_grad_(False)
             self.tokenizer.quantizer.requires_grad_(False)
-        self.guides = team.main_first(
-            lambda: Guides(self.settings, recipe.tokenizer.image_size, team.device)
+        self.guides = distributed.main_first(
+            lambda: Guides(self.settings, recipe.tokenizer.image_size, distributed.device)
         )  # one downloads, the others find
         self.model: nn.Module = self.tokenizer
         if self.guides.target is not None:
@@ -75,13 +75,13 @@ class TokenizerTask(Task):
         self.shown = preview_pixels(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
         codes = recipe.tokenizer.codebook_size
         self.counts = {
-            "counts_since_reseed": torch.zeros(codes, dtype=torch.int64, device=team.device),
-            "counts_since_log": torch.zeros(codes, dtype=torch.int64, device=team.device),
+            "counts_since_reseed": torch.zeros(codes, dtype=torch.int64, device=distributed.device),
+            "counts_since_log": torch.zeros(codes, dtype=torch.int64, device=distributed.device),
         }
         # Of each group since the last line of the log: sum of flow losses, and images.
-        self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64, device=team.device)
+        self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64, device=distributed.device)
         self.extra: Mapping[str, Tensor] = self.counts | {"flow_by_group": self.flow_by_group}
-        self.opponent = Opponent(self.settings, team.device) if self.settings.adversarial_weight else None
+        self.opponent = Opponent(self.settings, distributed.device) if self.settings.adversarial_weight else None
         if self.opponent is not None:
             self.extra = {**self.extra, **self.opponent.tensors()}
         self._errors = torch.zeros_like(self.flow_by_group)  # of this process and step
@@ -176,28 +176,33 @@ class TokenizerTask(Task):
         self._errors.index_add_(1, output.group, groups)
 
     def after_step(
-        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, draws: torch.Generator, team: Team
+        self,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module,
+        step: int,
+        draws: torch.Generator,
+        distributed: Distributed,
     ) -> None:
         """Fit the codebook to features when the continuous phase ends; re-seed unused codes from time to time."""
         own = torch.bincount(torch.cat(self._codes), minlength=self.recipe.tokenizer.codebook_size)
-        counts = team.total(own)
+        counts = distributed.all_reduce_sum(own)
         for total in self.counts.values():
             total += counts
         if self.opponent is not None and step >= self.settings.adversarial_start:
-            self.opponent.step(self.settings.learning_rate_at(step), team)
-        self.flow_by_group += team.total(self._errors)
+            self.opponent.step(self.settings.learning_rate_at(step), distributed)
+        self.flow_by_group += distributed.all_reduce_sum(self._errors)
         self._errors.zero_()
         features = torch.cat(self._features)
         self._codes, self._features = [], []
         quantised_steps = step + 1 - self.settings.continuous_steps
         interval = self.settings.reseed_steps
         if quantised_steps == 0:
-            self._fit_codebook(averaged, draws, team)
+            self._fit_codebook(averaged, draws, distributed)
         elif quantised_steps > 0 and interval and quantised_steps % interval == 0 and self.settings.train == "all":
-            self._reseed(optimizer, averaged, team.gather(features), draws)
+            self._reseed(optimizer, averaged, distributed.gather(features), draws)
 
     @torch.no_grad()
-    def _fit_codebook(self, averaged: nn.Module, generator: torch.Generator, team: Team) -> None:
+    def _fit_codebook(self, averaged: nn.Module, generator: torch.Generator, distributed: Distributed) -> None:
         config = self.recipe.tokenizer
         wanted = -(-FITTED_FEATURES_PER_CODE * config.codebook_size // config.num_tokens)
         batch_size = self.settings.batch_size
@@ -205,7 +210,7 @@ class TokenizerTask(Task):
             nn.functional.normalize(self.tokenizer.encoder(batch.pixels.to(generator.device)), dim=-1).flatten(0, 1)
             for batch in self.stream.batches(batch_size, 0, -(-wanted // batch_size), workers=0)
         ]
-        centres = team.same_everywhere(spherical_kmeans(torch.cat(features), config.codebook_size, generator))
+        centres = distributed.broadcast(spherical_kmeans(torch.cat(features), config.codebook_size, generator))
         for tokenizer in (self.tokenizer, tokenizer_in(averaged)):
             tokenizer.quantizer.codebook.copy_(centres)
         self.counts["counts_since_reseed"].zero_()
@@ -223,11 +228,11 @@ class TokenizerTask(Task):
             optimizer.state[codebook][moment][unused] = 0
         counts.zero_()
 
-    def statistics(self, team: Team) -> dict[str, float]:
+    def statistics(self, distributed: Distributed) -> dict[str, float]:
         """Codebook usage, perplexity and the flow loss of each group since the last call; unreadable images so far."""
         counts = self.counts["counts_since_log"]
         errors, images = self.flow_by_group.tolist()
-        broken = team.total(torch.tensor(len(self.broken), device=team.device)).item()
+        broken = distributed.all_reduce_sum(torch.tensor(len(self.broken), device=distributed.device)).item()
         figures = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts), "broken_images": broken}
         of_groups = enumerate(zip(errors, images, strict=True))
         figures |= {f"flow_of_group_{k}": error / count for k, (error, count) in of_groups if count}
@@ -241,9 +246,9 @@ class TokenizerTask(Task):
         save_image(reconstruction_sheet(self.shown, stages), picture)
         return {"psnr": psnr(stages[-1], self.shown).mean().item()}
 
-    def export(self, averaged: nn.Module, folder: Path, team: Team) -> None:
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write the averaged tokenizer."""
-        if team.is_main:
+        if distributed.is_main:
             tokenizer_in(averaged).save_pretrained(folder)
             save_recipe(self.recipe, folder / RECIPE)
 
@@ -292,21 +297,23 @@ def train_tokenizer(
     Raises:
         DARError: for data, folder or checkpoint that cannot be used, or a loss that diverged.
     """
-    team, run = Team(), RunFolder(Path(out))
+    distributed, run = Distributed(), RunFolder(Path(out))
     init = agreed_init(run, init, resume=resume)
     recipe = _with_init(recipe, init)
-    team.share(recipe.tokenizer_training.gradient_accumulation).positions(recipe.tokenizer_training.batch_size, 0)
+    distributed.share(recipe.tokenizer_training.gradient_accumulation).positions(
+        recipe.tokenizer_training.batch_size, 0
+    )
     images, held_out = open_training_images(recipe.data, data), open_validation(recipe.data, validation)
     found = {"data": images.summary, "validation": held_out.summary if held_out else None}
-    tell_found(found, team)
+    tell_found(found, distributed)
     tokenizer = None
     if init is not None and not run.checkpoints():
-        tokenizer, said = team.main_first(lambda: start_tokenizer(init, recipe.tokenizer))
-        tell(said, team)
-    task = TokenizerTask(recipe, images, held_out or images, team, tokenizer)
+        tokenizer, said = distributed.main_first(lambda: start_tokenizer(init, recipe.tokenizer))
+        tell(said, distributed)
+    task = TokenizerTask(recipe, images, held_out or images, distributed, tokenizer)
     check_trackers(trackers)
-    with begun(run, recipe, team, images.fingerprint, found, resume=resume, init=init):
-        return fit(task, recipe.tokenizer_training, run, team, resume=resume, trackers=trackers)
+    with begun(run, recipe, distributed, images.fingerprint, found, resume=resume, init=init):
+        return fit(task, recipe.tokenizer_training, run, distributed, resume=resume, trackers=trackers)
 
 
 def _with_init(recipe: Recipe, init: str | None) -> Recipe:

@@ -13,9 +13,9 @@ from dar.nn import Block
 from dar.pipeline import load_tokenizer
 from dar.storage import load_tensors
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
+from dar.train.distributed import Distributed, recompute_activations
 from dar.train.prior import train_prior
 from dar.train.run_folder import RunFolder
-from dar.train.team import Team, recompute_activations
 from dar.train.tokenizer import train_tokenizer
 from tests import tiny
 from tests.train.launching import losses, train
@@ -87,7 +87,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_written(pho
 def test_sharding_by_the_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(DARError, match="leave the launcher's FSDP out"):
-        Team()
+        Distributed()
 
 
 def test_recomputed_activations_give_the_same_gradients() -> None:

@@ -21,24 +21,24 @@ from torch.utils.checkpoint import checkpoint
 from dar.data import Share
 from dar.errors import DARError
 
-PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other: one may download, validate or hash while the others wait."""
+TIMEOUT = timedelta(hours=2)
+"""Longest wait of one process for another, which may be downloading, validating or hashing."""
 
 T = TypeVar("T")
 
 
-class Team:
-    """Who takes part, and what they tell each other.
+class Distributed:
+    """The group of processes, and the operations between them.
 
-    Every process runs the same program. Methods that exchange something must be called by all of them.
+    Every process runs the same program. Collective operations must be called by all of them.
 
     Attributes:
-        index: which process this is.
-        size: how many there are.
-        device: where this one computes.
+        rank: of this process, 0 to world_size - 1.
+        world_size: number of processes.
+        device: where this process computes.
 
     Raises:
-        DARError: if the launcher was told to shard by itself.
+        DARError: if the launcher is configured to shard by itself.
     """
 
     def __init__(self) -> None:
@@ -51,30 +51,30 @@ class Team:
             cpu=not torch.cuda.is_available(),
             mixed_precision="no",
             dynamo_backend="no",
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
         )
-        self.index: int = self._accelerator.process_index
-        self.size: int = self._accelerator.num_processes
+        self.rank: int = self._accelerator.process_index
+        self.world_size: int = self._accelerator.num_processes
         self.device: torch.device = self._accelerator.device
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes and reports."""
-        return self.index == 0
+        return self.rank == 0
 
     def share(self, pieces: int = 1) -> Share:
-        """This process's part of every batch."""
-        return Share(self.index, self.size, pieces)
+        """Split every batch into micro-batches, and give this process's ones."""
+        return Share(self.rank, self.world_size, pieces)
 
-    def wait(self) -> None:
-        """Go on when all have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have come here."""
         self._accelerator.wait_for_everyone()
 
     def main_first(self, action: Callable[[], T]) -> T:
-        """Do something in all processes, after the main one has done it and left on the disk what it takes.
+        """Run an action in the main process, then in the others, which find on the disk what the first one left there.
 
         Raises:
-            DARError: in all of them, if the action does in one.
+            DARError: in all processes, if the action raises it in one.
         """
         found, problem = None, ""
         for is_turn in (self.is_main, not self.is_main):
@@ -83,35 +83,35 @@ class Team:
                     found = action()
                 except DARError as error:
                     problem = str(error)
-            self.agree(problem)
+            self.raise_if_any_failed(problem)
         return cast(T, found)
 
-    def total(self, values: Tensor) -> Tensor:
-        """Elementwise sum over all processes."""
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        """Sum elementwise over all processes."""
         return self._accelerator.reduce(values, "sum")
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows of all processes, in their order; each must give as many."""
+        """Concatenate the rows of all processes in the order of ranks; each must give equally many."""
         return self._accelerator.gather(rows)
 
-    def told_by_main(self, thing: Any) -> Any:
-        """What the main process has to say."""
-        if self.size == 1:
+    def broadcast_object(self, thing: Any) -> Any:
+        """Return the main process's object in all processes."""
+        if self.world_size == 1:
             return thing
         things = [thing]
         broadcast_object_list(things)
         return things[0]
 
-    def leave(self) -> None:
-        """Take leave of each other, at the end; a process that just ends may be killed by its own network threads."""
-        self.wait()
+    def shutdown(self) -> None:
+        """End together; a process that just ends may be killed by its own network threads."""
+        self.barrier()
         self._accelerator.end_training()
 
-    def by_main(self, action: Callable[[], T]) -> T:
-        """What the main process finds when it does something; what it raises is raised in all.
+    def on_main(self, action: Callable[[], T]) -> T:
+        """Run an action in the main process only, and return its result in all.
 
         Raises:
-            DARError: if the action does.
+            DARError: in all processes, if the action raises it.
         """
         outcome: tuple[Any, str] = (None, "")
         if self.is_main:
@@ -119,59 +119,61 @@ class Team:
                 outcome = (action(), "")
             except DARError as error:
                 outcome = (None, str(error))
-        result, problem = self.told_by_main(outcome)
+        result, problem = self.broadcast_object(outcome)
         if problem:
             raise DARError(problem)
         return result
 
-    def agree(self, problem: str) -> None:
-        """Stop all processes if one has a problem; empty means none.
+    def raise_if_any_failed(self, problem: str) -> None:
+        """Stop all processes if one has a problem; an empty text means none.
 
         Raises:
-            DARError: then, in all of them.
+            DARError: in all processes, if one has a problem.
         """
         if self.any(bool(problem))[0]:
-            raise DARError(problem or "another process of this training failed, and told why")
+            raise DARError(problem or "another process of this training failed, and its message says why")
 
-    def same_everywhere(self, values: Tensor) -> Tensor:
-        """The main process's values: what is computed alike everywhere may still differ by rounding."""
+    def broadcast(self, values: Tensor) -> Tensor:
+        """Return the main process's values: what is computed alike everywhere may still differ by rounding."""
         return broadcast(values)
 
     def any(self, *facts: bool) -> list[bool]:
-        """Whether each fact holds in some process."""
-        if self.size == 1:
+        """Tell of each fact whether it holds in some process."""
+        if self.world_size == 1:
             return list(facts)
-        return [bool(count) for count in self.total(torch.tensor(facts, dtype=torch.int32, device=self.device))]
+        return [
+            bool(count) for count in self.all_reduce_sum(torch.tensor(facts, dtype=torch.int32, device=self.device))
+        ]
 
     def replicate(self, model: nn.Module) -> nn.Module:
-        """The model, with gradients averaged over all processes."""
+        """Wrap a model so that its gradients are averaged over all processes."""
         return self._accelerator.prepare(model)
 
     def shard(self, units: Sequence[nn.Module]) -> None:
-        """Spread parameters, gradients and optimiser states over the processes (FSDP2), in place.
+        """Shard parameters, gradients and optimiser states over the processes (FSDP2), in place.
 
         Args:
             units: modules that are gathered together, the whole last.
         """
-        if self.size > 1:
+        if self.world_size > 1:
             for unit in units:
                 fully_shard(unit, reshard_after_forward=True)  # the whole too: a mere evaluation leaves it sharded
 
-    def piece_of_many(self, model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
-        """Within it, gradients are kept to oneself until the last piece."""
+    def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+        """Keep gradients local within the block, except in the last micro-batch, where they are averaged."""
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.set_requires_gradient_sync(last, recurse=False)
         return nullcontext() if last else self._accelerator.no_sync(model)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor with all its rows, gathered if it is sharded."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Gather a sharded tensor; return any other as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def recompute_activations(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
-    """Keep only what goes into modules of these kinds, and compute the rest again in the backward pass."""
+    """Checkpoint activations: keep only the inputs of modules of these kinds, and recompute the rest going backward."""
     for module in model.modules():
         if isinstance(module, kinds):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
