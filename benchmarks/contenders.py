@@ -21,10 +21,11 @@ from dar.prior import Prior
 from dar.storage import WEIGHTS, load_weights
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed
-from dar.train.loop import Outcome, Task, fit
+from dar.train.launch import Launch
+from dar.train.loop import Outcome, Task
 from dar.train.prior import train_prior
 from dar.train.recipe import Recipe, TrainingRecipe, load_recipe
-from dar.train.run_folder import RunFolder, begun
+from dar.train.run_folder import RunFolder
 from dar.train.tokenizer import train_tokenizer
 
 Training = TypeVar("Training", bound=TrainingRecipe)
@@ -293,42 +294,38 @@ class Workshop:
 
     def _raster(self) -> Raster:
         recipe, runs = self.recipe(), [RunFolder(self.out / "raster" / part) for part in ("tokenizer", "prior")]
-        tokenizer, distributed = RasterTokenizer(recipe.tokenizer).eval(), Distributed()
+        tokenizer = RasterTokenizer(recipe.tokenizer).eval()
         if not runs[0].model.is_dir():
-            task = RasterTask(recipe, self.train, self.test.images[:SHOWN], distributed)
-            self._fit(runs[0], recipe, task, distributed)
+            self._fit(runs[0], recipe, RasterTask(recipe, self.train, self.test.images[:SHOWN], Distributed()))
         load_weights(tokenizer, runs[0].model / WEIGHTS)
         if not runs[1].model.is_dir():
             torch.manual_seed(recipe.prior_training.seed)
             prior = Prior(recipe.prior_config(self.images.class_names))
             training = raster_tokens(tokenizer, self.train, flip=recipe.data.flip)
             held_out = raster_tokens(tokenizer, self.test, flip=False)
-            self._fit(runs[1], recipe, RasterPriorTask(recipe, tokenizer, prior, training, held_out), distributed)
+            self._fit(runs[1], recipe, RasterPriorTask(recipe, tokenizer, prior, training, held_out))
         return Raster(tokenizer, Prior.from_pretrained(runs[1].model).eval(), *_spent(runs))
 
     def _flow(self, name: str) -> Flow:
-        run, distributed, recipe = (
-            RunFolder(self.out / name / "flow"),
-            Distributed(),
-            self.recipe([*FLOW_SIZE, *FLOWS[name]]),
-        )
+        run, recipe = RunFolder(self.out / name / "flow"), self.recipe([*FLOW_SIZE, *FLOWS[name]])
         first, second = recipe.tokenizer_training, recipe.prior_training
         steps = first.steps + second.steps * second.batch_size // first.batch_size
         recipe = replace(recipe, tokenizer_training=replace(first, steps=steps, decay_steps=steps // 2))
         classes = len(self.images.class_names)
         if not run.model.is_dir():
-            self._fit(run, recipe, PixelFlowTask(recipe, self.train, classes, distributed), distributed)
+            self._fit(run, recipe, PixelFlowTask(recipe, self.train, classes, Distributed()))
         model = PixelFlow(recipe.tokenizer, classes).eval()
         load_weights(model, run.model / WEIGHTS)
         return Flow(model, *_spent([run]))
 
-    def _fit(self, run: RunFolder, recipe: Recipe, task: Task, distributed: Distributed) -> None:
+    def _fit(self, run: RunFolder, recipe: Recipe, task: Task) -> None:
         settings = recipe.prior_training if isinstance(task, RasterPriorTask) else recipe.tokenizer_training
 
         def train(*, resume: bool) -> Outcome:
-            found = {"data": self.images.summary, "validation": None}
-            with begun(run, recipe, distributed, self.images.fingerprint, found, resume=resume):
-                return fit(task, settings, run, distributed, resume=resume)
+            launch = Launch(run.path, settings, resume=resume)
+            launch.announce(data=self.images.summary)
+            with launch.begun(recipe, self.images.fingerprint):
+                return launch.fit(task)
 
         self._finish(run, train)
 

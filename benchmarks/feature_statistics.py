@@ -35,13 +35,13 @@ class Drawn:
     name, hash, class_names = Inception.name, "0" * 64, ()
 
     def __init__(self, seed: int) -> None:
-        self.chance = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, images_B3HW: Tensor) -> Features:
         """As Inception's are: pooled ones not negative, with squared norms of some hundreds."""
 
         def drawn(columns: int, scale: float) -> Tensor:
-            return torch.empty(len(images_B3HW), columns).normal_(0, scale, generator=self.chance)
+            return torch.empty(len(images_B3HW), columns).normal_(0, scale, generator=self.generator)
 
         return Features(drawn(POOLED, 0.5).abs_(), drawn(SPATIAL, 0.3).abs_(), drawn(CLASSES, 2.0))
 

@@ -52,16 +52,16 @@ def steps_done(out: Path) -> int:
     return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
-def kill_after_a_while(team: "list[subprocess.Popen[bytes]]", out: Path, chance: random.Random) -> bool:
+def kill_after_a_while(team: "list[subprocess.Popen[bytes]]", out: Path, rng: random.Random) -> bool:
     """Wait until the run makes progress, then some more, then kill one after the other; whether they still ran."""
     before = steps_done(out)
     while team[0].poll() is None and steps_done(out) == before:
         time.sleep(0.02)
-    time.sleep(chance.uniform(0, 0.8))
+    time.sleep(rng.uniform(0, 0.8))
     running = team[0].poll() is None
-    for process in chance.sample(team, len(team)):
+    for process in rng.sample(team, len(team)):
         process.kill()
-        time.sleep(chance.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.05))
     finish(team)
     return running
 
@@ -74,7 +74,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Chooses the moments.")] = 0,
 ) -> None:
     """Compare a run that is killed with one that is not."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
         if not finish(start(data, whole, steps, processes)):
@@ -82,7 +82,7 @@ def main(
         done, torn = 0, 0
         while done < kills:
             team = start(data, killed, steps, processes, *(["--resume"] if done else []))
-            if not kill_after_a_while(team, killed, chance):
+            if not kill_after_a_while(team, killed, rng):
                 break
             done += 1
             torn += any((killed / "checkpoints").glob(".*"))

@@ -18,7 +18,7 @@ from dar.storage import WEIGHTS, save_tensors
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.train.distributed import Distributed
-from dar.train.guides import Guides
+from dar.train.frozen_losses import FrozenLosses
 from dar.train.loop import Task
 from dar.train.recipe import Recipe
 from dar.train.tokenizer import stratified_uniform
@@ -90,7 +90,7 @@ class PixelFlowTask(Task):
         torch.manual_seed(self.settings.seed)
         self.flow = PixelFlow(recipe.tokenizer, num_classes)
         self.model: nn.Module = self.flow
-        self.guides = Guides(self.settings, recipe.tokenizer.image_size, distributed.device)
+        self.frozen_losses = FrozenLosses(self.settings, recipe.tokenizer.image_size, distributed.device)
         self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
         self.extra, self.recomputed = {}, ()
 
@@ -102,21 +102,21 @@ class PixelFlowTask(Task):
             yield LabelledBatch(batch.pixels, stream.data.labels[[stream.order[position] for position in positions]])
 
     def losses(
-        self, model: nn.Module, piece: LabelledBatch, step: int, rows: range, draws: torch.Generator
+        self, model: nn.Module, piece: LabelledBatch, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Weighted terms of the loss of one piece, which is the whole batch."""
         config, settings, count = self.recipe.tokenizer, self.settings, len(piece.pixels)
-        t = self.flow.clock.time(stratified_uniform(count, draws))
-        noise = torch.randn(piece.pixels.shape, generator=draws)
-        dropped = torch.rand(count, generator=draws) < LABEL_DROPOUT
-        offsets = torch.randint(2 * settings.perceptual_shift + 1, (count, 2), generator=draws)
+        t = self.flow.clock.time(stratified_uniform(count, generator))
+        noise = torch.randn(piece.pixels.shape, generator=generator)
+        dropped = torch.rand(count, generator=generator) < LABEL_DROPOUT
+        offsets = torch.randint(2 * settings.perceptual_shift + 1, (count, 2), generator=generator)
         image = config.data_std * piece.pixels
         x_t = interpolate(image, noise, t)
         velocity = model(x_t, t, piece.labels.masked_fill(dropped, self.flow.num_classes)).float()
         predicted = (x_t + (1 - t)[:, None, None, None] * velocity) / config.data_std
         found = {}
-        if self.guides.distances:
-            distances = self.guides.perceptual_distances(predicted, piece.pixels, offsets)
+        if self.frozen_losses.distances:
+            distances = self.frozen_losses.perceptual_distances(predicted, piece.pixels, offsets)
             found["perceptual"] = settings.perceptual_weight * (t * distances).mean()
         return found | {
             "flow": (velocity - (image - noise)).square().mean() / config.data_std**2,

@@ -24,7 +24,7 @@ from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.quantizer import Quantizer
 from dar.train.codebook import reseed, spherical_kmeans
 from dar.train.distributed import Distributed
-from dar.train.guides import Guides
+from dar.train.frozen_losses import FrozenLosses
 from dar.train.loop import Task
 from dar.train.losses import COMMITMENT_WEIGHT
 from dar.train.prior import PriorTask, held_out_cross_entropy
@@ -123,7 +123,7 @@ class RasterTask(Task):
         self.model: nn.Module = RasterTokenizer(recipe.tokenizer)
         self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
         self.shown, self.recomputed = shown, ()
-        self.guides = Guides(self.settings, recipe.tokenizer.image_size, distributed.device)
+        self.frozen_losses = FrozenLosses(self.settings, recipe.tokenizer.image_size, distributed.device)
         self.counts = torch.zeros(recipe.tokenizer.codebook_size, dtype=torch.int64)
         self.extra = {"counts": self.counts}
         self._features: Tensor = torch.empty(0)
@@ -133,15 +133,15 @@ class RasterTask(Task):
         return self.stream.batches(self.settings.batch_size, first, last, 0, share)
 
     def losses(
-        self, model: nn.Module, piece: Batch, step: int, rows: range, draws: torch.Generator
+        self, model: nn.Module, piece: Batch, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Weighted terms of the loss of one piece, which is the whole batch."""
         quantised, shift = step >= self.settings.continuous_steps, self.settings.perceptual_shift
         image, features, entries, codes = model(piece.pixels, quantised)
         self._features = features.detach().flatten(0, 1)
         self.counts += torch.bincount(codes.flatten(), minlength=len(self.counts))
-        offsets = torch.randint(2 * shift + 1, (len(image), 2), generator=draws)
-        distances = self.guides.perceptual_distances(image, piece.pixels, offsets)
+        offsets = torch.randint(2 * shift + 1, (len(image), 2), generator=generator)
+        distances = self.frozen_losses.perceptual_distances(image, piece.pixels, offsets)
         return {
             "pixel": F.mse_loss(image, piece.pixels),
             "perceptual": PERCEPTUAL_WEIGHT * distances.mean(),
@@ -155,7 +155,7 @@ class RasterTask(Task):
         optimizer: torch.optim.Optimizer,
         averaged: nn.Module,
         step: int,
-        draws: torch.Generator,
+        generator: torch.Generator,
         distributed: Distributed,
     ) -> None:
         """Fit the codebook when the continuous phase ends; re-seed unused codes from time to time."""
@@ -164,11 +164,11 @@ class RasterTask(Task):
             wanted = -(-32 * len(codebook) // self.recipe.tokenizer.num_tokens // self.settings.batch_size)
             found = self.stream.batches(self.settings.batch_size, 0, wanted, 0)
             features = torch.cat([self.model.features(batch.pixels).flatten(0, 1) for batch in found])
-            codebook.copy_(spherical_kmeans(features, len(codebook), draws))
+            codebook.copy_(spherical_kmeans(features, len(codebook), generator))
             averaged.quantizer.codebook.copy_(codebook)
         elif quantised_steps > 0 and quantised_steps % self.settings.reseed_steps == 0:
             unused = self.counts == 0
-            reseed(codebook, unused, self._features, draws)
+            reseed(codebook, unused, self._features, generator)
             averaged.quantizer.codebook[unused] = codebook[unused]
         else:
             return

@@ -12,11 +12,11 @@ CLASSES = ("bright", "dark")
 
 
 def photo_folder(root: Path, per_class: int = 6) -> Path:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name, level in zip(CLASSES, (170, 20), strict=True):
         (root / name).mkdir(parents=True)
         for i in range(per_class):
-            pixels = level + chance.integers(0, 60, (20, 24, 3))
+            pixels = level + rng.integers(0, 60, (20, 24, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
     return root
 

@@ -50,11 +50,11 @@ def small_recipe(*overrides: str) -> ClassifierRecipe:
 
 def stripes(root: Path, per_class: int, seed: int) -> Path:
     """Noise, with stripes along either axis or none, of any phase and brightness."""
-    chance = np.random.default_rng(seed)
-    wave = 60 * np.sin(np.arange(16) * np.pi / 2 + chance.uniform(0, 6, (3, per_class, 1)))
+    rng = np.random.default_rng(seed)
+    wave = 60 * np.sin(np.arange(16) * np.pi / 2 + rng.uniform(0, 6, (3, per_class, 1)))
     for pattern, name in zip((wave[0][:, :, None], wave[1][:, None, :], 0 * wave[2][:, None, :]), CLASSES, strict=True):
         (root / name).mkdir(parents=True)
-        noise = chance.normal(chance.uniform(80, 170, (per_class, 1, 1, 1)), 40, (per_class, 16, 16, 3))
+        noise = rng.normal(rng.uniform(80, 170, (per_class, 1, 1, 1)), 40, (per_class, 16, 16, 3))
         for i, pixels in enumerate((noise + pattern[..., None]).clip(0, 255).astype(np.uint8)):
             Image.fromarray(pixels).save(root / name / f"{i}.png")
     return root

@@ -16,10 +16,10 @@ from dar.train.tokenizer import train_tokenizer
 
 @pytest.mark.slow
 def test_a_minute_shows_that_training_works(tmp_path: Path) -> None:
-    chance, photos = np.random.default_rng(0), tmp_path / "photos"
+    rng, photos = np.random.default_rng(0), tmp_path / "photos"
     photos.mkdir()
     for i in range(20):
-        corners = chance.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        corners = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
         Image.fromarray(corners).resize((40, 32), Image.Resampling.BILINEAR).save(photos / f"{i}.png")
     recipe = load_recipe("debug", ["tokenizer_training.steps=700", "tokenizer_training.decay_steps=400"])
     train_tokenizer(recipe, photos, tmp_path / "run")

@@ -47,10 +47,10 @@ class LineTask(Task):
         return []
 
     def losses(
-        self, model: nn.Module, piece: Tensor, step: int, rows: range, draws: torch.Generator
+        self, model: nn.Module, piece: Tensor, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         self.extra["seen"] += len(piece)
-        noise = torch.randn(RECIPE.batch_size, 1, generator=draws)[rows.start : rows.stop]
+        noise = torch.randn(RECIPE.batch_size, 1, generator=generator)[rows.start : rows.stop]
         error = (model(piece) - (3 * piece - 1) - 0.1 * noise).square()
         return {"square": self.before_step(step) * error.sum() / RECIPE.batch_size}
 
@@ -59,7 +59,7 @@ class LineTask(Task):
         optimizer: torch.optim.Optimizer,
         averaged: nn.Module,
         step: int,
-        draws: torch.Generator,
+        generator: torch.Generator,
         distributed: Distributed,
     ) -> None:
         pass
@@ -149,7 +149,7 @@ class Spoilt(LineTask):
         optimizer: torch.optim.Optimizer,
         averaged: nn.Module,
         step: int,
-        draws: torch.Generator,
+        generator: torch.Generator,
         distributed: Distributed,
     ) -> None:
         if step == self.spoilt_at:

@@ -24,11 +24,11 @@ GROUP = tiny.TOKENIZER.tokens_per_group
 @pytest.fixture
 def output() -> TokenizerOutput:
     """Two images, whose clocks chose groups 0 and 2 of 4; features and entries want gradients."""
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     return TokenizerOutput(
         codes=tiny.tokens(2),
-        features=torch.randn(2, 8, 4, generator=chance).requires_grad_(),
-        entries=torch.randn(2, 8, 4, generator=chance).requires_grad_(),
+        features=torch.randn(2, 8, 4, generator=generator).requires_grad_(),
+        entries=torch.randn(2, 8, 4, generator=generator).requires_grad_(),
         group=torch.tensor([0, 2]),
         time=torch.tensor([0.1, 0.6]),
         on_path=torch.tensor([True, True]),

@@ -55,7 +55,7 @@ class BlocksTask(Task):
             yield torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
 
     def losses(
-        self, model: nn.Module, piece: Tensor, step: int, rows: range, draws: torch.Generator
+        self, model: nn.Module, piece: Tensor, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         return {"square": (model(piece)[:, 0] - piece.sum(1)).square().mean()}
 

@@ -174,8 +174,8 @@ def test_a_share_of_the_tokens_before_is_replaced_in_every_process_alike() -> No
     tokens = torch.full((64, 50), 7)
 
     def seen(rows: range) -> Tensor:
-        draws = torch.Generator().manual_seed(0)
-        return corrupted(tokens[rows.start : rows.stop], settings, 1000, rows, draws)
+        generator = torch.Generator().manual_seed(0)
+        return corrupted(tokens[rows.start : rows.stop], settings, 1000, rows, generator)
 
     whole = seen(range(64))
     assert (whole != tokens).double().mean().item() == pytest.approx(0.25, abs=0.02)

@@ -44,13 +44,13 @@ def wait_for_checkpoint(process: "subprocess.Popen[bytes]", out: Path, beside: s
 def test_killed_it_ends_as_if_left_alone(photos: Path, tmp_path: Path, kills: int) -> None:
     options = ("tokenizer_training.steps=60", EVERY_STEP, "tokenizer_training.sample_steps=1000")
     train("tokenizer", photos, tmp_path / "whole", *options)
-    chance, run = random.Random(0), tmp_path / "killed"
+    rng, run = random.Random(0), tmp_path / "killed"
     for kill in range(kills):
         arguments = command("tokenizer", photos, run, *options, *(["--resume"] if kill else []))
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(arguments, env=environment(), **quiet)
         wait_for_checkpoint(process, run, set((run / "checkpoints").glob("step-*")))
-        time.sleep(chance.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.2))
         assert process.poll() is None
         process.kill()
         process.wait()

@@ -126,13 +126,13 @@ def prior(
 
     if dry_run:
         from dar.train.estimate import estimate_prior
-        from dar.train.prior import open_labelled
         from dar.train.run_images import open_validation
+        from dar.train.token_sources import open_token_source
 
-        source, class_names = open_labelled(settings, data, tokens)
+        source = open_token_source(settings, data, tokens)
         _tell_found(process, source, open_validation(settings.data, validation))
         hardware = _hardware(on, processes, settings.prior_training)
-        estimate = estimate_prior(settings, len(class_names), hardware.processes, bf16=hardware.bf16)
+        estimate = estimate_prior(settings, len(source.class_names), hardware.processes, bf16=hardware.bf16)
         _tell(process, estimate, hardware)
         return
     outcome = train_prior(

@@ -48,18 +48,26 @@ class Share:
     processes: int = 1
     pieces: int = 1
 
+    def check_divides(self, batch_size: int) -> None:
+        """Make sure that a batch can be divided evenly.
+
+        Raises:
+            DARError: if it cannot.
+        """
+        if batch_size % (self.processes * self.pieces):
+            raise DARError(
+                f"a batch of {batch_size} cannot be shared by {self.processes} processes in {self.pieces} pieces each: "
+                f"make batch_size a multiple of {self.processes * self.pieces}"
+            )
+
     def positions(self, batch_size: int, batch: int) -> list[range]:
         """Positions in the stream of each piece of batch number ``batch``.
 
         Raises:
             DARError: if the batch cannot be divided evenly.
         """
-        size, rest = divmod(batch_size, self.processes * self.pieces)
-        if rest:
-            raise DARError(
-                f"a batch of {batch_size} cannot be shared by {self.processes} processes in {self.pieces} pieces each: "
-                f"make batch_size a multiple of {self.processes * self.pieces}"
-            )
+        self.check_divides(batch_size)
+        size = batch_size // (self.processes * self.pieces)
         start = batch * batch_size + self.index * self.pieces * size
         return [range(start + i * size, start + (i + 1) * size) for i in range(self.pieces)]
 

@@ -1,8 +1,13 @@
 """A discriminator of patches and its hinge losses (arXiv 1611.07004, 1802.05957); not part of the published recipe."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+
+from dar.errors import DARError
+from dar.train.distributed import Distributed
+from dar.train.recipe import TokenizerTraining
 
 WIDTHS = (64, 128, 256, 512)
 SLOPE = 0.2
@@ -43,3 +48,65 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def generator_loss(fake_logits_B1HW: Tensor) -> Tensor:
     """What the generator lowers: less the mean logit of each generated image: B."""
     return -fake_logits_B1HW.float().mean((1, 2, 3))
+
+
+class AdversarialLoss:
+    """A discriminator in training against the tokenizer.
+
+    Args:
+        settings: of the tokenizer's training, whose learning rate it shares.
+        device: where it computes.
+    """
+
+    def __init__(self, settings: TokenizerTraining, device: torch.device) -> None:
+        self.weight, self.clip = settings.adversarial_weight, settings.gradient_clip
+        self.discriminator = PatchDiscriminator(settings.adversarial_halvings).to(device)
+        parameters = list(self.discriminator.parameters())
+        self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=settings.betas, fused=True)
+        for parameter in parameters:  # what AdamW would make at its first step, so that a checkpoint can fill it
+            self.optimizer.state[parameter] = {
+                "step": torch.zeros((), device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint must keep."""
+        found = {f"discriminator/{name}": tensor for name, tensor in self.discriminator.state_dict().items()}
+        for name, parameter in self.discriminator.named_parameters():
+            found |= {f"discriminator/{name}/{key}": value for key, value in self.optimizer.state[parameter].items()}
+        return found
+
+    def add_discriminator_gradients(self, predicted: Tensor, pixels: Tensor, part: float) -> None:
+        """Backpropagate the discriminator's own loss on one micro-batch; its gradients add up until ``step``.
+
+        Args:
+            predicted: B x 3 x H x W, the image that the velocity leads to.
+            pixels: B x 3 x H x W in [-1, 1].
+            part: share of the whole batch that these images are.
+        """
+        loss = discriminator_loss(self.discriminator(pixels), self.discriminator(predicted.detach()))
+        (part * loss).backward()
+
+    def loss(self, predicted: Tensor) -> Tensor:
+        """Weighted loss of the tokenizer: scalar; gives the discriminator no gradient."""
+        self.discriminator.requires_grad_(False)
+        judged = generator_loss(self.discriminator(predicted)).mean()
+        self.discriminator.requires_grad_(True)
+        return self.weight * judged
+
+    def step(self, rate: float, distributed: Distributed) -> None:
+        """Move the discriminator by the gradients of all processes, at a learning rate.
+
+        Raises:
+            DARError: if they are no longer finite.
+        """
+        for parameter in self.discriminator.parameters():
+            if parameter.grad is not None:
+                parameter.grad = distributed.all_reduce_sum(parameter.grad)
+        if not torch.isfinite(nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)):
+            raise DARError("the discriminator's gradient is not a finite number: --resume with a lower learning rate")
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()

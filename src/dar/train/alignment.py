@@ -1,6 +1,7 @@
 """Aligning the diffusion decoder's patch tokens with DINOv2's features (arXiv 2410.06940)."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from transformers import Dinov2Model
 from dar.features.dinov2 import DINOV2_BASE, load_dinov2
 from dar.features.preprocessing import MEAN, STD
 from dar.nn import init_linear
+from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer.model import ReachedStates, TokenizerOutput
 
 GRID = 16
 """Features are compared on a grid of 16 x 16, whatever the patches of either network."""
@@ -75,6 +78,46 @@ class AlignmentHead(nn.Module):
         grid = math.isqrt(hidden_BTD.shape[1])
         cells = F.adaptive_avg_pool2d(hidden_BTD.transpose(1, 2).unflatten(2, (grid, grid)), GRID)
         return self.mlp(cells.flatten(2).transpose(1, 2))
+
+
+@dataclass(frozen=True)
+class AlignedOutput(TokenizerOutput):
+    """What one training pass of an aligned tokenizer computed, for B images.
+
+    Attributes:
+        aligned: B x 256 x target_width, the features that the head predicts.
+    """
+
+    aligned: Tensor
+
+
+class AlignedTokenizer(nn.Module):
+    """A tokenizer and the head that only training reads.
+
+    Args:
+        tokenizer: in training.
+        layer: the head reads the patch tokens before this block of the diffusion decoder.
+        target_width: channels of the features that it predicts.
+    """
+
+    def __init__(self, tokenizer: SequentialDiffusionTokenizer, layer: int, target_width: int) -> None:
+        super().__init__()
+        self.tokenizer, self.layer = tokenizer, layer
+        self.head = AlignmentHead(tokenizer.config.decoder_width, target_width)
+
+    def forward(
+        self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool, reached: ReachedStates | None = None
+    ) -> AlignedOutput:
+        """The tokenizer's training pass, with the features predicted from it."""
+        output: TokenizerOutput = self.tokenizer(pixels, u, noise, quantised, reached)
+        return AlignedOutput(**vars(output), aligned=self.head(output.hidden[self.layer]))
+
+
+def tokenizer_in(model: nn.Module) -> SequentialDiffusionTokenizer:
+    """Take the tokenizer out of what training made of it."""
+    tokenizer = model.tokenizer if isinstance(model, AlignedTokenizer) else model
+    assert isinstance(tokenizer, SequentialDiffusionTokenizer)
+    return tokenizer
 
 
 def alignment_loss(predicted_BTC: Tensor, target_BTC: Tensor) -> Tensor:

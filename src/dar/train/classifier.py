@@ -12,7 +12,6 @@ from dar.data import EndlessOrder, ImageDataset, Share
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.environment import run_record
 from dar.errors import DARError
-from dar.extras import check_trackers
 from dar.features.classifier import ImageClassifier
 from dar.files import write_json
 from dar.images import save_image
@@ -22,10 +21,11 @@ from dar.randomness import step_generator
 from dar.sheets import captioned_grid, display_scale
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.distributed import Distributed
-from dar.train.loop import Outcome, Task, fit
+from dar.train.launch import Launch
+from dar.train.loop import Outcome, Task
 from dar.train.recipe_files import save_recipe
-from dar.train.run_folder import RunFolder, begun
-from dar.train.run_images import check_classes, tell_found
+from dar.train.run_folder import RunFolder
+from dar.train.run_images import check_classes
 
 TRAINING = "training.json"
 """What a training took and reached, beside the classifier."""
@@ -35,11 +35,11 @@ SHOWN_PER_CLASS = 8
 BATCH = 250
 
 
-def augment(images_BCHW: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:
+def augment(images_BCHW: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
     """Move each image by up to ``shift`` pixels along each axis, 0 coming in, and mirror half of them."""
     count, size = len(images_BCHW), images_BCHW.shape[-1]
-    offsets = torch.randint(2 * shift + 1, (2, count, 1), generator=draws)
-    mirrored = (torch.rand(count, 1, generator=draws) < 0.5) & flip
+    offsets = torch.randint(2 * shift + 1, (2, count, 1), generator=generator)
+    mirrored = (torch.rand(count, 1, generator=generator) < 0.5) & flip
     places = torch.arange(size)
     rows_BH, columns_BW = offsets[0] + places, offsets[1] + torch.where(mirrored, places.flip(0), places)
     padded = F.pad(images_BCHW, (shift, shift, shift, shift)).permute(0, 2, 3, 1)
@@ -78,16 +78,16 @@ class ClassifierTask(Task):
         settings, size = self.settings, self.settings.batch_size
         for step in range(first, last):
             chosen = torch.tensor([self.order[position] for position in range(step * size, (step + 1) * size)])
-            draws = step_generator(settings.seed, step, torch.device("cpu"), "augmentation")
-            images = augment(self.training.images[chosen], settings.shift, settings.flip, draws)
+            generator = step_generator(settings.seed, step, torch.device("cpu"), "augmentation")
+            images = augment(self.training.images[chosen], settings.shift, settings.flip, generator)
             for rows in share.positions(size, 0):
                 yield images[rows.start : rows.stop], self.training.labels[chosen[rows.start : rows.stop]]
 
     def losses(
-        self, model: nn.Module, piece: tuple[Tensor, Tensor], step: int, rows: range, draws: torch.Generator
+        self, model: nn.Module, piece: tuple[Tensor, Tensor], step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """One piece's part of the cross-entropy with smoothed labels, in nats an image."""
-        images, labels = (tensor.to(draws.device) for tensor in piece)
+        images, labels = (tensor.to(generator.device) for tensor in piece)
         part, smoothing = len(rows) / self.settings.batch_size, self.settings.label_smoothing
         return {"cross_entropy": part * F.cross_entropy(model(images).logits, labels, label_smoothing=smoothing)}
 
@@ -173,21 +173,17 @@ def train_classifier(
     """
     settings = recipe.classifier_training
     source, held_out = open_classes(recipe, data, validation)
-    distributed, run = Distributed(), RunFolder(Path(out))
-    found = {"data": source.summary, "validation": held_out.summary if held_out else None}
-    tell_found(found, distributed)
-    distributed.share(settings.gradient_accumulation).positions(settings.batch_size, 0)
-    check_trackers(trackers)
+    launch = Launch(out, settings, resume=resume, trackers=trackers)
+    launch.announce(data=source.summary, validation=held_out.summary if held_out else None)
 
     def decoded(images: ImageDataset) -> DecodedImages:
         return decode_images(images, recipe.config(source.class_names).image_size, settings.max_broken_share)
 
-    with begun(run, recipe, distributed, source.fingerprint, found, resume=resume):
+    with launch.begun(recipe, source.fingerprint):
         training, others = decoded(source), None if held_out is None else decoded(held_out)
-        task = ClassifierTask(recipe, source.class_names, training, others)
-        outcome = fit(task, settings, run, distributed, resume=resume, trackers=trackers)
-        if outcome is Outcome.FINISHED and distributed.is_main:
-            write_json(run.model / TRAINING, _facts(run, source, training, others))
+        outcome = launch.fit(ClassifierTask(recipe, source.class_names, training, others))
+        if outcome is Outcome.FINISHED and launch.distributed.is_main:
+            write_json(launch.run.model / TRAINING, _facts(launch.run, source, training, others))
         return outcome
 
 

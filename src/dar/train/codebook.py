@@ -1,10 +1,19 @@
 """Keeping the codebook alive: fitting it to data at the start, and re-seeding what falls out of use."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dar.data import ImageStream
+from dar.metrics.codebook import perplexity, usage
+from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer.model import TokenizerOutput
+from dar.train.alignment import tokenizer_in
+from dar.train.distributed import Distributed
+from dar.train.recipe import TokenizerTraining
+
 KMEANS_ROUNDS = 10
+FITTED_FEATURES_PER_CODE = 32
 
 
 def spherical_kmeans(features_MC: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -37,3 +46,93 @@ def reseed(codebook_VC: Tensor, unused_V: Tensor, features_MC: Tensor, generator
     """
     chosen = torch.randint(len(features_MC), (int(unused_V.sum()),), generator=generator, device=features_MC.device)
     codebook_VC[unused_V] = features_MC[chosen].to(codebook_VC.dtype)
+
+
+class CodebookUpkeep:
+    """Counts the codes in use, fits the codebook when the continuous phase ends, and later re-seeds unused codes.
+
+    Args:
+        tokenizer: in training.
+        settings: of the training.
+        stream: of its images, which the codebook is fitted to.
+        device: where the tokenizer computes.
+
+    Attributes:
+        counts: how often each code was used, int64, since the last re-seeding and since the last line of the log; a
+            checkpoint keeps them.
+    """
+
+    def __init__(
+        self,
+        tokenizer: SequentialDiffusionTokenizer,
+        settings: TokenizerTraining,
+        stream: ImageStream,
+        device: torch.device,
+    ) -> None:
+        self.tokenizer, self.settings, self.stream = tokenizer, settings, stream
+        codes = tokenizer.config.codebook_size
+        self.counts = {
+            "counts_since_reseed": torch.zeros(codes, dtype=torch.int64, device=device),
+            "counts_since_log": torch.zeros(codes, dtype=torch.int64, device=device),
+        }
+        self._codes: list[Tensor] = []
+        self._features: list[Tensor] = []
+
+    def note(self, output: TokenizerOutput) -> None:
+        """Keep the codes and features of one micro-batch until the step ends."""
+        self._codes.append(output.codes.flatten())
+        self._features.append(output.features.detach().flatten(0, 1))
+
+    def after_step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module,
+        step: int,
+        generator: torch.Generator,
+        distributed: Distributed,
+    ) -> None:
+        """Count the codes of all processes; fit or re-seed the codebook where the step number calls for it."""
+        own = torch.bincount(torch.cat(self._codes), minlength=self.tokenizer.config.codebook_size)
+        used = distributed.all_reduce_sum(own)
+        for counts in self.counts.values():
+            counts += used
+        features = torch.cat(self._features)
+        self._codes, self._features = [], []
+        quantised_steps = step + 1 - self.settings.continuous_steps
+        interval = self.settings.reseed_steps
+        if quantised_steps == 0:
+            self._fit(averaged, generator, distributed)
+        elif quantised_steps > 0 and interval and quantised_steps % interval == 0 and self.settings.train == "all":
+            self._reseed(optimizer, averaged, distributed.gather(features), generator)
+
+    def statistics(self) -> dict[str, float]:
+        """Codebook usage and perplexity since the last call."""
+        counts = self.counts["counts_since_log"]
+        found = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts)}
+        counts.zero_()
+        return found
+
+    @torch.no_grad()
+    def _fit(self, averaged: nn.Module, generator: torch.Generator, distributed: Distributed) -> None:
+        config, batch_size = self.tokenizer.config, self.settings.batch_size
+        wanted = -(-FITTED_FEATURES_PER_CODE * config.codebook_size // config.num_tokens)
+        features = [
+            F.normalize(self.tokenizer.encoder(batch.pixels.to(generator.device)), dim=-1).flatten(0, 1)
+            for batch in self.stream.batches(batch_size, 0, -(-wanted // batch_size), workers=0)
+        ]
+        centres = distributed.broadcast(spherical_kmeans(torch.cat(features), config.codebook_size, generator))
+        for tokenizer in (self.tokenizer, tokenizer_in(averaged)):
+            tokenizer.quantizer.codebook.copy_(centres)
+        self.counts["counts_since_reseed"].zero_()
+
+    @torch.no_grad()
+    def _reseed(
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, features: Tensor, generator: torch.Generator
+    ) -> None:
+        counts, codebook = self.counts["counts_since_reseed"], self.tokenizer.quantizer.codebook
+        unused = (counts == 0).to(codebook.device)
+        reseed(codebook, unused, features, generator)
+        tokenizer_in(averaged).quantizer.codebook[unused] = codebook[unused]
+        for moment in ("exp_avg", "exp_avg_sq"):
+            optimizer.state[codebook][moment][unused] = 0
+        counts.zero_()

@@ -61,7 +61,9 @@ class Task(Protocol):
         """Modules of a model like ``model`` to be sharded, the whole last; none, unless a task says otherwise."""
         return ()
 
-    def losses(self, model: nn.Module, piece: Any, step: int, rows: range, draws: torch.Generator) -> dict[str, Tensor]:
+    def losses(
+        self, model: nn.Module, piece: Any, step: int, rows: range, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Weighted terms of the loss: parts that add up to the whole batch's, over all pieces and processes.
 
         Args:
@@ -69,7 +71,7 @@ class Task(Protocol):
             piece: of the batch.
             step: which step.
             rows: where in the whole batch the piece lies.
-            draws: the same for all pieces of a step; what is drawn from it is drawn for the whole batch.
+            generator: the same for all pieces of a step; what is drawn from it is drawn for the whole batch.
         """
 
     def after_step(
@@ -77,7 +79,7 @@ class Task(Protocol):
         optimizer: torch.optim.Optimizer,
         averaged: nn.Module,
         step: int,
-        draws: torch.Generator,
+        generator: torch.Generator,
         distributed: Distributed,
     ) -> None:
         """What must happen after an optimiser step, in every process alike; nothing, unless a task says otherwise."""
@@ -186,12 +188,12 @@ class _Training:
         sums: dict[str, Tensor] = {}
         places = share.positions(recipe.batch_size, 0)
         for i, rows in enumerate(places):
-            draws = step_generator(recipe.seed, step, self.distributed.device)
+            generator = step_generator(recipe.seed, step, self.distributed.device)
             torch.manual_seed(derived_seed(recipe.seed, "dropout", step, rows.start))
             last = i == len(places) - 1
             with self.distributed.accumulate(self.model, last=last):
                 with self.autocast():
-                    losses = self.task.losses(self.model, next(pieces), step, rows, draws)
+                    losses = self.task.losses(self.model, next(pieces), step, rows, generator)
                 # Gradients are averaged over the processes, while the parts of the loss add up.
                 (self.distributed.world_size * torch.stack(list(losses.values())).sum()).backward()
             for name, value in losses.items():
@@ -202,8 +204,8 @@ class _Training:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.averaged.update(step)
-        draws = step_generator(recipe.seed, step, self.distributed.device, "after")
-        self.task.after_step(self.optimizer, self.averaged.model, step, draws, self.distributed)
+        generator = step_generator(recipe.seed, step, self.distributed.device, "after")
+        self.task.after_step(self.optimizer, self.averaged.model, step, generator, self.distributed)
         self.log.add(sums, norm)
         self.step += 1
 

@@ -9,30 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from dar.class_sheet import class_sheet
-from dar.data import EndlessOrder, ImageDataset, Share
+from dar.data import EndlessOrder, Share
 from dar.errors import DARError
-from dar.extras import check_trackers
 from dar.images import save_image
 from dar.model_folder import RECIPE, model_folder
 from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
 from dar.randomness import derived_rng
 from dar.sizes import differing_fields
-from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed, full_tensor
-from dar.train.fine_tuning import agreed_init, start_prior
-from dar.train.loop import Outcome, Task, fit
+from dar.train.fine_tuning import start_prior
+from dar.train.launch import Launch
+from dar.train.loop import Outcome, Task
 from dar.train.recipe import PriorTraining, Recipe, load_recipe
 from dar.train.recipe_files import save_recipe
-from dar.train.run_folder import RunFolder, begun
-from dar.train.run_images import check_classes, open_validation, tell, tell_found
-from dar.train.token_shards import TokenShards
-from dar.train.tokenization import tokenize_images
+from dar.train.run_images import check_classes, open_validation
+from dar.train.token_sources import ImagesToTokenize, TokenSource, check_labelled, open_token_source
 from dar.train.tokens import Tokens
 
 SHOWN_CLASSES = 10
@@ -93,13 +89,15 @@ class PriorTask(Task):
         assert isinstance(model, Prior)
         return [*model.llama.model.layers, model.llama] if self.settings.sharded else []
 
-    def losses(self, model: nn.Module, piece: Any, step: int, rows: range, draws: torch.Generator) -> dict[str, Tensor]:
+    def losses(
+        self, model: nn.Module, piece: Any, step: int, rows: range, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """One piece's part of the cross-entropy, in nats a token."""
-        labels, tokens = (tensor.to(draws.device) for tensor in piece)
-        chances = torch.rand(self.settings.batch_size, generator=draws, device=draws.device)
+        labels, tokens = (tensor.to(generator.device) for tensor in piece)
+        chances = torch.rand(self.settings.batch_size, generator=generator, device=generator.device)
         dropped = chances[rows.start : rows.stop] < self.settings.label_dropout
         labels = torch.where(dropped, self.prior.config.null_class, labels)
-        seen = corrupted(tokens, self.settings, self.prior.config.codebook_size, rows, draws)
+        seen = corrupted(tokens, self.settings, self.prior.config.codebook_size, rows, generator)
         part = len(rows) / self.settings.batch_size
         return {"cross_entropy": part * cross_entropy(model(labels, seen), tokens)}
 
@@ -131,14 +129,14 @@ class PriorTask(Task):
 
 
 def corrupted(
-    tokens_BN: Tensor, settings: PriorTraining, codebook_size: int, rows: range, draws: torch.Generator
+    tokens_BN: Tensor, settings: PriorTraining, codebook_size: int, rows: range, generator: torch.Generator
 ) -> Tensor:
     """Tokens as the prior sees them in training: a share of them replaced by random ones, B x N."""
     if not settings.token_noise:
         return tokens_BN
     shape = settings.batch_size, tokens_BN.shape[1]
-    chances = torch.rand(shape, generator=draws, device=draws.device)[rows.start : rows.stop]
-    others = torch.randint(codebook_size, shape, generator=draws, device=draws.device)[rows.start : rows.stop]
+    chances = torch.rand(shape, generator=generator, device=generator.device)[rows.start : rows.stop]
+    others = torch.randint(codebook_size, shape, generator=generator, device=generator.device)[rows.start : rows.stop]
     return torch.where(chances < settings.token_noise, others, tokens_BN)
 
 
@@ -209,40 +207,6 @@ def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_
     return replace(recipe, tokenizer_training=load_recipe(trained_with).tokenizer_training)
 
 
-def open_labelled(
-    recipe: Recipe, data: str | Path | None, tokens: str | Path | None
-) -> tuple[ImageDataset | TokenShards, tuple[str, ...]]:
-    """Images or tokens, whichever of the two is given, and the names of their classes.
-
-    Raises:
-        DARError: if there are no classes, both or neither are given, some images have no class and the recipe does not
-            give them the null class, or they cannot be read.
-    """
-    if (data is None) == (tokens is None):
-        raise DARError("a prior is trained on either images or tokens: give one of --data and --tokens")
-    columns = {"image_column": recipe.data.image_column, "label_column": recipe.data.label_column}
-    source = TokenShards(tokens) if tokens is not None else ImageDataset(str(data), **columns)
-    names = source.manifest.class_names if isinstance(source, TokenShards) else source.class_names
-    if not names:
-        raise DARError(
-            f"{tokens or data} has no class labels: put the images into a folder for each class, or name the column "
-            "that has them by --label-column"
-        )
-    _check_labelled(recipe, str(tokens or data), source.labels)
-    return source, names
-
-
-def _check_labelled(recipe: Recipe, name: str, labels: Any) -> None:
-    unlabelled = int((labels < 0).sum())
-    if unlabelled == len(labels):
-        raise DARError(f"none of the {len(labels):,} images of {name} has a class: use a split that is labelled")
-    if unlabelled and not recipe.prior_training.unlabelled_as_null:
-        raise DARError(
-            f"{unlabelled:,} of the {len(labels):,} images of {name} have no class: leave them out, or train on them "
-            "as of the null class with prior_training.unlabelled_as_null=true"
-        )
-
-
 def train_prior(
     recipe: Recipe,
     data: str | Path | None,
@@ -266,8 +230,8 @@ def train_prior(
         out: the run's folder; new or empty, unless resumed.
         tokens: folder of the images' tokens, see ``TokenShards``; or None, if there are ``data``.
         validation: labelled images to measure the held-out cross-entropy on.
-        init: a model, or a prior alone, to begin with the weights of; classes are matched by name. When resuming, that
-            of the run's beginning unless told.
+        init: a model, or a prior alone, to begin with the weights of; classes are matched by name. When resuming, None
+            means that of the run's beginning.
         resume: whether to go on with the run in ``out``.
         trackers: where the log also goes.
 
@@ -277,48 +241,33 @@ def train_prior(
     Raises:
         DARError: for data, tokenizer, folder or checkpoint that cannot be used, or a loss that diverged.
     """
-    source, class_names = open_labelled(recipe, data, tokens)
-    distributed, run = Distributed(), RunFolder(Path(out))
-    init = agreed_init(run, init, resume=resume)
-    distributed.share(recipe.prior_training.gradient_accumulation).positions(recipe.prior_training.batch_size, 0)
-    frozen = load_tokenizer(tokenizer, device=distributed.device).requires_grad_(False)
+    source = open_token_source(recipe, data, tokens)
+    launch = Launch(out, recipe.prior_training, resume=resume, init=init, trackers=trackers)
+    frozen = load_tokenizer(tokenizer, device=launch.distributed.device).requires_grad_(False)
     recipe = _recipe_of(frozen, recipe, model_folder(tokenizer) / RECIPE)
-    if isinstance(source, TokenShards) and source.manifest.tokenizer != weights_hash(frozen):
-        raise DARError(f"{tokens} was made by another tokenizer than {tokenizer}: use that one, or tokenize again")
-    others = open_validation(recipe.data, validation)
-    if others is not None:
-        check_classes(others, class_names, tokens or data)
-        _check_labelled(recipe, others.source, others.labels)
-    found = {
-        "data": source.summary if isinstance(source, ImageDataset) else None,
-        "validation": others.summary if others else None,
-    }
-    tell_found(found, distributed)
-    fingerprint = source.manifest.identity if isinstance(source, TokenShards) else source.fingerprint
-    check_trackers(trackers)
-    begun_with = None if run.checkpoints() else init
-    prior, said = distributed.main_first(lambda: initial_prior(recipe, class_names, frozen, begun_with))
-    tell(said, distributed)
+    source.check_made_by(frozen, tokenizer)
+    held_out = _open_held_out(recipe, validation, source)
+    launch.announce(data=source.summary, validation=held_out.summary if held_out else None)
+    prior = launch.initial(lambda start: initial_prior(recipe, source.class_names, frozen, start))
+    with launch.begun(recipe, source.fingerprint):
+        folder, distributed = launch.run.path, launch.distributed
+        training = source.tokens(frozen, folder / "tokens", 2 if recipe.data.flip else 1, distributed)
+        others = held_out.tokens(frozen, folder / "validation-tokens", 1, distributed) if held_out else None
+        launch.say([f"training on {training.views} views of each of {len(training)} images"])
+        return launch.fit(PriorTask(recipe, frozen, prior, training, others))
 
-    def computed(images: ImageDataset, name: str, views: int) -> TokenShards:
-        tokenize_images(
-            frozen,
-            images,
-            run.path / name,
-            views=views,
-            workers=recipe.data.workers,
-            process=distributed.rank,
-            processes=distributed.world_size,
-            max_broken_share=recipe.data.max_broken_share,
-        )
-        distributed.barrier()
-        return TokenShards(run.path / name)
 
-    with begun(run, recipe, distributed, fingerprint, found, resume=resume, init=init):
-        views = 2 if recipe.data.flip else 1
-        training = source if isinstance(source, TokenShards) else computed(source, "tokens", views)
-        held_out = None if others is None else computed(others, "validation-tokens", 1)
-        if distributed.is_main:
-            tqdm.write(f"training on {training.views} views of each of {len(training)} images")
-        task = PriorTask(recipe, frozen, prior, training, held_out)
-        return fit(task, recipe.prior_training, run, distributed, resume=resume, trackers=trackers)
+def _open_held_out(recipe: Recipe, data: str | Path | None, trained_on: TokenSource) -> ImagesToTokenize | None:
+    """Images to measure the held-out cross-entropy on, where there are any.
+
+    Raises:
+        DARError: if they cannot be read, have other classes than the training, or lack classes as ``check_labelled``
+            says.
+    """
+    images = open_validation(recipe.data, data)
+    if images is None:
+        return None
+    check_classes(images, trained_on.class_names, trained_on.name)
+    held_out = ImagesToTokenize(images, recipe.data)
+    check_labelled(held_out, recipe)
+    return held_out

@@ -3,26 +3,14 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tqdm import tqdm
-
-from dar.environment import run_record
 from dar.errors import DARError
 from dar.files import writing
-from dar.locking import LOCK, owned
-from dar.train.recipe import Recipe
-from dar.train.recipe_files import read_recipe, save_recipe
-
-if TYPE_CHECKING:
-    from dar.data import DataSummary
-    from dar.train.classifier_recipe import ClassifierRecipe
-    from dar.train.distributed import Distributed
-
+from dar.locking import LOCK
 
 PROVEN_STEPS = 50
 """A checkpoint that so many finite steps followed is one to go back to when a training diverges."""
@@ -188,81 +176,3 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return entries
-
-
-@contextmanager
-def begun(
-    run: RunFolder,
-    recipe: "Recipe | ClassifierRecipe",
-    distributed: "Distributed",
-    data: str,
-    found: "Mapping[str, DataSummary | None]",
-    *,
-    resume: bool,
-    init: str | None = None,
-) -> Iterator[None]:
-    """Own a run's folder within the block: a new one is made, an old one checked; either way it then holds the recipe.
-
-    Rates, steps and weights of losses may change when a run is resumed; sizes, seed, batch and which networks train may
-    not.
-    Each start adds a line to ``launches.jsonl``: what was run, where, by which version, on which data.
-
-    Args:
-        run: the folder.
-        recipe: of this start.
-        distributed: the processes; the main one writes, and all stop if it cannot.
-        data: fingerprint of the training data.
-        found: what was found of each set of images, by what it is for.
-        resume: whether the run is an old one.
-        init: the model whose weights it begins with, or None.
-
-    Raises:
-        DARError: if a new run's folder is not empty, the old run's is none or was begun with other sizes, or another
-            training is at work in it.
-    """
-    images = {name: summary.as_dict() for name, summary in found.items() if summary is not None}
-    record = {"data": data, "images": images, "processes": distributed.world_size, "init": init}
-    with ExitStack() as stack:
-        distributed.on_main(lambda: _begin(run, recipe, record, stack, resume=resume))
-        yield
-
-
-def _begin(
-    run: RunFolder,
-    recipe: "Recipe | ClassifierRecipe",
-    record: Mapping[str, Any],
-    stack: ExitStack,
-    *,
-    resume: bool,
-) -> None:
-    if resume:
-        run.check(resume=True)
-        stack.enter_context(owned(run.path))
-        _check_same(run, recipe, record)
-        for folder in (run.path, run.path / "checkpoints", run.path / "samples"):
-            for left in folder.glob(".*/"):  # a crash in the middle of writing
-                shutil.rmtree(left, ignore_errors=True)
-    else:
-        _make(run.path)
-        stack.enter_context(owned(run.path))
-        run.create()
-    save_recipe(recipe, run.recipe)
-    append_line(run.launches, {**run_record(), **record})
-
-
-def _make(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DARError(f"cannot write to {path} ({error.strerror}): choose another output folder") from error
-
-
-def _check_same(run: RunFolder, recipe: "Recipe | ClassifierRecipe", record: Mapping[str, Any]) -> None:
-    """Make sure that the run was begun with the same sizes; say if its data are others."""
-    parse: Callable[[Mapping[str, Any]], Recipe | ClassifierRecipe] = type(recipe).from_dict
-    before = read_recipe(run.recipe, (), (), parse).fixed_settings()
-    changed = [name for name, value in recipe.fixed_settings().items() if before[name] != value]
-    if changed:
-        raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
-    if any(launch["data"] != record["data"] for launch in read_lines(run.launches)):
-        tqdm.write("the data is not quite what the run began with (other files, times or place): results may differ")

@@ -1,14 +1,10 @@
-"""The images of a training: opened as its recipe says, and told of before anything is spent."""
+"""The images of a training, opened as its recipe says."""
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
-from dar.data import Augmentation, DataSummary, ImageDataset, Images, ImageStream, open_images, training_stream
+from dar.data import Augmentation, ImageDataset, Images, ImageStream, open_images, training_stream
 from dar.data.in_memory import InMemoryStream, decode_images
 from dar.errors import DARError, listed
-from dar.train.distributed import Distributed
 from dar.train.recipe import DataRecipe, Recipe
 
 
@@ -54,25 +50,3 @@ def check_classes(validation: ImageDataset, class_names: tuple[str, ...], traine
         raise DARError(
             f"{validation.source} has other classes than {trained_on} ({odd}): validate on images of the same classes"
         )
-
-
-def tell_found(found: Mapping[str, DataSummary | None], distributed: Distributed) -> None:
-    """Say, in the main process alone, what was found of each set of images, by what it is for."""
-    if distributed.is_main:
-        for name, summary in found.items():
-            if summary is not None:
-                tqdm.write(f"{name}: {summary.sentence()}")
-        data, validation = found.get("data"), found.get("validation")
-        if data and validation and _what_is_read(data) == _what_is_read(validation):
-            tqdm.write("the held-out images are the training images themselves")
-
-
-def tell(sentences: Iterable[str], distributed: Distributed) -> None:
-    """Say something in the main process alone."""
-    if distributed.is_main:
-        for sentence in sentences:
-            tqdm.write(sentence)
-
-
-def _what_is_read(summary: DataSummary) -> tuple[Path, str | None]:
-    return Path(summary.source).resolve(), summary.split

@@ -16,7 +16,7 @@ from dar.flow import shifted_time
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed
-from dar.train.guides import moved
+from dar.train.frozen_losses import moved
 from dar.train.loop import Outcome
 from dar.train.optimizer import make_optimizer
 from dar.train.recipe import Recipe
@@ -91,12 +91,12 @@ def test_the_tokenizer_s_loss_gives_the_discriminator_no_gradient(photos: Path, 
     task = TokenizerTask(guided, ImageDataset(photos), ImageDataset(photos), Distributed())
     piece = next(task.batches(0, 1, Share()))
     losses = task.losses(task.model, piece, 6, range(4), torch.Generator().manual_seed(0))
-    assert task.opponent is not None
-    own = [parameter.grad.clone() for parameter in task.opponent.discriminator.parameters()]
+    assert task.adversarial is not None
+    own = [parameter.grad.clone() for parameter in task.adversarial.discriminator.parameters()]
     losses["adversarial"].backward()
     assert all(
         torch.equal(parameter.grad, before)
-        for parameter, before in zip(task.opponent.discriminator.parameters(), own, strict=True)
+        for parameter, before in zip(task.adversarial.discriminator.parameters(), own, strict=True)
     )
     assert task.tokenizer.diffusion_decoder.out.weight.grad.abs().max() > 0
 
@@ -108,8 +108,8 @@ def test_pieces_add_up_to_the_batch(photos: Path, guided: Recipe) -> None:
         make_optimizer(task.model, task.settings)
         share = Share(0, 1, pieces)
         for piece, rows in zip(task.batches(5, 6, share), share.positions(4, 0), strict=True):
-            draws = torch.Generator().manual_seed(0)
-            torch.stack(list(task.losses(task.model, piece, 5, rows, draws).values())).sum().backward()
+            generator = torch.Generator().manual_seed(0)
+            torch.stack(list(task.losses(task.model, piece, 5, rows, generator).values())).sum().backward()
         gradients.append({name: parameter.grad for name, parameter in task.model.named_parameters()})
     whole, added = gradients
     for name in whole:
@@ -171,7 +171,7 @@ def test_time_weighs_the_perceptual_loss(photos: Path) -> None:
         pixels = next(task.batches(0, 1, Share())).pixels
         u = torch.full((4,), 0.5)
         output = task.tokenizer(pixels, u, torch.zeros_like(pixels))
-        losses.append(task.guides.losses(output, pixels, torch.zeros(4, 2).long(), None)["perceptual"].item())
+        losses.append(task.frozen_losses.losses(output, pixels, torch.zeros(4, 2).long())["perceptual"].item())
     time = shifted_time(0.5, recipe.tokenizer.time_shift)
     assert losses[1] == pytest.approx(time * losses[0], rel=1e-5)
 
