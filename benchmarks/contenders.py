@@ -22,10 +22,11 @@ from dar.storage import WEIGHTS, load_weights
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed
 from dar.train.launch import Launch
-from dar.train.loop import Outcome, Task
+from dar.train.loop import Outcome
 from dar.train.prior import train_prior
 from dar.train.recipe import Recipe, TrainingRecipe, load_recipe
 from dar.train.run_folder import RunFolder
+from dar.train.task import Task
 from dar.train.tokenizer import train_tokenizer
 
 Training = TypeVar("Training", bound=TrainingRecipe)

@@ -22,7 +22,7 @@ from dar.train.ema import AveragedModel
 from dar.train.estimate import estimate_prior, estimate_tokenizer, matrix_rate
 from dar.train.losses import tokenizer_losses
 from dar.train.optimizer import make_optimizer
-from dar.train.prior import cross_entropy
+from dar.train.prior_losses import cross_entropy
 from dar.train.recipe import Recipe, TrainingRecipe, load_recipe
 
 CLASSES = tuple(map(str, range(10)))

@@ -24,7 +24,7 @@ from dar.metrics.similarity import psnr
 from dar.model_folder import BUNDLED, FIGURES
 from dar.progress import progress_bar
 from dar.reconstruction import decoded_groups
-from dar.train.prior import held_out_cross_entropy
+from dar.train.prior_losses import held_out_cross_entropy
 from dar.train.tokens import TokenSet
 
 BATCH = 250

@@ -13,7 +13,7 @@ from dar.nn import (
     KeyValueCache,
     attend,
     grid_rotary,
-    plain_norm,
+    layer_norm,
     rotate,
 )
 from dar.sizes import HEAD_WIDTH
@@ -35,7 +35,7 @@ def test_plain_norm_is_layer_norm_without_weights() -> None:
     x = 5 + 3 * normal(2, 4, WIDTH)
     centred = x - x.mean(-1, keepdim=True)
     expected = centred / (centred.square().mean(-1, keepdim=True) + NORM_EPS).sqrt()
-    torch.testing.assert_close(plain_norm(x), expected)
+    torch.testing.assert_close(layer_norm(x), expected)
 
 
 def test_grid_rotary_turns_first_half_with_row_and_second_with_column() -> None:
@@ -50,7 +50,7 @@ def test_grid_rotary_turns_first_half_with_row_and_second_with_column() -> None:
 
 
 def test_unplaced_tokens_are_not_rotated() -> None:
-    rotary = grid_rotary(2, 2, theta=10000.0, unplaced=3)
+    rotary = grid_rotary(2, 2, theta=10000.0, num_extra=3)
     x = normal(1, 1, 7, HEAD_WIDTH)
     rotated = rotate(x, rotary)
     assert torch.equal(rotated[:, :, 4:], x[:, :, 4:])

@@ -35,7 +35,7 @@ def test_every_weight_matters_to_what_is_recorded() -> None:
 
 def _all_outputs(model: torch.nn.Module) -> Tensor:
     output = model(tiny.pixels(4), torch.tensor([0.1, 0.3, 0.6, 0.9]), tiny.noise(4), quantised=False)
-    return output.velocity.square().mean() + (output.entries - output.features.detach()).square().mean()
+    return output.velocity.square().mean() + (output.entries - output.latents.detach()).square().mean()
 
 
 def _logits(model: torch.nn.Module) -> Tensor:

@@ -18,10 +18,10 @@ from dar.storage import WEIGHTS, save_tensors
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.train.distributed import Distributed
+from dar.train.draws import stratified_uniform
 from dar.train.frozen_losses import FrozenLosses
-from dar.train.loop import Task
 from dar.train.recipe import Recipe
-from dar.train.tokenizer import stratified_uniform
+from dar.train.task import Task
 
 CLASS_TOKENS = 4
 STEPS = 50

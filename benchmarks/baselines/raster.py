@@ -25,10 +25,11 @@ from dar.tokenizer.quantizer import Quantizer
 from dar.train.codebook import reseed, spherical_kmeans
 from dar.train.distributed import Distributed
 from dar.train.frozen_losses import FrozenLosses
-from dar.train.loop import Task
 from dar.train.losses import COMMITMENT_WEIGHT
-from dar.train.prior import PriorTask, held_out_cross_entropy
+from dar.train.prior import PriorTask
+from dar.train.prior_losses import held_out_cross_entropy
 from dar.train.recipe import Recipe
+from dar.train.task import Task
 from dar.train.tokens import TokenSet
 
 WIDTH = 40

@@ -20,7 +20,7 @@ Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, each T x C/2: the angle by which each adjacent channel pair of a token turns."""
 
 
-def plain_norm(x: Tensor) -> Tensor:
+def layer_norm(x: Tensor) -> Tensor:
     """LayerNorm over the last dimension, without learned scale and shift."""
     return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
 
@@ -39,7 +39,7 @@ def init_zero(module: nn.Linear) -> None:
     nn.init.zeros_(module.bias)
 
 
-def grid_rotary(height: int, width: int, theta: float, unplaced: int = 0) -> Rotary:
+def grid_rotary(height: int, width: int, theta: float, num_extra: int = 0) -> Rotary:
     """Two-dimensional rotary table for a grid in row-major order (docs/architecture.md, "Parts").
 
     The first half of a head's channels turns with the row, the second half with the column.
@@ -48,10 +48,10 @@ def grid_rotary(height: int, width: int, theta: float, unplaced: int = 0) -> Rot
         height: rows of the grid.
         width: columns of the grid.
         theta: base of the geometric series of frequencies.
-        unplaced: tokens that follow the grid and have no place in it; they are not rotated.
+        num_extra: tokens that follow the grid and have no place in it; they are not rotated.
 
     Returns:
-        Cosines and sines, each (height * width + unplaced) x 32, float32.
+        Cosines and sines, each (height * width + num_extra) x 32, float32.
     """
     half = HEAD_WIDTH // 2
     frequencies = theta ** (-torch.arange(0, half, 2, dtype=torch.float64) / half)  # 16
@@ -60,7 +60,7 @@ def grid_rotary(height: int, width: int, theta: float, unplaced: int = 0) -> Rot
     )
     places = torch.stack([rows, columns], dim=-1).reshape(-1, 2, 1)  # T 2 1
     angles = (places * frequencies).flatten(1)  # T 32
-    angles = torch.cat([angles, angles.new_zeros(unplaced, half)])
+    angles = torch.cat([angles, angles.new_zeros(num_extra, half)])
     return angles.cos().float(), angles.sin().float()
 
 

@@ -60,8 +60,8 @@ def decoded_groups(
     noise = draw_noise(image_seeds(seed, len(tokens)), config.image_size)
     groups = tokens.split(config.tokens_per_group, dim=1)
     previews = tokenizer.denoise(groups, noise, steps, solver)
-    timetable = tokenizer.clock.schedule(steps or config.num_steps)
-    after = {step.group: preview for step, preview in zip(timetable, previews, strict=True)}
+    schedule = tokenizer.clock.schedule(steps or config.num_steps)
+    after = {step.group: preview for step, preview in zip(schedule, previews, strict=True)}
     return [after[max(group for group in after if group <= k)] for k in range(config.num_groups)]
 
 

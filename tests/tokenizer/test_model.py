@@ -219,7 +219,7 @@ def test_training_pass_follows_the_flow(tokenizer: SequentialDiffusionTokenizer)
     torch.testing.assert_close(output.velocity, tokenizer.velocity(x_t, t.flatten(), condition), rtol=0, atol=1e-4)
     torch.testing.assert_close(output.target_velocity, 0.6 * pixels - noise)
     torch.testing.assert_close(output.predicted_image, (x_t + (1 - t) * output.velocity) / 0.6)
-    torch.testing.assert_close(output.features.norm(dim=-1), torch.ones(3, 8))
+    torch.testing.assert_close(output.latents.norm(dim=-1), torch.ones(3, 8))
     assert torch.equal(output.entries, tokenizer.quantizer.lookup(output.codes))
     assert [h.shape for h in output.hidden] == [(3, 16, 64)]
 

@@ -16,9 +16,10 @@ from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.train import run_folder
 from dar.train.distributed import Distributed
-from dar.train.loop import Outcome, Task, fit
+from dar.train.loop import Outcome, fit
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder, step_of
+from dar.train.task import Task
 
 RECIPE = TrainingRecipe(
     steps=20, batch_size=4, learning_rate=0.1, warmup_steps=3, decay_steps=5, precision="fp32", sample_steps=10

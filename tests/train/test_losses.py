@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from dar.tokenizer.model import TokenizerOutput
+from dar.tokenizer.output import TokenizerOutput
 from dar.train.losses import (
     codebook_loss,
     codebook_loss_per_image,
@@ -23,11 +23,11 @@ GROUP = tiny.TOKENIZER.tokens_per_group
 
 @pytest.fixture
 def output() -> TokenizerOutput:
-    """Two images, whose clocks chose groups 0 and 2 of 4; features and entries want gradients."""
+    """Two images, whose clocks chose groups 0 and 2 of 4; latents and entries want gradients."""
     generator = torch.Generator().manual_seed(0)
     return TokenizerOutput(
         codes=tiny.tokens(2),
-        features=torch.randn(2, 8, 4, generator=generator).requires_grad_(),
+        latents=torch.randn(2, 8, 4, generator=generator).requires_grad_(),
         entries=torch.randn(2, 8, 4, generator=generator).requires_grad_(),
         group=torch.tensor([0, 2]),
         time=torch.tensor([0.1, 0.6]),
@@ -53,7 +53,7 @@ def test_flow_loss_leaves_out_what_is_not_on_the_path(output: TokenizerOutput) -
 
 
 def test_codebook_loss_is_the_mean_distance_of_used_tokens(output: TokenizerOutput) -> None:
-    squares = (output.features - output.entries).square().mean(-1)
+    squares = (output.latents - output.entries).square().mean(-1)
     used = torch.cat([squares[0, :GROUP], squares[1, : 3 * GROUP]])
     torch.testing.assert_close(codebook_loss(output, GROUP), used.mean())
     torch.testing.assert_close(commitment_loss(output, GROUP), used.mean())
@@ -61,7 +61,7 @@ def test_codebook_loss_is_the_mean_distance_of_used_tokens(output: TokenizerOutp
 
 def test_with_the_last_group_all_tokens_are_used(output: TokenizerOutput) -> None:
     everything = dataclasses.replace(output, group=torch.tensor([3, 3]))
-    torch.testing.assert_close(codebook_loss(everything, GROUP), (output.features - output.entries).square().mean())
+    torch.testing.assert_close(codebook_loss(everything, GROUP), (output.latents - output.entries).square().mean())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_each_image_alone_has_its_own_loss(output, of_batch, per_image, argument
             output,
             **{
                 name: getattr(output, name)[i : i + 1]
-                for name in ("features", "entries", "group", "velocity", "target_velocity", "predicted_image")
+                for name in ("latents", "entries", "group", "velocity", "target_velocity", "predicted_image")
             },
         )
         its = argument[i : i + 1] if isinstance(argument, torch.Tensor) else argument
@@ -96,8 +96,8 @@ def test_tokens_count_up_to_the_end_of_the_group(output: TokenizerOutput) -> Non
 @pytest.mark.parametrize(
     ("loss", "moved", "still"),
     [
-        (codebook_loss, "entries", "features"),
-        (commitment_loss, "features", "entries"),
+        (codebook_loss, "entries", "latents"),
+        (commitment_loss, "latents", "entries"),
     ],
 )
 def test_one_side_moves_and_only_where_tokens_are_used(output, loss, moved: str, still: str) -> None:  # type: ignore[no-untyped-def]
@@ -139,6 +139,6 @@ def test_later_tokens_of_a_real_model_get_no_gradient() -> None:
     output = model(pixels, torch.tensor([0.0, 0.5]), tiny.noise(2))
     assert output.group.tolist() == [0, 2]
     total = sum(tokenizer_losses(output, pixels, model.config, pixel_weight=1.0).values())
-    (gradient,) = torch.autograd.grad(total, output.features)
+    (gradient,) = torch.autograd.grad(total, output.latents)
     used = gradient.abs().sum(-1) > 0
     assert used.tolist() == [[True] * 2 + [False] * 6, [True] * 6 + [False] * 2]

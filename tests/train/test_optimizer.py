@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from dar.data import Share
 from dar.storage import load_tensors
 from dar.train.distributed import Distributed
-from dar.train.loop import Outcome, Task, fit
+from dar.train.loop import Outcome, fit
 from dar.train.optimizer import hidden_matrices, make_optimizer
 from dar.train.recipe import PriorTraining, TrainingRecipe
 from dar.train.run_folder import RunFolder
+from dar.train.task import Task
 
 RECIPE = TrainingRecipe(
     steps=12, batch_size=4, learning_rate=0.02, warmup_steps=3, decay_steps=5, precision="fp32", sample_steps=100

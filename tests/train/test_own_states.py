@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from dar.data import ImageDataset, Share
-from dar.tokenizer.model import ReachedStates, TokenizerOutput
+from dar.tokenizer.output import ReachedStates, TokenizerOutput
 from dar.train.distributed import Distributed
+from dar.train.draws import draw
 from dar.train.own_states import own_ticks, reach
 from dar.train.tokenizer import TokenizerTask
 from tests import tiny
@@ -74,10 +75,6 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TokenizerTask:
     return TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
 
 
-def test_own_states_are_taken_from_the_told_step_on(task: TokenizerTask) -> None:
-    assert [int((task._ticks(step) > 0).sum()) for step in (0, 1, 2, 3)] == [0, 0, 2, 2]
-
-
 def test_parts_of_a_batch_add_up_to_the_whole(task: TokenizerTask) -> None:
     (batch,) = task.batches(0, 1, Share())
 
@@ -102,7 +99,7 @@ def test_the_model_is_given_the_states_and_their_clocks(task: TokenizerTask, mon
 
     monkeypatch.setattr(task, "model", spied)
     task.losses(task.model, batch, 2, range(8), torch.Generator().manual_seed(0))
-    ticks = task._ticks(2)
+    ticks = draw(task.recipe, 2, batch.pixels.shape[1:], torch.Generator().manual_seed(0)).ticks
     own, expected = ticks > 0, reach(task.tokenizer, batch.pixels, given["noise"], ticks)
     assert given["reached"].own.tolist() == own.tolist()
     torch.testing.assert_close(given["reached"].states[own], expected.states[own])

@@ -7,34 +7,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar import DARPipeline
-from dar.data import ImageDataset, Share
+from dar.data import Share
 from dar.errors import DARError
 from dar.generation.settings import SAMPLING
 from dar.storage import load_tensors, weights_hash
 from dar.train.loop import Outcome
-from dar.train.prior import (
-    PriorTask,
-    add_dropout,
-    corrupted,
-    cross_entropy,
-    held_out_cross_entropy,
-    initial_prior,
-    train_prior,
-)
+from dar.train.prior import PriorTask, add_dropout, initial_prior, train_prior
 from dar.train.recipe import Recipe
-from dar.train.tokenization import tokenize_images
 from dar.train.tokens import TokenSet
 from tests import tiny
-from tests.train.photos import CLASSES, photo_folder, small_recipe
+from tests.train.photos import CLASSES, small_recipe
 
 RECIPE = dataclasses.replace(small_recipe(), tokenizer=tiny.TOKENIZER)
-
-
-@pytest.fixture(scope="module")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def test_run_leaves_a_pipeline_that_generates(photos: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
@@ -67,13 +51,6 @@ def test_weights_hash_tells_weights_apart() -> None:
     with torch.no_grad():
         changed.llama.lm_head.weight[0, 0] += 1e-3
     assert weights_hash(changed) != weights_hash(tiny.prior())
-
-
-def test_held_out_cross_entropy_is_the_mean_over_all_tokens() -> None:
-    prior = tiny.prior()
-    labels, tokens = torch.arange(130) % 3, tiny.tokens(130)
-    expected = cross_entropy(prior(labels, tokens), tokens).item()
-    assert held_out_cross_entropy(prior, TokenSet(tokens.int(), labels.int())) == pytest.approx(expected, rel=1e-5)
 
 
 def prior_task(recipe: Recipe, class_names: tuple[str, ...], tokens: TokenSet) -> PriorTask:
@@ -122,32 +99,6 @@ def test_views_do_not_depend_on_processes_or_resuming(many_views: PriorTask) -> 
         assert [token for _, piece in pieces for token in piece] == tokens
 
 
-def test_prior_trains_on_token_shards_as_on_images(photos: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    tokenize_images(tiny.tokenizer(), ImageDataset(photos), tmp_path / "shards", views=2, shard_size=5)
-    assert train_prior(RECIPE, None, tokenizer_folder, tmp_path / "a", tokens=tmp_path / "shards")
-    assert train_prior(RECIPE, photos, tokenizer_folder, tmp_path / "b")
-    path = Path("model") / "prior" / "model.safetensors"
-    one, other = load_tensors(tmp_path / "a" / path), load_tensors(tmp_path / "b" / path)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_token_shards_of_another_tokenizer_are_refused(photos: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    other = tiny.tokenizer()
-    with torch.no_grad():
-        other.encoder.out.weight.neg_()
-    tokenize_images(other, ImageDataset(photos), tmp_path / "shards", views=1)
-    with pytest.raises(DARError, match="made by another tokenizer"):
-        train_prior(RECIPE, None, tokenizer_folder, tmp_path / "run", tokens=tmp_path / "shards")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("both", [True, False])
-def test_either_images_or_tokens_are_wanted(photos: Path, tokenizer_folder: Path, tmp_path: Path, both: bool) -> None:
-    data, tokens = (photos, tmp_path) if both else (None, None)
-    with pytest.raises(DARError, match="one of --data and --tokens"):
-        train_prior(RECIPE, data, tokenizer_folder, tmp_path / "run", tokens=tokens)
-
-
 def test_dropout_acts_in_training_only() -> None:
     prior, plain = tiny.prior(), tiny.prior()
     add_dropout(prior, 0.5)
@@ -160,27 +111,6 @@ def test_dropout_acts_in_training_only() -> None:
 def test_tokenizer_of_another_recipe_is_refused(photos: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DARError, match=r"the tokenizer's \w+ is \d+, the recipe's \d+"):
         train_prior(small_recipe(), photos, tokenizer_folder, tmp_path / "run")
-
-
-def test_images_without_classes_are_refused(tokenizer_folder: Path, tmp_path: Path) -> None:
-    flat = photo_folder(tmp_path / "photos") / "dark"
-    with pytest.raises(DARError, match="no class labels"):
-        train_prior(RECIPE, flat, tokenizer_folder, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_share_of_the_tokens_before_is_replaced_in_every_process_alike() -> None:
-    settings = small_recipe("prior_training.token_noise=0.25", "prior_training.batch_size=64").prior_training
-    tokens = torch.full((64, 50), 7)
-
-    def seen(rows: range) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        return corrupted(tokens[rows.start : rows.stop], settings, 1000, rows, generator)
-
-    whole = seen(range(64))
-    assert (whole != tokens).double().mean().item() == pytest.approx(0.25, abs=0.02)
-    assert whole.unique().numel() > 500
-    assert torch.equal(torch.cat([seen(range(32)), seen(range(32, 64))]), whole)
 
 
 def test_noise_is_in_what_the_prior_sees_and_not_in_what_it_predicts() -> None:

@@ -1,46 +1,17 @@
 """Runs that begin, go on, and keep out of each other's way."""
 
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from dar.errors import DARError
-from dar.locking import LOCK, owned
+from dar.locking import LOCK
 from dar.train.loop import Outcome
 from dar.train.run_folder import RunFolder, append_line, read_lines
 from dar.train.tokenizer import train_tokenizer
-from tests.train.launching import command, environment
 from tests.train.photos import small_recipe
 
 BRIEF = ("tokenizer_training.steps=3", "tokenizer_training.continuous_steps=1")
-
-
-def test_two_runs_on_one_folder_keep_out_of_each_others_way(photos: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    frequent = "tokenizer_training.checkpoint_minutes=1e-9"
-    arguments = command("tokenizer", photos, run, "tokenizer_training.steps=100000", frequent)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(arguments, env=environment(), **quiet)
-    try:
-        deadline = time.monotonic() + 100
-        while not RunFolder(run).checkpoints():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        for resume in (True, False):
-            with pytest.raises(DARError, match=rf"is in use by process {process.pid}|is not empty"):
-                train_tokenizer(small_recipe(), photos, run, resume=resume)
-        assert process.poll() is None
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert (run / LOCK).exists()
-    with owned(run):
-        assert str(os.getpid()) in (run / LOCK).read_text()
 
 
 @pytest.mark.parametrize("left", [[], ["samples"], ["samples", LOCK, ".recipe.yaml.abc"]])
@@ -55,17 +26,6 @@ def test_a_kill_at_the_very_beginning_leaves_a_folder_that_a_run_can_begin_in(
         run.check(resume=True)
     recipe = small_recipe(*BRIEF)
     assert train_tokenizer(recipe, photos, run.path) is Outcome.FINISHED
-
-
-def test_a_kill_right_after_the_recipe_leaves_a_run_to_resume(photos: Path, tmp_path: Path) -> None:
-    recipe = small_recipe(*BRIEF)
-    train_tokenizer(recipe, photos, tmp_path / "whole")
-    run = RunFolder(tmp_path / "run")
-    (run.path / "samples").mkdir(parents=True)
-    run.recipe.write_bytes((tmp_path / "whole" / "recipe.yaml").read_bytes())
-    with pytest.raises(DARError, match="is not empty: choose another folder, or --resume"):
-        run.check(resume=False)
-    assert train_tokenizer(recipe, photos, run.path, resume=True) is Outcome.FINISHED
 
 
 @pytest.mark.parametrize("name", ["precious.txt", "samples/step-00000001.png", "model/config.json"])

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from dar.data import ImageDataset, Share
-from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed
@@ -12,7 +11,7 @@ from dar.train.loop import Outcome
 from dar.train.optimizer import make_optimizer
 from dar.train.recipe import load_recipe
 from dar.train.run_folder import RunFolder
-from dar.train.tokenizer import TokenizerTask, stratified_uniform, train_tokenizer
+from dar.train.tokenizer import TokenizerTask, train_tokenizer
 from tests.train.photos import photo_folder, small_recipe
 
 
@@ -84,40 +83,6 @@ def test_broken_image_is_named_once_and_training_goes_on(tmp_path: Path, capsys:
     assert (said.out + said.err).count("torn.png") == 1
 
 
-def test_existing_run_is_never_overwritten(photos: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "log.jsonl").write_text("precious")
-    with pytest.raises(DARError, match="not empty"):
-        train_tokenizer(small_recipe(), photos, run)
-    assert (run / "log.jsonl").read_text() == "precious"
-
-
-@pytest.mark.parametrize("change", ["tokenizer.codebook_size=32", "tokenizer_training.seed=1", "data.flip=false"])
-def test_resuming_with_other_sizes_seed_or_data_is_refused(photos: Path, tmp_path: Path, change: str) -> None:
-    train_tokenizer(small_recipe("tokenizer_training.steps=6"), photos, tmp_path / "run")
-    before = (tmp_path / "run" / "recipe.yaml").read_text()
-    with pytest.raises(DARError, match=f"another {change.split('=')[0]}"):
-        train_tokenizer(small_recipe(change), photos, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "recipe.yaml").read_text() == before
-
-
-def test_there_must_be_a_run_to_resume(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_text("precious")
-    with pytest.raises(DARError, match="holds no run to resume"):
-        train_tokenizer(small_recipe(), photos, tmp_path, resume=True)
-    assert (tmp_path / "log.jsonl").read_text() == "precious"
-
-
 def test_the_model_keeps_its_recipe(photos: Path, tmp_path: Path) -> None:
     train_tokenizer(small_recipe(), photos, tmp_path / "run")
     assert load_recipe(tmp_path / "run" / "model" / "recipe.yaml") == small_recipe()
-
-
-def test_clocks_of_a_batch_cover_all_times_and_none_reaches_the_end() -> None:
-    u = stratified_uniform(64, torch.Generator().manual_seed(0))
-    assert sorted((u * 64).long().tolist()) == list(range(64))
-    assert u.tolist() != sorted(u.tolist())
-    draws = torch.stack([stratified_uniform(2, torch.Generator().manual_seed(i))[0] for i in range(4000)])
-    assert draws.histc(4, 0, 1).min() > 900  # the first image's own clock is uniform
-    assert draws.max() < 1

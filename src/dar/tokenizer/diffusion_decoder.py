@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dar.nn import Attention, FeedForward, Rotary, grid_rotary, init_linear, init_zero, plain_norm
+from dar.nn import Attention, FeedForward, Rotary, grid_rotary, init_linear, init_zero, layer_norm
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -51,14 +51,14 @@ class DiffusionBlock(nn.Module):
         self, h_BTD: Tensor, t_B: Tensor, condition_BSD: Tensor, rotary: Rotary, visible_BS: Tensor | None = None
     ) -> Tensor:
         """B x T x D patch tokens -> the same shape, given B times and B x S x D condition tokens."""
-        condition = plain_norm(self.condition_mlp(condition_BSD))
+        condition = layer_norm(self.condition_mlp(condition_BSD))
         mask = None if visible_BS is None else visible_BS[:, None, None]
-        guide = self.cross_attention(plain_norm(h_BTD), condition, query_rotary=rotary, mask=mask)
+        guide = self.cross_attention(layer_norm(h_BTD), condition, query_rotary=rotary, mask=mask)
         modulation = self.modulation(self.time(t_B)[:, None] + guide)  # B T 6D
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
-        normed = plain_norm(h_BTD) * (1 + scale1) + shift1
+        normed = layer_norm(h_BTD) * (1 + scale1) + shift1
         h_BTD = h_BTD + gate1 * self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary)
-        normed = plain_norm(h_BTD) * (1 + scale2) + shift2
+        normed = layer_norm(h_BTD) * (1 + scale2) + shift2
         return h_BTD + gate2 * self.mlp(normed)
 
 
@@ -111,11 +111,11 @@ class DiffusionDecoder(nn.Module):
 
     def _begin(self, x_B3HW: Tensor, condition_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Patch tokens and conditions for the first block."""
-        return self.inward(self._to_patches(x_B3HW)), plain_norm(self.condition_in(condition_BSD))
+        return self.inward(self._to_patches(x_B3HW)), layer_norm(self.condition_in(condition_BSD))
 
     def _end(self, h_BTD: Tensor) -> Tensor:
         """Velocity that the last block's patch tokens stand for."""
-        return self._to_pixels(self.out(plain_norm(h_BTD)))
+        return self._to_pixels(self.out(layer_norm(h_BTD)))
 
     def _to_patches(self, x_B3HW: Tensor) -> Tensor:
         """B x 3 x H x W -> B x T x 3pp; a patch's channels run over colour, row, column."""

@@ -1,9 +1,9 @@
-"""Image to token features (docs/architecture.md, step 1)."""
+"""Image to token latents (docs/architecture.md, step 1)."""
 
 import torch
 from torch import Tensor, nn
 
-from dar.nn import Block, grid_rotary, init_linear, plain_norm
+from dar.nn import Block, grid_rotary, init_linear, layer_norm
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -29,19 +29,19 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width) for _ in range(config.encoder_depth))
         self.out = nn.Linear(width, config.codebook_dim, bias=False)
         self.apply(init_linear)
-        cos, sin = grid_rotary(grid, grid, config.rope_theta, unplaced=config.num_tokens)
+        cos, sin = grid_rotary(grid, grid, config.rope_theta, num_extra=config.num_tokens)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.register_buffer("mask", _visibility(grid * grid, config.num_tokens), persistent=False)
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Features of the tokens, before quantisation: B x 3 x H x W in [-1, 1] -> B x N x codebook_dim."""
-        patches = plain_norm(self.patchify(image_B3HW).flatten(2).transpose(1, 2))
+        patches = layer_norm(self.patchify(image_B3HW).flatten(2).transpose(1, 2))
         queries = self.query_in(self.queries).expand(len(patches), -1, -1)
         x = torch.cat([patches, queries], dim=1)
         for block in self.blocks:
             x = block(x, rotary=(self.cos, self.sin), mask_TS=self.mask)
-        return self.out(plain_norm(x[:, -self.num_tokens :]))
+        return self.out(layer_norm(x[:, -self.num_tokens :]))
 
 
 def _visibility(patches: int, queries: int) -> Tensor:

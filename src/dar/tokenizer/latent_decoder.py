@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dar.nn import Block, KeyValueCache, init_linear, plain_norm
+from dar.nn import Block, KeyValueCache, init_linear, layer_norm
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -39,4 +39,4 @@ class LatentDecoder(nn.Module):
         mask = torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(diagonal=start)
         for i, block in enumerate(self.blocks):
             x = block(x, mask_TS=mask, cache=cache[i] if cache else None)
-        return plain_norm(x)
+        return layer_norm(x)

@@ -1,7 +1,6 @@
 """The sequential diffusion tokenizer: image -> tokens -> image (arXiv 2505.23660)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
@@ -16,57 +15,13 @@ from dar.hub import CARD_TEMPLATE, HubModel
 from dar.images import Picture, listed_pictures, square_pixels
 from dar.randomness import Seed, draw_noise, image_seeds
 from dar.solvers import DEFAULT_SOLVER, Solver, SolverState, advance, check_steps, solver_named
+from dar.tokenizer.checks import check_pixels, check_tokens
 from dar.tokenizer.config import TokenizerConfig
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.tokenizer.encoder import Encoder
 from dar.tokenizer.latent_decoder import LatentDecoder
+from dar.tokenizer.output import ReachedStates, TokenizerOutput
 from dar.tokenizer.quantizer import Quantizer
-
-PIXEL_TOLERANCE = 1e-3
-"""How far pixels may lie outside [-1, 1]: rounding may take them there."""
-
-
-@dataclass(frozen=True)
-class ReachedStates:
-    """Where the sampler gets by its own steps, for some of B images in training.
-
-    Attributes:
-        own: B, booleans: which images have such a state.
-        states: B x 3 x H x W, scaled as the flow is; what stands for the other images is not looked at.
-    """
-
-    own: Tensor
-    states: Tensor
-
-
-@dataclass(frozen=True)
-class TokenizerOutput:
-    """What one training pass computed, for B images.
-
-    Attributes:
-        codes: B x N, int64.
-        features: B x N x codebook_dim, the encoder's output at unit length.
-        entries: B x N x codebook_dim, the nearest codebook entries.
-        group: B, the token group that each image's clock chose.
-        time: B, the time that it chose, in [0, 1).
-        on_path: B, whether the velocity was predicted on the straight path to the image; if not, in a state that the
-            sampler reached by itself, where ``target_velocity`` does not lead to the image.
-        velocity: B x 3 x H x W, the prediction.
-        target_velocity: B x 3 x H x W, scaled image minus noise.
-        predicted_image: B x 3 x H x W, the image that the prediction leads to, not clamped.
-        hidden: the diffusion decoder's patch tokens before each of its blocks, B x T x decoder_width each.
-    """
-
-    codes: Tensor
-    features: Tensor
-    entries: Tensor
-    group: Tensor
-    time: Tensor
-    on_path: Tensor
-    velocity: Tensor
-    target_velocity: Tensor
-    predicted_image: Tensor
-    hidden: tuple[Tensor, ...]
 
 
 class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TEMPLATE):
@@ -94,19 +49,19 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             pixels: B x 3 x H x W in [-1, 1].
             u: B clocks in [0, 1), which choose time and token group.
             noise: B x 3 x H x W standard normal.
-            quantised: False lets the features themselves pass to the decoder, as at the start of a training.
+            quantised: False lets the latents themselves pass to the decoder, as at the start of a training.
             reached: states to predict from instead of those of the straight path; None takes all from the path.
 
         Returns:
             All that the losses need.
         """
         config = self.config
-        features = F.normalize(self.encoder(pixels).float(), dim=-1)
-        codes = self.quantizer.nearest(features)
+        latents = F.normalize(self.encoder(pixels).float(), dim=-1)
+        codes = self.quantizer.nearest(latents)
         entries = self.quantizer.lookup(codes)
-        latents = features + (entries - features).detach() if quantised else features  # straight-through
+        passed = latents + (entries - latents).detach() if quantised else latents  # straight-through
         group, t = self.clock.group(u), self.clock.time(u)
-        condition, visible = self._training_context(self.latent_decoder(latents), group)
+        condition, visible = self._training_context(self.latent_decoder(passed), group)
 
         image = config.data_std * pixels
         x_t = interpolate(image, noise, t)
@@ -116,7 +71,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         velocity = predicted.float()
         return TokenizerOutput(
             codes=codes,
-            features=features,
+            latents=latents,
             entries=entries,
             group=group,
             time=t,
@@ -161,7 +116,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         if not isinstance(images, Tensor):
             pictures, _ = listed_pictures(images)
             images = square_pixels(pictures, self.config.image_size) if pictures else torch.empty(0)
-        self._check_pixels(images)
+        check_pixels(images, self.config)
         with torch.no_grad():
             return self.quantizer.nearest(self.encoder(images.to(self.device, self.dtype)))
 
@@ -196,7 +151,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         num_tokens = self.config.num_tokens if num_tokens is None else whole_number("num_tokens", num_tokens)
         if not group <= num_tokens <= self.config.num_tokens:
             raise DARError(f"num_tokens must lie between {group} and {self.config.num_tokens}, not {num_tokens}")
-        self._check_tokens(tokens, num_tokens)
+        check_tokens(tokens, num_tokens, self.config)
         if noise is not None and len(noise) != len(tokens):
             raise DARError(f"{len(noise)} noise images were given for the tokens of {len(tokens)} images")
         if noise is None:
@@ -235,16 +190,16 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         if tuple(noise.shape[1:]) != (3, config.image_size, config.image_size):
             raise DARError(f"noise must be B x 3 x {config.image_size} x {config.image_size}, not {tuple(noise.shape)}")
         check_steps(steps)
-        timetable = self.clock.schedule(steps or config.num_steps)
+        schedule = self.clock.schedule(steps or config.num_steps)
         precise = torch.promote_types(self.dtype, torch.float32)  # steps add up, however coarse the weights are
-        return self._denoise(groups, noise.to(self.device, precise), timetable, solve)
+        return self._denoise(groups, noise.to(self.device, precise), schedule, solve)
 
     @torch.no_grad()
     def _denoise(
-        self, groups: Iterable[Tensor], noise: Tensor, timetable: list[Step], solver: Solver
+        self, groups: Iterable[Tensor], noise: Tensor, schedule: list[Step], solver: Solver
     ) -> Iterator[Tensor]:
         state = SolverState(noise)
-        for step, condition in _with_conditions(timetable, self._conditions(groups)):
+        for step, condition in _with_conditions(schedule, self._conditions(groups)):
             velocity = partial(self.velocity, t=step.start, condition_BSD=condition)
             state, preview = advance(state, velocity, solver, step.start, step.end)
             yield (preview / self.config.data_std).clamp(-1, 1)
@@ -290,42 +245,11 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             earlier.append(own)
             yield torch.cat(earlier, dim=1) if self.config.decoder_context == "prefix" else own
 
-    def _check_pixels(self, pixels: Tensor) -> None:
-        size = self.config.image_size
-        if not len(pixels):
-            raise DARError("there are no images to encode: give at least one")
-        if not pixels.is_floating_point():
-            raise DARError(
-                f"pixels must be floats in [-1, 1], not {pixels.dtype}: divide 0 to 255 by 127.5 and subtract 1, or "
-                "give the pictures themselves, as arrays H x W x 3 or images of Pillow"
-            )
-        if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
-            raise DARError(f"images must be B x 3 x {size} x {size}, not {' x '.join(map(str, pixels.shape))}")
-        if not pixels.isfinite().all():
-            raise DARError("images must be finite numbers in [-1, 1]; these hold NaN or infinity")
-        low, high = pixels.min().item(), pixels.max().item()
-        if max(-low, high) > 1 + PIXEL_TOLERANCE:
-            raise DARError(f"pixels must lie in [-1, 1]; these reach from {low:g} to {high:g}: scale them")
 
-    def _check_tokens(self, tokens: Tensor, num_tokens: int) -> None:
-        config = self.config
-        if not isinstance(tokens, Tensor):
-            kind = type(tokens).__name__
-            raise DARError(f"tokens must be a tensor B x {config.num_tokens} of whole numbers, not a {kind}")
-        if tokens.is_floating_point() or tokens.is_complex():
-            raise DARError(f"tokens must be whole numbers, not {tokens.dtype}")
-        if tokens.dim() != 2 or not len(tokens) or not num_tokens <= tokens.shape[1] <= config.num_tokens:
-            shape = " x ".join(map(str, tokens.shape))
-            raise DARError(f"tokens must be B x {config.num_tokens}, and at least {num_tokens} wide, not {shape}")
-        if not 0 <= int(tokens.min()) <= int(tokens.max()) < config.codebook_size:
-            low, high = int(tokens.min()), int(tokens.max())
-            raise DARError(f"tokens must lie in 0 to {config.codebook_size - 1}; these reach from {low} to {high}")
-
-
-def _with_conditions(timetable: list[Step], conditions: Iterator[Tensor]) -> Iterator[tuple[Step, Tensor]]:
+def _with_conditions(schedule: list[Step], conditions: Iterator[Tensor]) -> Iterator[tuple[Step, Tensor]]:
     """Each step with the condition of its group, taken just before its first step; ends where conditions do."""
     arriving = enumerate(conditions)
-    for group, steps in groupby(timetable, key=lambda step: step.group):
+    for group, steps in groupby(schedule, key=lambda step: step.group):
         condition = next((condition for number, condition in arriving if number == group), None)
         if condition is None:
             return

@@ -18,15 +18,15 @@ class Quantizer(nn.Module):
         super().__init__()
         self.codebook = nn.Parameter(F.normalize(torch.randn(config.codebook_size, config.codebook_dim), dim=-1))
 
-    def nearest(self, features: Tensor) -> Tensor:
+    def nearest(self, latents: Tensor) -> Tensor:
         """Code of the nearest codebook entry for each feature: ... x codebook_dim -> ..., int64.
 
         On the unit sphere the nearest entry is the one with the largest inner product.
         """
-        with torch.autocast(features.device.type, enabled=False):  # training must choose the codes that encoding does
-            unit = F.normalize(features.detach().float(), dim=-1).flatten(0, -2)
+        with torch.autocast(latents.device.type, enabled=False):  # training must choose the codes that encoding does
+            unit = F.normalize(latents.detach().float(), dim=-1).flatten(0, -2)
             entries = F.normalize(self.codebook.detach().float(), dim=-1)
-            return (unit @ entries.T).argmax(-1).view(features.shape[:-1])
+            return (unit @ entries.T).argmax(-1).view(latents.shape[:-1])
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Codebook entries, of unit length: ... int64 -> ... x codebook_dim."""

@@ -13,7 +13,7 @@ from dar.features.dinov2 import DINOV2_BASE, load_dinov2
 from dar.features.preprocessing import MEAN, STD
 from dar.nn import init_linear
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.tokenizer.model import ReachedStates, TokenizerOutput
+from dar.tokenizer.output import ReachedStates, TokenizerOutput
 
 GRID = 16
 """Features are compared on a grid of 16 x 16, whatever the patches of either network."""

@@ -22,10 +22,11 @@ from dar.sheets import captioned_grid, display_scale
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.distributed import Distributed
 from dar.train.launch import Launch
-from dar.train.loop import Outcome, Task
+from dar.train.loop import Outcome
 from dar.train.recipe_files import save_recipe
 from dar.train.run_folder import RunFolder
 from dar.train.run_images import check_classes
+from dar.train.task import Task
 
 TRAINING = "training.json"
 """What a training took and reached, beside the classifier."""

@@ -23,7 +23,7 @@ from dar.tokenizer.diffusion_decoder import DiffusionBlock
 from dar.train.classifier_recipe import ClassifierRecipe
 from dar.train.hardware import Hardware
 from dar.train.losses import tokenizer_losses
-from dar.train.prior import cross_entropy
+from dar.train.prior_losses import cross_entropy
 from dar.train.recipe import Recipe, TrainingRecipe
 
 SHARDABLE = ("prior_training",)

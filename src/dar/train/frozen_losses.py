@@ -8,7 +8,7 @@ from dar.errors import DARError
 from dar.features.classifier import load_classifier
 from dar.features.feature_distance import FeatureDistance
 from dar.features.perceptual import load_perceptual_distance
-from dar.tokenizer.model import TokenizerOutput
+from dar.tokenizer.output import TokenizerOutput
 from dar.train.alignment import AlignedOutput, alignment_loss, load_alignment_target
 from dar.train.recipe import TokenizerTraining
 

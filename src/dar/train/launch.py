@@ -15,10 +15,11 @@ from dar.extras import check_trackers
 from dar.locking import owned
 from dar.train.distributed import Distributed
 from dar.train.fine_tuning import agreed_init
-from dar.train.loop import Outcome, Task, fit
+from dar.train.loop import Outcome, fit
 from dar.train.recipe import Recipe, TrainingRecipe
 from dar.train.recipe_files import read_recipe, save_recipe
 from dar.train.run_folder import RunFolder, append_line, read_lines
+from dar.train.task import Task
 
 if TYPE_CHECKING:
     from dar.train.classifier_recipe import ClassifierRecipe

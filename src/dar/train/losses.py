@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dar.tokenizer.config import TokenizerConfig
-from dar.tokenizer.model import TokenizerOutput
+from dar.tokenizer.output import TokenizerOutput
 
 COMMITMENT_WEIGHT = 0.25
 
@@ -27,25 +27,25 @@ def flow_loss_per_image(output: TokenizerOutput, data_std: float) -> Tensor:
 
 
 def codebook_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
-    """Squared distance that draws codebook entries to features: scalar, the mean over all used tokens."""
+    """Squared distance that draws codebook entries to latents: scalar, the mean over all used tokens."""
     per_image = codebook_loss_per_image(output, tokens_per_group)
     return _weighted_mean(per_image, used_tokens(output, tokens_per_group))
 
 
 def codebook_loss_per_image(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
     """As ``codebook_loss``, over the used tokens of each image: B."""
-    return _mean_over_used_tokens(output.entries, output.features.detach(), used_tokens(output, tokens_per_group))
+    return _mean_over_used_tokens(output.entries, output.latents.detach(), used_tokens(output, tokens_per_group))
 
 
 def commitment_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
-    """Squared distance that draws features to codebook entries: scalar, not weighted, the mean over all used tokens."""
+    """Squared distance that draws latents to codebook entries: scalar, not weighted, the mean over all used tokens."""
     per_image = commitment_loss_per_image(output, tokens_per_group)
     return _weighted_mean(per_image, used_tokens(output, tokens_per_group))
 
 
 def commitment_loss_per_image(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
     """As ``commitment_loss``, over the used tokens of each image: B."""
-    return _mean_over_used_tokens(output.features, output.entries.detach(), used_tokens(output, tokens_per_group))
+    return _mean_over_used_tokens(output.latents, output.entries.detach(), used_tokens(output, tokens_per_group))
 
 
 def pixel_loss(output: TokenizerOutput, pixels: Tensor) -> Tensor:

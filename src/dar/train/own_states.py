@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dar.solvers import SolverState, advance, euler
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.tokenizer.model import ReachedStates
+from dar.tokenizer.output import ReachedStates
 
 
 def own_ticks(count: int, share: float, num_steps: int, training_step: int) -> Tensor:

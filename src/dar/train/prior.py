@@ -24,16 +24,17 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed, full_tensor
 from dar.train.fine_tuning import start_prior
 from dar.train.launch import Launch
-from dar.train.loop import Outcome, Task
-from dar.train.recipe import PriorTraining, Recipe, load_recipe
+from dar.train.loop import Outcome
+from dar.train.prior_losses import corrupted, cross_entropy, held_out_cross_entropy, with_null_class
+from dar.train.recipe import Recipe, load_recipe
 from dar.train.recipe_files import save_recipe
 from dar.train.run_images import check_classes, open_validation
+from dar.train.task import Task
 from dar.train.token_sources import ImagesToTokenize, TokenSource, check_labelled, open_token_source
 from dar.train.tokens import Tokens
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 4
-VALIDATION_BATCH = 128
 
 
 class PriorTask(Task):
@@ -126,39 +127,6 @@ class PriorTask(Task):
             prior.load_state_dict(weights)
             DARPipeline(self.tokenizer, prior).save_pretrained(folder)
             save_recipe(self.recipe, folder / RECIPE)
-
-
-def corrupted(
-    tokens_BN: Tensor, settings: PriorTraining, codebook_size: int, rows: range, generator: torch.Generator
-) -> Tensor:
-    """Tokens as the prior sees them in training: a share of them replaced by random ones, B x N."""
-    if not settings.token_noise:
-        return tokens_BN
-    shape = settings.batch_size, tokens_BN.shape[1]
-    chances = torch.rand(shape, generator=generator, device=generator.device)[rows.start : rows.stop]
-    others = torch.randint(codebook_size, shape, generator=generator, device=generator.device)[rows.start : rows.stop]
-    return torch.where(chances < settings.token_noise, others, tokens_BN)
-
-
-def with_null_class(labels: Tensor, null_class: int) -> Tensor:
-    """Class indices, int64, with the null class in place of ``UNLABELLED``."""
-    return labels.long().where(labels >= 0, null_class)
-
-
-def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
-    """Mean over all tokens, in nats: scalar."""
-    return F.cross_entropy(logits_BNV.float().flatten(0, 1), tokens_BN.flatten())
-
-
-@torch.no_grad()
-def held_out_cross_entropy(prior: Prior, tokens: Tokens) -> float:
-    """Mean cross-entropy of the first view of all images, in nats a token."""
-    total = 0.0
-    for images in torch.arange(len(tokens)).split(VALIDATION_BATCH):
-        labels = with_null_class(tokens.labels[images], prior.config.null_class).to(prior.device)
-        batch = tokens.rows(images, torch.zeros_like(images)).to(prior.device)
-        total += cross_entropy(prior(labels, batch), batch).item() * len(labels)
-    return total / len(tokens)
 
 
 def add_dropout(prior: Prior, rate: float) -> None:

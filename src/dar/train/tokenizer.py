@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,43 +16,24 @@ from dar.nn import Block
 from dar.reconstruction import reconstruction_sheet, reconstructions
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.tokenizer.diffusion_decoder import DiffusionBlock
-from dar.tokenizer.model import TokenizerOutput
+from dar.tokenizer.output import TokenizerOutput
 from dar.train.adversarial import AdversarialLoss
 from dar.train.alignment import AlignedTokenizer, tokenizer_in
 from dar.train.codebook import CodebookUpkeep
 from dar.train.distributed import Distributed
+from dar.train.draws import draw
 from dar.train.fine_tuning import start_tokenizer
 from dar.train.frozen_losses import FrozenLosses
 from dar.train.launch import Launch
-from dar.train.loop import Outcome, Task
+from dar.train.loop import Outcome
 from dar.train.losses import flow_loss_per_image, tokenizer_losses
-from dar.train.own_states import own_ticks, reach
+from dar.train.own_states import reach
 from dar.train.recipe import Recipe
 from dar.train.recipe_files import save_recipe
 from dar.train.run_images import open_training_images, open_validation, stream_of
+from dar.train.task import Task
 
 SAMPLE_IMAGES = 8
-
-
-class Draws(NamedTuple):
-    """What is drawn for each of B images before a training pass.
-
-    Attributes:
-        ticks: before which denoising step an image is taken from the sampler's own path; 0 means that it is not. They
-            stay on the CPU, so that asking whether there are any waits for no GPU.
-        u: clocks in [0, 1).
-        noise: B x 3 x H x W, standard normal.
-        offsets: B x 2, where perceptual networks look, 0 to twice ``perceptual_shift`` pixels.
-    """
-
-    ticks: Tensor
-    u: Tensor
-    noise: Tensor
-    offsets: Tensor
-
-    def of(self, rows: range) -> "Draws":
-        """Those of some consecutive images."""
-        return Draws(*(tensor[rows.start : rows.stop] for tensor in self))
 
 
 class TokenizerTask(Task):
@@ -118,7 +98,7 @@ class TokenizerTask(Task):
     ) -> dict[str, Tensor]:
         """Weighted terms of one piece's part of the loss."""
         settings, pixels = self.settings, piece.pixels.to(generator.device)
-        of_all = self._draw(step, pixels, generator)
+        of_all = draw(self.recipe, step, pixels.shape[1:], generator)
         own = of_all.of(rows)
         quantised = step >= settings.continuous_steps
         reached = reach(self.tokenizer, pixels, own.noise, own.ticks) if own.ticks.any() else None
@@ -135,27 +115,6 @@ class TokenizerTask(Task):
             **self._quantizer_parts(own.u, of_all.u, quantised),
         }
         return {name: parts.get(name, part) * value for name, value in losses.items()}
-
-    def _draw(self, step: int, pixels: Tensor, generator: torch.Generator) -> Draws:
-        """Draw for the whole batch, whatever the process and the micro-batch."""
-        count, device = self.settings.batch_size, generator.device
-        ticks = self._ticks(step)
-        u = self._clocks(ticks, generator)
-        noise = torch.randn(count, *pixels.shape[1:], generator=generator, device=device)
-        size = 2 * self.settings.perceptual_shift + 1
-        return Draws(ticks, u, noise, torch.randint(size, (count, 2), generator=generator, device=device))
-
-    def _ticks(self, step: int) -> Tensor:
-        settings = self.settings
-        begun = step >= max(settings.own_state_start, settings.continuous_steps)
-        share = settings.own_state_share if begun else 0.0
-        return own_ticks(settings.batch_size, share, self.recipe.tokenizer.num_steps, step)
-
-    def _clocks(self, ticks_B: Tensor, generator: torch.Generator) -> Tensor:
-        """The clock of each image of a batch: drawn, or where its own denoising step begins."""
-        drawn = stratified_uniform(len(ticks_B), generator)
-        ticks_B = ticks_B.to(drawn.device)
-        return torch.where(ticks_B > 0, ticks_B / self.recipe.tokenizer.num_steps, drawn)
 
     def _quantizer_parts(self, u: Tensor, u_of_all: Tensor, quantised: bool) -> dict[str, Tensor | float]:
         """A piece's part of a batch's quantizer losses: that of the tokens it uses.
@@ -211,13 +170,6 @@ class TokenizerTask(Task):
         if distributed.is_main:
             tokenizer_in(averaged).save_pretrained(folder)
             save_recipe(self.recipe, folder / RECIPE)
-
-
-def stratified_uniform(count: int, generator: torch.Generator) -> Tensor:
-    """Draw ``count`` uniform numbers in [0, 1), one from each of as many equal intervals: a batch covers all times."""
-    strata = torch.randperm(count, generator=generator, device=generator.device)
-    spread = (strata + torch.rand(count, generator=generator, device=generator.device)) / count
-    return spread.clamp(max=1 - 2**-24)  # rounding could reach 1
 
 
 def train_tokenizer(

@@ -1,0 +1,66 @@
+"""What is particular to training one kind of model: the face that the training loop knows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dar.data import Share
+from dar.train.distributed import Distributed
+
+
+class Task(Protocol):
+    """What is particular to training one kind of model.
+
+    Attributes:
+        model: the model in training.
+        extra: tensors to keep in checkpoints, the same in every process; changed in place.
+        recomputed: kinds of modules whose activations can be computed again.
+    """
+
+    model: nn.Module
+    extra: Mapping[str, Tensor]
+    recomputed: tuple[type[nn.Module], ...]
+
+    def batches(self, first: int, last: int, share: Share) -> Iterator[Any]:
+        """The share's pieces of steps ``first`` to ``last`` (excluded), in order."""
+
+    def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Modules of a model like ``model`` to be sharded, the whole last; none, unless a task says otherwise."""
+        return ()
+
+    def losses(
+        self, model: nn.Module, piece: Any, step: int, rows: range, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Weighted terms of the loss: parts that add up to the whole batch's, over all pieces and processes.
+
+        Args:
+            model: the model in training, perhaps compiled or replicated.
+            piece: of the batch.
+            step: which step.
+            rows: where in the whole batch the piece lies.
+            generator: the same for all pieces of a step; what is drawn from it is drawn for the whole batch.
+        """
+
+    def after_step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module,
+        step: int,
+        generator: torch.Generator,
+        distributed: Distributed,
+    ) -> None:
+        """What must happen after an optimiser step, in every process alike; nothing, unless a task says otherwise."""
+        return
+
+    def statistics(self, distributed: Distributed) -> dict[str, float]:
+        """Further figures for the log, since the last call; none, unless a task says otherwise."""
+        return {}
+
+    def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
+        """Write a picture that shows how the averaged model does; return figures for the log."""
+
+    def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
+        """Write the averaged model for ``from_pretrained``; gathering what is sharded, all processes call this."""
