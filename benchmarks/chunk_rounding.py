@@ -19,14 +19,14 @@ from dar.samples.sampling import SampleSettings, rounded
 
 def sampled(pipe: DARPipeline, settings: SampleSettings) -> tuple[Tensor, Tensor]:
     """Levels, N x H x W x 3, and tokens, N x T, of all images."""
-    levels, tokens = [], []
+    images_uint8, tokens = [], []
     for chunk in range(settings.chunks):
         indices = settings.indices(chunk)
         for preview in pipe.stream([settings.label(i) for i in indices], **settings.of_stream(indices.start)):
             last = preview
-        levels.append(rounded(last.pixels, settings.rounding))
+        images_uint8.append(rounded(last.pixels, settings.rounding))
         tokens.append(last.tokens.cpu())
-    return torch.cat(levels), torch.cat(tokens)
+    return torch.cat(images_uint8), torch.cat(tokens)
 
 
 def main(

@@ -16,7 +16,7 @@ from dar import DARPipeline
 from dar.data import ImageDataset
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.errors import DARError
-from dar.images import from_levels, to_levels
+from dar.images import from_uint8, to_uint8
 from dar.prior import Prior
 from dar.storage import WEIGHTS, load_weights
 from dar.tokenizer import SequentialDiffusionTokenizer
@@ -154,7 +154,7 @@ class DAR:
         options: dict[str, Any] = {"temperature": 1.0, "solver": self.solver}
         options |= {"guidance_scale": RAMPS[guidance.split(",")[0]], **SWEEP.get(guidance, {})}
         *_, last = self.pipe.stream(labels.tolist(), seed=seed, **options)
-        return to_levels(last.pixels).cpu()
+        return to_uint8(last.pixels).cpu()
 
 
 @dataclass
@@ -184,7 +184,7 @@ class Raster:
     def stages(self, images: Tensor) -> Tensor | None:
         """See ``Contender``; there is one stage only."""
         tokenizer = self.tokenizer
-        parts = [to_levels(tokenizer.decode(tokenizer.encode(from_levels(part)))) for part in images.split(BATCH)]
+        parts = [to_uint8(tokenizer.decode(tokenizer.encode(from_uint8(part)))) for part in images.split(BATCH)]
         return torch.cat(parts)[None]
 
     def samples(self, labels: Tensor, guidance: str, seed: int) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dar.data import ImageDataset
 from dar.data.crops import CenterCropDecoder
-from dar.images import from_levels, save_image
+from dar.images import from_uint8, save_image
 from dar.metrics.similarity import psnr
 from dar.pipeline import load_tokenizer
 from dar.reconstruction import reconstruction_sheet, reconstructions
@@ -45,7 +45,7 @@ def originals(recipe: Recipe, data: str) -> Tensor:
     """The squares that the tokenizer is trained on, M x 3 x S x S in [-1, 1]."""
     images = ImageDataset(data)
     decoder = CenterCropDecoder(images, recipe.tokenizer.image_size)
-    return from_levels(decoder(range(min(MOST, len(images)))).images)
+    return from_uint8(decoder(range(min(MOST, len(images)))).images)
 
 
 def stages_of(tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, solver: str) -> list[Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dar.features.classifier import ImageClassifier
 from dar.flow import interpolate
-from dar.images import from_levels, to_levels
+from dar.images import from_uint8, to_uint8
 from dar.metrics.agreement import agreement
 from dar.metrics.frechet import Moments, frechet_distance
 from dar.metrics.precision_recall import precision_and_recall
@@ -84,8 +84,8 @@ def reconstructed(
     parts, start = [], time.monotonic()
     with progress_bar(len(images), desc=f"{name}, {solver}") as bar:
         for i in range(0, len(images), BATCH):
-            stages = reconstructions(tokenizer, from_levels(images[i : i + BATCH]).to(tokenizer.device), i, solver)
-            parts.append(torch.stack([to_levels(stage).cpu() for stage in stages]))
+            stages = reconstructions(tokenizer, from_uint8(images[i : i + BATCH]).to(tokenizer.device), i, solver)
+            parts.append(torch.stack([to_uint8(stage).cpu() for stage in stages]))
             bar.update(parts[-1].shape[1])
     return torch.cat(parts, dim=1), (time.monotonic() - start) / len(images)
 
@@ -94,7 +94,7 @@ def reconstructed(
 def velocity_errors(tokenizer: SequentialDiffusionTokenizer, images: Tensor) -> list[Metrics]:
     """Of each group, the velocity's squared error with true tokens, the group's own from another image, and all."""
     config, q = tokenizer.config, tokenizer.config.tokens_per_group
-    generator, pixels = torch.Generator().manual_seed(0), from_levels(images)
+    generator, pixels = torch.Generator().manual_seed(0), from_uint8(images)
     tokens = torch.cat([tokenizer.encode(batch.to(tokenizer.device)) for batch in pixels.split(BATCH)])
     others, found = tokens.roll(1, 0), []
     parts = config.num_groups - 1 + config.final_steps

@@ -28,7 +28,7 @@ from dar.environment import run_record
 from dar.errors import DARError
 from dar.features.classifier import load_classifier
 from dar.files import read_json, write_json, writing
-from dar.images import from_levels
+from dar.images import from_uint8
 from dar.metrics.similarity import psnr
 from dar.progress import progress_bar
 
@@ -50,8 +50,7 @@ def measured(
     stages = contender.stages(test.images)
     if stages is not None:
         found["reconstructions"] = [
-            {"psnr": psnr(from_levels(stage), from_levels(test.images)).mean().item()}
-            | judge.metrics(stage, test.labels)
+            {"psnr": psnr(from_uint8(stage), from_uint8(test.images)).mean().item()} | judge.metrics(stage, test.labels)
             for stage in stages
         ]
     if isinstance(contender, DAR):

@@ -11,7 +11,7 @@ from dar.data import Share
 from dar.data.in_memory import DecodedImages, InMemoryStream
 from dar.data.order import piece_positions
 from dar.flow import Clock, interpolate
-from dar.images import to_levels
+from dar.images import to_uint8
 from dar.randomness import draw_noise, image_seeds
 from dar.solvers import SolverState, advance, euler
 from dar.storage import WEIGHTS, save_tensors
@@ -56,7 +56,7 @@ class PixelFlow(nn.Module):
             state, image = advance(
                 state, lambda x, t=step.start: self._guided(x, t, labels, guidance), euler, step.start, step.end
             )
-        return to_levels((image / self.config.data_std).clamp(-1, 1))
+        return to_uint8((image / self.config.data_std).clamp(-1, 1))
 
     def _guided(self, x_B3HW: Tensor, t: float, labels_B: Tensor, guidance: float) -> Tensor:
         if guidance == 1:

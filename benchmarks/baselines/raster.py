@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dar.data import Batch, Share
 from dar.data.in_memory import DecodedImages, InMemoryStream
-from dar.images import from_levels, to_levels
+from dar.images import from_uint8, to_uint8
 from dar.metrics.codebook import perplexity
 from dar.metrics.similarity import psnr
 from dar.prior import Prior
@@ -182,7 +182,7 @@ class RasterTask(Task):
     @torch.no_grad()
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """PSNR of held-out images."""
-        pixels = from_levels(self.shown)
+        pixels = from_uint8(self.shown)
         return {"psnr": psnr(averaged.decode(averaged.encode(pixels)), pixels).mean().item()}
 
     def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
@@ -208,7 +208,7 @@ class RasterPriorTask(PriorTask):
 def raster_tokens(tokenizer: RasterTokenizer, data: DecodedImages, *, flip: bool) -> TokenSet:
     """Tokens of images, and of their mirror images as second views."""
     views = [data.images, data.images.flip(-1)] if flip else [data.images]
-    tokens = [torch.cat([tokenizer.encode(from_levels(part)) for part in images.split(BATCH)]) for images in views]
+    tokens = [torch.cat([tokenizer.encode(from_uint8(part)) for part in images.split(BATCH)]) for images in views]
     return TokenSet(torch.stack(tokens, dim=1).int(), data.labels.int())
 
 
@@ -220,4 +220,4 @@ def raster_samples(
     size = 4 * tokenizer.grid
     _, uniforms = draw_noise_and_uniforms(image_seeds(seed, len(labels)), size, prior.config.num_tokens)
     tokens = torch.stack(list(generate_tokens(prior, labels, uniforms, Guidance(*guidance))), dim=1)
-    return to_levels(tokenizer.decode(tokens))
+    return to_uint8(tokenizer.decode(tokens))

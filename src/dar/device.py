@@ -1,4 +1,4 @@
-"""Where models compute, and in which number format."""
+"""Device and dtype of models."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def as_device(device: Device) -> torch.device:
-    """The device of that name.
+    """Look up a device by its name.
 
     Raises:
         DARError: if nothing can be computed there.
@@ -29,7 +29,7 @@ def as_device(device: Device) -> torch.device:
 
 
 def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """The number format of that name, such as "bfloat16" or "torch.bfloat16".
+    """Look up a dtype by its name, such as "bfloat16" or "torch.bfloat16".
 
     Raises:
         DARError: if models cannot be loaded in it.
@@ -43,7 +43,7 @@ def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
 def placement(
     given: Sequence[Device | torch.dtype], device: Device | None, dtype: str | torch.dtype | None
 ) -> tuple[torch.device | None, torch.dtype | None]:
-    """Device and dtype from the arguments of a ``to``: in any order, or by keyword; None is what was not given.
+    """Read device and dtype from the arguments of a ``to``: in any order, or by keyword; None if not given.
 
     Raises:
         DARError: if none is given, one is given twice, or there is no such device or dtype.
@@ -62,7 +62,7 @@ def placement(
 
 
 def convert_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Change the dtype of all that a model saves; tables that follow from its sizes, such as angles, stay float32."""
+    """Convert a model's saved weights to a dtype; tables that follow from its sizes, such as angles, stay float32."""
     for tensor in model.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(dtype)
@@ -73,7 +73,7 @@ def _names_dtype(name: object) -> bool:
 
 
 def use_bf16(precision: str) -> bool:
-    """Whether to compute in bfloat16: as told, or for "auto" where the hardware has it."""
+    """Decide whether to compute in bfloat16; "auto" means where the hardware has it."""
     if precision == "auto":
         if torch.cuda.is_available():
             return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,4 +1,4 @@
-"""The flow between noise and image: its clock, its path, and which token group drives which moment.
+"""The flow between noise and image: its clock, its path, and which token group drives which time.
 
 Source: arXiv 2505.23660; docs/architecture.md, step 4. ``u`` in [0, 1) is the uniform clock,
 ``t`` in [0, 1] the time of the path: t = 0 is noise, t = 1 is the image.
@@ -14,12 +14,12 @@ Time = TypeVar("Time", float, Tensor)
 
 
 def shifted_time(u: Time, shift: float) -> Time:
-    """Time of the path at clock ``u``: u / (u + shift * (1 - u)). A shift above 1 stays longer near noise."""
+    """Compute the time at clock ``u``: u / (u + shift * (1 - u)). A shift above 1 stays longer near noise."""
     return u / (u + shift * (1 - u))
 
 
 def interpolate(image: Tensor, noise: Tensor, t_B: Tensor) -> Tensor:
-    """Point of the straight path from noise to the (scaled) image at each image's own time."""
+    """Interpolate linearly from noise to the (scaled) image at each image's own time."""
     t = t_B.view(-1, *[1] * (image.dim() - 1))
     return t * image + (1 - t) * noise
 
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Clock:
-    """When the path is where, and which token group drives it there.
+    """Maps the clock to time, and to the token group that drives it.
 
     Attributes:
         num_groups: K, the groups that an image's tokens form.
@@ -49,16 +49,16 @@ class Clock:
     final_steps: int = 1
 
     def time(self, u: Time) -> Time:
-        """Time of the path at clock ``u``."""
+        """Compute the time at clock ``u``."""
         return shifted_time(u, self.time_shift)
 
     def group(self, u: Tensor) -> Tensor:
-        """Index of the group that drives clock ``u``: floor(parts * u + 1/2), at most K - 1. Same shape, int64."""
+        """Compute the group that drives clock ``u``: floor(parts * u + 1/2), at most K - 1. Same shape, int64."""
         parts = self.num_groups - 1 + self.final_steps
         return (u * parts + 0.5).floor().long().clamp(max=self.num_groups - 1)
 
     def schedule(self, num_steps: int) -> list[Step]:
-        """The S denoising steps, which begin where the clock shows 0, 1/S, 2/S, ...
+        """List the S denoising steps, which begin at clock 0, 1/S, 2/S, ...
 
         Raises:
             ValueError: if there is no step to take.

@@ -205,10 +205,10 @@ def to_pixels(images: Sequence[Image.Image]) -> Tensor:
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
     """B x 3 x H x W in [-1, 1] -> B RGB images; values are rounded to the nearest of 256 levels."""
-    return [Image.fromarray(array) for array in to_levels(pixels.detach()).permute(0, 2, 3, 1).cpu().numpy()]
+    return [Image.fromarray(array) for array in to_uint8(pixels.detach()).permute(0, 2, 3, 1).cpu().numpy()]
 
 
-def to_levels(pixels: Tensor) -> Tensor:
+def to_uint8(pixels: Tensor) -> Tensor:
     """[-1, 1] -> uint8 of the same shape, on the same device: what a saved picture holds."""
     return (127.5 * pixels.float() + 128).clamp(0, 255).to(torch.uint8)
 
@@ -223,9 +223,9 @@ def check_finite(pixels: Tensor) -> None:
         raise DARError("the model gives images of NaN: its weights are damaged, or its number format is too coarse")
 
 
-def from_levels(levels: Tensor) -> Tensor:
+def from_uint8(images: Tensor) -> Tensor:
     """uint8 -> [-1, 1], float32, of the same shape and on the same device."""
-    return levels.float() / 127.5 - 1
+    return images.float() / 127.5 - 1
 
 
 def save_image(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""From the name of a model to its folder; what a model's folder holds."""
+"""Folders of models: their layout, and how a name leads to one."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ RECIPE, FIGURES = "recipe.yaml", "figures.json"
 
 
 class HubOptions(TypedDict, total=False):
-    """How to get a model from the Hub: keywords of ``huggingface_hub.snapshot_download``, explained there.
+    """Keywords of ``huggingface_hub.snapshot_download``, explained there.
 
     ``revision`` is a branch, a tag or a commit.
     """
@@ -32,7 +32,7 @@ class HubOptions(TypedDict, total=False):
 
 
 def model_folder(source: str | Path | None, subfolder: str | None = None, **hub: Unpack[HubOptions]) -> Path:
-    """The local folder of a model, or of a tokenizer or a prior alone.
+    """Find or download the local folder of a model, or of a tokenizer or a prior alone.
 
     Args:
         source: a folder; "cifar10" or None for the model that the package brings along; or a Hub id, which is
@@ -55,7 +55,7 @@ def model_folder(source: str | Path | None, subfolder: str | None = None, **hub:
 
 
 def local_folder(source: str | Path, subfolder: str | None = None) -> Path | None:
-    """A model's folder, if it is here or in the package; None for what can only be on the Hub.
+    """Find a model's folder on this machine or in the package; None for what can only be on the Hub.
 
     What holds a ``subfolder`` need not be a model itself.
 
@@ -75,7 +75,7 @@ def local_folder(source: str | Path, subfolder: str | None = None) -> Path | Non
 
 
 def bundled_folder() -> Path:
-    """Where the model is that the package brings along."""
+    """Find the folder of the model that the package brings along."""
     return Path(str(files("dar") / "models" / BUNDLED))
 
 
@@ -91,12 +91,12 @@ def check_whole(folder: Path) -> None:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder holds a model, or a part of one."""
+    """Tell whether a folder holds a model, or a part of one."""
     return any((folder / name).exists() for name in (TOKENIZER, PRIOR, CONFIG))
 
 
 def part_folder(folder: Path, part: str) -> Path:
-    """The folder of a model's tokenizer or prior; the folder itself, where that part was saved alone."""
+    """Find the folder of a model's tokenizer or prior; the folder itself, where that part was saved alone."""
     return folder / part if (folder / part).is_dir() else folder
 
 

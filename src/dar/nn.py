@@ -21,7 +21,7 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """LayerNorm over the last dimension, without learned scale and shift."""
+    """Apply LayerNorm over the last dimension, without learned scale and shift."""
     return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
 
 
@@ -40,7 +40,7 @@ def init_zero(module: nn.Linear) -> None:
 
 
 def grid_rotary(height: int, width: int, theta: float, num_extra: int = 0) -> Rotary:
-    """Two-dimensional rotary table for a grid in row-major order (docs/architecture.md, "Parts").
+    """Make the two-dimensional rotary table of a grid in row-major order (docs/architecture.md, "Parts").
 
     The first half of a head's channels turns with the row, the second half with the column.
 
@@ -144,7 +144,7 @@ class Attention(nn.Module):
 
 
 def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax attention: B x H x T x C.
+    """Compute softmax attention: B x H x T x C.
 
     A CPU's fused kernel is slow going back through short sequences: plain products make a whole training step up to
     1.6 times as fast (benchmarks/training_speed.py).

@@ -29,7 +29,7 @@ class DARPipeline:
     Args:
         tokenizer: turns tokens into pixels.
         prior: predicts tokens.
-        settings: the model's own, for whatever a call leaves open; the package's defaults unless given.
+        settings: the model's own, for whatever a call leaves open; None means the package's defaults.
         name: what to call the model.
 
     Raises:
@@ -91,7 +91,7 @@ class DARPipeline:
         save_settings(Path(folder), self.settings)
 
     def weights_hashes(self) -> dict[str, str]:
-        """SHA-256 of the weights of each part, by its name."""
+        """Compute the SHA-256 of the weights of each part, by its name."""
         return {TOKENIZER: weights_hash(self.tokenizer), PRIOR: weights_hash(self.prior)}
 
     @property
@@ -139,7 +139,7 @@ class DARPipeline:
         return f"<table><caption>DARPipeline</caption>{rows}</table>"
 
     def _facts(self) -> dict[str, str]:
-        """What to say of the model first."""
+        """Collect the main facts about the model."""
         config, classes = self.tokenizer.config, self.prior.config.num_classes
         millions = [
             sum(weight.numel() for weight in model.parameters()) / 1e6 for model in (self.tokenizer, self.prior)
@@ -155,7 +155,7 @@ class DARPipeline:
         }
 
     def resolved(self, given: GivenSettings) -> GenerationSettings:
-        """The settings that generation uses: what is given, and the model's own for the rest.
+        """Resolve the settings that generation uses: those given, and the model's own for the rest.
 
         Raises:
             DARError: for a setting that is unknown or cannot be.
@@ -178,7 +178,7 @@ class DARPipeline:
         Args:
             classes: a class name or index, or several; a tensor or array of indices, too.
             num_images_per_prompt: images of each class, one after the other; image i of all uses seed + i.
-            batch_size: images computed at a time; all unless told. It changes nothing but rounding.
+            batch_size: images computed at a time; None means all. It changes nothing but rounding.
             progress: whether to show a bar.
             callback: called with each preview of each batch, the final ones included.
             **settings: the other arguments of ``stream``.
@@ -217,7 +217,7 @@ class DARPipeline:
 
         Args:
             classes: a class name or index, or several; a tensor or array of indices, too.
-            seed: see ``dar.randomness.Seed``; 0 unless told.
+            seed: see ``dar.randomness.Seed``; by default 0.
             generator: draws the seeds instead; or one an image.
             layout: a picture whose first tokens are kept, so that its layout stays while the class changes; or one
                 picture a class. See ``dar.images.Picture``.
@@ -264,11 +264,11 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
 
 
 def load_tokenizer(source: str | Path | None = None, *, device: Device = "cpu") -> SequentialDiffusionTokenizer:
-    """The tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
+    """Load the tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
     folder = part_folder(model_folder(source), TOKENIZER)
     return SequentialDiffusionTokenizer.from_pretrained(folder, device=device)
 
 
 def load_prior(source: str | Path | None = None) -> Prior:
-    """The prior of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
+    """Load the prior of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
     return Prior.from_pretrained(part_folder(model_folder(source), PRIOR))

@@ -22,7 +22,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 def chosen_seeds(seed: Seed | None, generator: Generators | None, count: int) -> list[int]:
-    """The seed of each of ``count`` images, from whichever of the two is given; from 0 on if neither is.
+    """Choose the seed of each of ``count`` images, from whichever of the two is given; from 0 on if neither is.
 
     Raises:
         DARError: if both are given, there are not as many as images, or as ``image_seeds`` does.
@@ -41,7 +41,7 @@ def chosen_seeds(seed: Seed | None, generator: Generators | None, count: int) ->
 
 
 def image_seeds(seed: Seed, count: int) -> list[int]:
-    """The seed of each of ``count`` images.
+    """Expand a seed to one for each of ``count`` images.
 
     Raises:
         DARError: if a list of seeds has another length, or a seed is not a whole number from 0 to 2^63 - 1.
@@ -64,12 +64,12 @@ def _checked(seed: object) -> int:
 
 
 def draw_noise(seeds: Sequence[int], image_size: int) -> Tensor:
-    """Standard normal noise, B x 3 x image_size x image_size, float32, on the CPU."""
+    """Draw standard normal noise, B x 3 x image_size x image_size, float32, on the CPU."""
     return draw_noise_and_uniforms(seeds, image_size, 0)[0]
 
 
 def draw_noise_and_uniforms(seeds: Sequence[int], image_size: int, num_tokens: int) -> tuple[Tensor, Tensor]:
-    """All the random numbers of a batch: B x 3 x H x W normal (float32) and B x N uniform in [0, 1) (float64)."""
+    """Draw all random numbers of a batch: B x 3 x H x W normal (float32) and B x N uniform in [0, 1) (float64)."""
     noises, uniforms = [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -79,15 +79,15 @@ def draw_noise_and_uniforms(seeds: Sequence[int], image_size: int, num_tokens: i
 
 
 def derived_rng(seed: int, *purpose: object) -> random.Random:
-    """Python's randomness for one purpose, such as ``"view", 12``: a function of the seed and of these words alone."""
+    """Make Python's generator for one purpose, such as ``"view", 12``: a function of seed and purpose alone."""
     return random.Random(f"{seed}/{' '.join(map(str, purpose))}")
 
 
 def derived_seed(seed: int, *purpose: object) -> int:
-    """A seed for one purpose, 0 to 2^63 - 1: a function of the seed and of these words alone."""
+    """Derive a seed for one purpose, 0 to 2^63 - 1: a function of seed and purpose alone."""
     return derived_rng(seed, *purpose).getrandbits(63)
 
 
 def step_generator(seed: int, step: int, device: torch.device, purpose: str = "losses") -> torch.Generator:
-    """The randomness of one training step for one purpose, the same in every process."""
+    """Make the generator of one training step for one purpose, the same in every process."""
     return torch.Generator(device).manual_seed(derived_seed(seed, "step", step, purpose))

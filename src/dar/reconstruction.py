@@ -17,7 +17,7 @@ from dar.tokenizer import SequentialDiffusionTokenizer
 def reconstructions(
     tokenizer: SequentialDiffusionTokenizer, pixels: Tensor, seed: Seed = 0, solver: str = DEFAULT_SOLVER
 ) -> list[Tensor]:
-    """What the first 1, 2, ... and all K groups of an image's own tokens decode to, in the model's own steps.
+    """Decode the first 1, 2, ... and all K groups of images' own tokens, in the model's own steps.
 
     Args:
         tokenizer: the model.
@@ -38,7 +38,7 @@ def decoded_groups(
     steps: int | None = None,
     solver: str = DEFAULT_SOLVER,
 ) -> list[Tensor]:
-    """What the first 1, 2, ... and all K groups of tokens decode to, from one pass over all of them.
+    """Decode the first 1, 2, ... and all K groups of tokens, in one pass over all of them.
 
     For k groups, this is the preview after the last step that needs no further group, and so what
     ``tokenizer.decode`` gives for their tokens.
@@ -47,7 +47,7 @@ def decoded_groups(
         tokenizer: the model.
         tokens: B x N, int64.
         seed: of the noise.
-        steps: S, denoising steps; ``config.num_steps`` unless told.
+        steps: S, denoising steps; None means ``config.num_steps``.
         solver: "adams-bashforth-2" or "euler".
 
     Returns:
@@ -66,12 +66,12 @@ def decoded_groups(
 
 
 def groups_named(count: int) -> str:
-    """What sheets call a number of token groups."""
+    """Name a number of token groups on sheets."""
     return "1 group" if count == 1 else f"{count} groups"
 
 
 def reconstruction_sheet(pixels: Tensor, stages: Sequence[Tensor], row_names: Sequence[str] = ()) -> Image.Image:
-    """A picture with a row an image: the original, then what its first 1, 2, ... groups decode to, each with its PSNR.
+    """Draw a row for each image: the original, then what its first 1, 2, ... groups decode to, each with its PSNR.
 
     Args:
         pixels: B x 3 x H x W in [-1, 1].

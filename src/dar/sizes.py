@@ -1,4 +1,4 @@
-"""What holds of the sizes of all models; nothing heavy is imported, so that recipes are checked at once."""
+"""Checks of the sizes of all models; nothing heavy is imported, so that recipes are checked at once."""
 
 import math
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def check_sizes(config: "DataclassInstance") -> None:
 
 
 def differing_fields(found: "DataclassInstance", wanted: "DataclassInstance") -> Iterator[tuple[str, Any, Any]]:
-    """Each field in which two configurations of one kind differ: its name, what was found, what is wanted."""
+    """List the fields in which two configurations of one kind differ: name, found value, wanted value."""
     for field in fields(found):
         old, new = getattr(found, field.name), getattr(wanted, field.name)
         if old != new:

@@ -1,4 +1,4 @@
-"""Integrating an ordinary differential equation one step at a time, with the whole state in plain sight.
+"""Solvers of ordinary differential equations, one step at a time, with an explicit state.
 
 A solver is a function of the velocities alone: it says along which slope to move. Previews come for free,
 since the slope that leads to the next state also leads all the way to the end of the path.
@@ -25,7 +25,7 @@ def euler(velocity: "Tensor", previous: "Tensor | None") -> "Tensor":
 
 
 def adams_bashforth_2(velocity: "Tensor", previous: "Tensor | None") -> "Tensor":
-    """Move along 3/2 of the present velocity less 1/2 of the previous one; the first step is Euler's.
+    """Move along 3/2 of the present velocity minus 1/2 of the previous one; the first step is Euler's.
 
     The weights are those of equal steps and stay fixed when steps are unequal, as in the published results.
     Second order for equal steps.
@@ -40,7 +40,7 @@ DEFAULT_SOLVER = "adams-bashforth-2"
 
 
 def solver_named(name: str) -> Solver:
-    """The solver of that name.
+    """Look up a solver by its name.
 
     Raises:
         DARError: if there is none.
@@ -51,7 +51,7 @@ def solver_named(name: str) -> Solver:
 
 
 def check_steps(steps: int | None) -> None:
-    """Make sure that a number of denoising steps can be; None stands for the model's own.
+    """Make sure that a number of denoising steps is valid; None means the model's own.
 
     Raises:
         DARError: if it is none, or less than one.
@@ -62,7 +62,7 @@ def check_steps(steps: int | None) -> None:
 
 @dataclass(frozen=True)
 class SolverState:
-    """Where the integration stands: the point ``x``, and the last velocity (None before the first step)."""
+    """State of the integration: the point ``x``, and the last velocity (None before the first step)."""
 
     x: "Tensor"
     previous: "Tensor | None" = None

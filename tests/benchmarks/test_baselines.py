@@ -10,7 +10,7 @@ from benchmarks.baselines.raster import RasterTokenizer, raster_samples, raster_
 from benchmarks.contenders import RECIPE
 from dar.data import Share
 from dar.data.in_memory import DecodedImages
-from dar.images import to_levels
+from dar.images import to_uint8
 from dar.prior import Prior
 from dar.train.distributed import Distributed
 from dar.train.recipe import Recipe, load_recipe
@@ -29,8 +29,10 @@ def recipe() -> Recipe:
 @pytest.fixture(scope="module")
 def data() -> DecodedImages:
     """Image i is of the one level i, and of class i mod 3."""
-    levels = torch.arange(COUNT, dtype=torch.uint8)
-    return DecodedImages(levels[:, None, None, None].expand(-1, 3, 32, 32).contiguous(), levels.long() % CLASSES)
+    images_uint8 = torch.arange(COUNT, dtype=torch.uint8)
+    return DecodedImages(
+        images_uint8[:, None, None, None].expand(-1, 3, 32, 32).contiguous(), images_uint8.long() % CLASSES
+    )
 
 
 def randomised_flow(recipe: Recipe) -> PixelFlow:
@@ -41,9 +43,9 @@ def test_the_flow_is_told_the_class_of_each_image(recipe: Recipe, data: DecodedI
     task = PixelFlowTask(recipe, data, CLASSES, Distributed())
     seen = []
     for batch in task.batches(0, COUNT // 4, Share()):
-        levels = to_levels(batch.pixels)[:, 0, 0, 0].long()
-        assert torch.equal(levels % CLASSES, batch.labels)
-        seen += levels.tolist()
+        images_uint8 = to_uint8(batch.pixels)[:, 0, 0, 0].long()
+        assert torch.equal(images_uint8 % CLASSES, batch.labels)
+        seen += images_uint8.tolist()
     assert sorted(seen) == list(range(COUNT))
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
 from dar.errors import DARError
-from dar.evaluate.labelled_images import LabelledImages, saved_levels
+from dar.evaluate.labelled_images import LabelledImages, saved_uint8
 from dar.images import centre_crop
 from tests.evaluate.animals import photo, photo_folder
 
@@ -82,6 +82,6 @@ def test_too_many_broken_images_stop_the_run(tmp_path: Path, monkeypatch: pytest
 
 
 def test_levels_are_those_of_saved_pictures_and_never_of_nan() -> None:
-    assert saved_levels(torch.tensor([-1, 0, 1.0])).tolist() == [0, 128, 255]
+    assert saved_uint8(torch.tensor([-1, 0, 1.0])).tolist() == [0, 128, 255]
     with pytest.raises(DARError, match="images of NaN"):
-        saved_levels(torch.tensor([0, torch.nan]))
+        saved_uint8(torch.tensor([0, torch.nan]))

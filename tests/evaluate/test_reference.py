@@ -12,7 +12,7 @@ from dar.evaluate import reference as reference_module
 from dar.evaluate.reference import load_reference
 from dar.features.extractor import Features
 from dar.features.inception import Inception
-from dar.images import centre_crop, to_levels, to_pixels
+from dar.images import centre_crop, to_pixels, to_uint8
 from dar.samples.file import write_samples
 from tests import tiny
 from tests.evaluate.animals import Projection, photo, photo_folder
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def levels(count: int = 12, size: int = SIZE) -> torch.Tensor:
-    return to_levels(to_pixels([centre_crop(photo(i), size) for i in range(count)]))
+    return to_uint8(to_pixels([centre_crop(photo(i), size) for i in range(count)]))
 
 
 def npz(path: Path, images_B3HW: torch.Tensor, **others: np.ndarray) -> str:  # type: ignore[type-arg]

@@ -82,8 +82,8 @@ def network(folder: Path) -> Inception:
 
 
 def images(count: int, height: int, width: int, seed: int = 0) -> Tensor:
-    levels = np.random.RandomState(seed).randint(0, 256, (count, 3, height, width))
-    return torch.from_numpy(levels).to(torch.uint8)
+    images_uint8 = np.random.RandomState(seed).randint(0, 256, (count, 3, height, width))
+    return torch.from_numpy(images_uint8).to(torch.uint8)
 
 
 def test_number_of_parameters_is_that_of_the_published_network(network: Inception) -> None:

@@ -20,8 +20,8 @@ def images(height: int, width: int) -> Tensor:
     """Smooth with a little noise."""
     chance = np.random.RandomState(0)
     smooth = 128 + 100 * np.sin(np.arange(width) / 9) * np.cos(np.arange(height) / 7)[:, None]
-    levels = smooth + chance.uniform(-20, 20, (2, 3, height, width))
-    return torch.from_numpy(levels.clip(0, 255)).to(torch.uint8)
+    images_uint8 = smooth + chance.uniform(-20, 20, (2, 3, height, width))
+    return torch.from_numpy(images_uint8.clip(0, 255)).to(torch.uint8)
 
 
 @pytest.mark.parametrize(

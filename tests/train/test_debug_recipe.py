@@ -6,7 +6,7 @@ from PIL import Image
 
 from dar.data import ImageDataset
 from dar.data.crops import CenterCropDecoder
-from dar.images import from_levels
+from dar.images import from_uint8
 from dar.metrics.similarity import psnr
 from dar.pipeline import load_tokenizer
 from dar.reconstruction import reconstructions
@@ -24,7 +24,7 @@ def test_a_minute_shows_that_training_works(tmp_path: Path) -> None:
     recipe = load_recipe("debug", ["tokenizer_training.steps=700", "tokenizer_training.decay_steps=400"])
     train_tokenizer(recipe, photos, tmp_path / "run")
     decoder = CenterCropDecoder(ImageDataset(photos), recipe.tokenizer.image_size)
-    pixels = from_levels(decoder(range(20)).images)
+    pixels = from_uint8(decoder(range(20)).images)
     image = reconstructions(load_tokenizer(tmp_path / "run" / "model"), pixels)[-1]
     mean = pixels.mean(0, keepdim=True).expand_as(pixels)
     assert psnr(image, pixels).mean() > psnr(mean, pixels).mean() + 3

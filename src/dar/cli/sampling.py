@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
-from dar.generation.settings import DENOISING, GenerationSettings, GivenSettings, label, setting_fields, told_value
+from dar.generation.settings import DENOISING, GenerationSettings, GivenSettings, label, setting_fields, setting_text
 from dar.prior.drawing import Sampling
 from dar.prior.guidance import Guidance
 
@@ -83,7 +83,7 @@ def flag(name: str) -> str:
 
 def as_options(given: GivenSettings) -> list[str]:
     """The words of a command line that give the same."""
-    told = {one.name: told_value(one, given[one.name]) for one in _FIELDS if one.name in given}  # type: ignore[literal-required]
+    told = {one.name: setting_text(one, given[one.name]) for one in _FIELDS if one.name in given}  # type: ignore[literal-required]
     return [word for name, value in told.items() for word in (flag(name), value)]
 
 

@@ -12,7 +12,7 @@ from dar.data.order import EndlessOrder, Share, piece_positions
 from dar.data.stream import Batch, position_rng
 from dar.data.unreadable import BrokenImages
 from dar.errors import DARError
-from dar.images import from_levels
+from dar.images import from_uint8
 from dar.progress import progress_bar
 
 BATCH = 250
@@ -76,4 +76,4 @@ class InMemoryStream:
     def _batch(self, positions: Sequence[int]) -> Batch:
         images = self.data.images[[self.order[position] for position in positions]]
         mirrored = torch.tensor([self.flip and position_rng(self.seed, i).random() < 0.5 for i in positions])
-        return Batch(from_levels(torch.where(mirrored[:, None, None, None], images.flip(-1), images)), [])
+        return Batch(from_uint8(torch.where(mirrored[:, None, None, None], images.flip(-1), images)), [])

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dar.data import BrokenImages, ImageDataset, in_workers
 from dar.data.crops import CenterCropDecoder, CroppedImages
 from dar.errors import DARError
-from dar.images import check_finite, to_levels
+from dar.images import check_finite, to_uint8
 
 LARGEST_DECIBELS = 100.0
 """What an image that equals its reference counts as, so that means stay finite."""
@@ -92,11 +92,11 @@ class LabelledImages:
         return {"data": self.data.source, **found, "broken": list(self.broken.messages)}
 
 
-def saved_levels(pixels: Tensor) -> Tensor:
+def saved_uint8(pixels: Tensor) -> Tensor:
     """What a picture saved by its nearest of 256 levels holds: [-1, 1] -> uint8.
 
     Raises:
         DARError: if a number is not finite.
     """
     check_finite(pixels)
-    return to_levels(pixels)
+    return to_uint8(pixels)

@@ -11,11 +11,11 @@ from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
-from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
+from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_uint8
 from dar.features.extractor import Extractor
 from dar.generation.request import keywords
 from dar.generation.settings import GenerationSettings, GivenSettings
-from dar.images import from_levels, to_images
+from dar.images import from_uint8, to_images
 from dar.metrics.agreement import agreement
 from dar.metrics.similarity import layout_similarity
 from dar.pipeline import DARPipeline
@@ -82,7 +82,7 @@ def evaluate_layout(
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
-            tokens = pipeline.tokenizer.encode(from_levels(batch.images))
+            tokens = pipeline.tokenizer.encode(from_uint8(batch.images))
             seeds = [seed + i for i in batch.indices]
             variants = [_generated(pipeline, tokens[:, :length], labels, seeds, used) for length in lengths]
             agreements = [classes.agreement(levels, labels) for levels in variants]
@@ -127,7 +127,7 @@ def _generated(
     pipeline: DARPipeline, kept: Tensor, labels: list[int], seeds: list[int], used: GenerationSettings
 ) -> Tensor:
     """Images of B labels that keep B x P tokens: B x 3 x H x W levels, on the CPU."""
-    return saved_levels(pipeline(labels, **keywords(used, seed=seeds, kept_tokens=kept)).pixels)
+    return saved_uint8(pipeline(labels, **keywords(used, seed=seeds, kept_tokens=kept)).pixels)
 
 
 def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
@@ -208,13 +208,13 @@ class _Found:
 
     def add(self, batch: CroppedImages, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
         """Take in L x B x 3 x H x W levels, L times B agreements, and the names of the B new classes."""
-        references = from_levels(batch.images)
-        similarities = [layout_similarity(from_levels(levels), references) for levels in variants]
+        references = from_uint8(batch.images)
+        similarities = [layout_similarity(from_uint8(levels), references) for levels in variants]
         self.values[SIMILARITY].append(torch.stack(similarities).clamp(max=LARGEST_DECIBELS))
         self.values[AGREEMENT].append(torch.stack(agreements))
         for i, index in enumerate(batch.indices):
             if index in self.shown:
-                self.rows.append(to_images(torch.cat([references[i : i + 1], from_levels(variants[:, i])])))
+                self.rows.append(to_images(torch.cat([references[i : i + 1], from_uint8(variants[:, i])])))
                 self.classes.append(classes[i])
                 self.own_classes.append(self.data_classes[batch.labels[i]] if batch.labels[i] >= 0 else "")
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
 from dar.errors import DARError
-from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
+from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_uint8
 from dar.evaluate.paired_features import PairedFeatures
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
-from dar.images import from_levels
+from dar.images import from_uint8
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.progress import progress_bar
@@ -96,9 +96,9 @@ def evaluate_reconstruction(
     with progress_bar(len(images.indices), desc="reconstructing") as bar:
         for batch in images.batches(batch_size, workers, bar):
             originals = batch.images.to(tokenizer.device)
-            tokens = tokenizer.encode(from_levels(originals))
+            tokens = tokenizer.encode(from_uint8(originals))
             stages = decoded_groups(tokenizer, tokens, [seed + i for i in batch.indices], steps, solver)
-            found.add(batch, originals, tokens, saved_levels(torch.stack(stages)))
+            found.add(batch, originals, tokens, saved_uint8(torch.stack(stages)))
     spaces = found.spaces(torch.Generator().manual_seed(seed))
     report = Report(
         kind="reconstruction",
@@ -184,11 +184,11 @@ class _Found:
 
     def add(self, batch: CroppedImages, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
         """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
-        pixels = from_levels(originals)
+        pixels = from_uint8(originals)
         start, self.count = self.count, self.count + len(originals)
         for name, measure in self.measures.items():
             for k, levels in enumerate(decoded):
-                self.values[name][k, start : self.count] = measure(from_levels(levels), pixels)
+                self.values[name][k, start : self.count] = measure(from_uint8(levels), pixels)
         for counts_V, codes in zip(self.codes_KV, tokens.cpu().split(self.config.tokens_per_group, dim=1), strict=True):
             counts_V += codes.flatten().bincount(minlength=self.config.codebook_size)
         if self.features is not None:
@@ -243,5 +243,5 @@ def _finite_psnr(images: Tensor, references: Tensor) -> Tensor:
 
 
 def _sheet(rows: list[_Row]) -> Image.Image:
-    original, *stages = from_levels(torch.stack([row.levels for row in rows], dim=1))
+    original, *stages = from_uint8(torch.stack([row.levels for row in rows], dim=1))
     return reconstruction_sheet(original, stages, [f"image {row.index}" for row in rows])

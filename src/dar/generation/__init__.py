@@ -1,1 +1,1 @@
-"""What generation is asked for, and what it gives."""
+"""Requests, settings and results of generation."""

@@ -19,7 +19,7 @@ def layout_prefix(
     layout_tokens: int | None,
     classes: int,
 ) -> Tensor | None:
-    """The tokens to keep for each of a number of classes.
+    """Encode the pictures whose tokens are kept, for each of a number of classes.
 
     Args:
         tokenizer: the model.
@@ -48,7 +48,7 @@ def layout_prefix(
 
 
 def kept_prefix(config: TokenizerConfig, tokens: Tensor | Sequence[int], classes: int) -> Tensor:
-    """Tokens to keep, for each of a number of classes.
+    """Check the tokens to keep, for each of a number of classes.
 
     Args:
         config: says which tokens there are.

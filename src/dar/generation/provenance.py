@@ -1,4 +1,4 @@
-"""How a generated picture was made: told in its PNG file, and read from there."""
+"""Provenance of a generated picture, written into its PNG file and read from there."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from PIL.PngImagePlugin import PngImageFile
 
 from dar import __version__
 from dar.errors import DARError, quoted
-from dar.generation.settings import DENOISING, GenerationSettings, label, setting_fields, told_value
+from dar.generation.settings import DENOISING, GenerationSettings, label, setting_fields, setting_text
 from dar.image_files import opened_image
 
 KEYWORD = "dar"
 """Of the text in a PNG file that holds the record, as JSON."""
 
 SHOWN_DIGITS = 12
-"""Of a hash, where it is told to people."""
+"""Of a hash, where people read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Provenance:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Take what JSON gives, as ``record`` tells it; places of tokens and classes are left to whoever uses them.
+        """Make it from what ``record`` gave; indices of tokens and classes are checked by whoever uses them.
 
         Raises:
             ValueError: if something is missing, is not known, or is of another kind.
@@ -65,7 +65,7 @@ class Provenance:
         return cls(**{**own, "settings": settings, "kept_tokens": tuple(record["kept_tokens"])})
 
     def record(self) -> dict[str, Any]:
-        """All of it, as JSON values by name."""
+        """Return all of it as JSON values by name."""
         record: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -73,7 +73,7 @@ class Provenance:
         return record
 
     def texts(self) -> dict[str, str]:
-        """What a PNG file is to hold as text, by keyword."""
+        """Return the text entries of a PNG file, by keyword."""
         return {
             "Title": f"{self.class_name}, seed {self.seed}",
             "Software": f"dar {self.version}",
@@ -81,20 +81,20 @@ class Provenance:
         }
 
     def lines(self) -> list[str]:
-        """What people are told, a line each."""
+        """Describe it for people, a line each."""
         drawn = [one for one in setting_fields() if one.name not in DENOISING]
-        told = {
+        facts = {
             "class": f"{self.class_name} ({self.class_index})",
             "seed": self.seed,
             "model": self.model,
             "tokenizer": self.tokenizer[:SHOWN_DIGITS],
             "prior": self.prior[:SHOWN_DIGITS],
-            **{label(one): told_value(one, getattr(self.settings, one.name)) for one in drawn},
+            **{label(one): setting_text(one, getattr(self.settings, one.name)) for one in drawn},
             "steps": f"{self.settings.steps}, {self.settings.solver}",
             "layout": f"{len(self.kept_tokens)} tokens kept" if self.kept_tokens else "its own",
             "version": self.version,
         }
-        return [f"{name:<12}{quoted(value)}" for name, value in told.items()]
+        return [f"{name:<12}{quoted(value)}" for name, value in facts.items()]
 
 
 _KINDS = {
@@ -105,7 +105,7 @@ _KINDS = {
 
 
 def _is_one(name: str, value: Any) -> bool:
-    """Whether a value is of its entry's kind."""
+    """Tell whether a value is of its entry's kind."""
     if name == "kept_tokens":
         return isinstance(value, list) and all(type(token) is int for token in value)
     if name == "guidance_scale":
@@ -114,10 +114,10 @@ def _is_one(name: str, value: Any) -> bool:
 
 
 def read_provenance(path: Path) -> Provenance:
-    """How the picture in a PNG file was made.
+    """Read how the picture in a PNG file was made.
 
     Raises:
-        DARError: if the file is no image, or tells nothing of it, or something else than it should.
+        DARError: if the file is no image, or holds no provenance, or a wrong one.
     """
     with opened_image(path, str(path)) as image:
         text = image.text.get(KEYWORD) if isinstance(image, PngImageFile) else None

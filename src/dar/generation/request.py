@@ -1,4 +1,4 @@
-"""Images that were asked for, once all of it is known to be possible."""
+"""A checked request for images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class Settings(GivenSettings, total=False):
 
 
 def keywords(settings: GenerationSettings, **others: Unpack[Settings]) -> Settings:
-    """All settings and some others as keyword arguments."""
+    """Join all settings and some other arguments as keywords."""
     return cast(Settings, {**settings.values(), **others})
 
 
@@ -53,7 +53,7 @@ class Request:
         return len(self.indices)
 
     def batches(self, size: int | None) -> Iterator[Self]:
-        """The same in batches of at most ``size`` images; None makes one of all.
+        """Split the request into batches of at most ``size`` images; None makes one of all.
 
         Raises:
             DARError: at the call, if there is no such size.
@@ -113,7 +113,7 @@ def make_request(
 
 
 def positive(name: str, value: object) -> int:
-    """The value as a whole number of at least 1.
+    """Check that a value is a whole number of at least 1, and return it.
 
     Raises:
         DARError: if it is none.

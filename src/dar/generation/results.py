@@ -1,4 +1,4 @@
-"""Batches of generated images: finished, or on their way from coarse to fine."""
+"""Results of generation: previews from coarse to fine, and finished batches."""
 
 import io
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ MOST_SHOWN = 64
 
 @dataclass(frozen=True, repr=False)
 class Preview:
-    """What a batch looks like after a denoising step.
+    """A batch after a denoising step.
 
     Attributes:
         step: how many steps are done, from 1.

@@ -1,4 +1,4 @@
-"""How to sample a model, and the file in which a model says so itself."""
+"""Settings of generation, and the file that holds a model's own."""
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -33,7 +33,7 @@ class GivenSettings(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings(Sampling):
-    """How tokens are drawn and denoised. The defaults, the only ones, hold where a model says nothing itself.
+    """Settings of how tokens are drawn and denoised; the defaults hold where a model has none of its own.
 
     How a token is drawn from its logits, the fields of ``dar.prior.drawing.Sampling`` say: temperature and the like.
 
@@ -65,11 +65,11 @@ class GenerationSettings(Sampling):
         super().__post_init__()
 
     def replaced(self, given: GivenSettings) -> Self:
-        """The same but for what is given."""
+        """Return a copy with the given fields replaced."""
         return replace(self, **given)  # type: ignore[arg-type]  # guidance becomes an object at construction
 
     def resolved(self, tokenizer: TokenizerConfig) -> Self:
-        """The same with the tokenizer's own number of steps in place of None.
+        """Return a copy with the tokenizer's own number of steps in place of None.
 
         Raises:
             DARError: if guidance ends beyond the tokenizer's tokens.
@@ -78,20 +78,20 @@ class GenerationSettings(Sampling):
         return replace(self, steps=tokenizer.num_steps) if self.steps is None else self
 
     def values(self) -> dict[str, Any]:
-        """The fields by name, as keywords and as records hold them."""
+        """Return the fields by name, as keywords and as records hold them."""
         values = {one.name: getattr(self, one.name) for one in setting_fields()}
         return values | {"guidance_scale": self.guidance_scale.values()}
 
     def __str__(self) -> str:
-        """All settings that take effect, on one line."""
-        told = [
-            f"{label(one)} {told_value(one, getattr(self, one.name))}"
+        """Format all settings that take effect, on one line."""
+        parts = [
+            f"{label(one)} {setting_text(one, getattr(self, one.name))}"
             for one in setting_fields()
             if one.name in _ALWAYS_TOLD or getattr(self, one.name) != one.default
             if one.name not in DENOISING
         ]
         steps = "the tokenizer's number of" if self.steps is None else self.steps
-        return ", ".join([*told, f"{steps} {'step' if steps == 1 else 'steps'} of {self.solver}"])
+        return ", ".join([*parts, f"{steps} {'step' if steps == 1 else 'steps'} of {self.solver}"])
 
 
 DENOISING = ("steps", "solver")
@@ -101,22 +101,22 @@ _ALWAYS_TOLD = ("guidance_scale", "temperature")
 
 
 def setting_fields() -> list[Field[Any]]:
-    """The fields of ``GenerationSettings``, guidance first: in the order of records and of options."""
+    """List the fields of ``GenerationSettings``, guidance first: in the order of records and of options."""
     return sorted(fields(GenerationSettings), key=lambda one: one.name != "guidance_scale")
 
 
 def label(one: Field[Any]) -> str:
-    """What people call a setting, as an option and elsewhere."""
+    """Return the name of a setting as an option and elsewhere."""
     return one.metadata["name"] or one.name.replace("_", "-")
 
 
-def told_value(one: Field[Any], value: Any) -> str:
-    """A setting's value as people and the command line read it."""
+def setting_text(one: Field[Any], value: Any) -> str:
+    """Format a setting's value as people and the command line read it."""
     return one.metadata["unset"] if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def load_settings(folder: Path) -> GenerationSettings:
-    """A model's own settings: those in its ``sampling.json``, and the defaults for what is missing.
+    """Load a model's own settings: those in its ``sampling.json``, and the defaults for what is missing.
 
     Raises:
         DARError: if the file is damaged, or holds a setting that is unknown or cannot be.
@@ -141,7 +141,7 @@ def save_settings(folder: Path, settings: GenerationSettings) -> None:
 
 
 def file_content(settings: GenerationSettings) -> Mapping[str, Any]:
-    """What ``sampling.json`` holds: a constant guidance as one number."""
+    """Return what ``sampling.json`` holds: a constant guidance as one number."""
     guidance = settings.guidance_scale
     is_plain = guidance.is_constant and guidance.interval is None
     values = settings.values() | {"guidance_scale": guidance.start if is_plain else guidance.values()}

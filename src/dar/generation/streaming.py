@@ -1,4 +1,4 @@
-"""Tokens as they are drawn, and a denoising step as soon as its group of them is there."""
+"""Streaming: a denoising step runs as soon as its group of tokens is generated."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -52,7 +52,7 @@ class TokenGroups:
         return torch.stack(self._known, dim=1)
 
     def finish(self) -> None:
-        """Generate the tokens that are left."""
+        """Generate the remaining tokens."""
         self._known += self._columns
 
 

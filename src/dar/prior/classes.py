@@ -1,4 +1,4 @@
-"""In what forms people name classes."""
+"""Forms in which callers name classes."""
 
 from collections.abc import Iterable
 from typing import Any

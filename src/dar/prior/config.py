@@ -57,7 +57,7 @@ class PriorConfig:
 
     @property
     def num_classes(self) -> int:
-        """Classes, the null class not counted."""
+        """Number of classes, the null class not counted."""
         return len(self.class_names)
 
     @property
@@ -67,11 +67,11 @@ class PriorConfig:
 
     @property
     def vocab_size(self) -> int:
-        """Image tokens, class tokens and the null class's token."""
+        """Number of image tokens, class tokens and the null class's token together."""
         return self.codebook_size + self.num_classes + 1
 
     def class_indices(self, wanted: "Classes") -> list[int]:
-        """Indices of classes given by names, indices or both; of a single class, a list of one.
+        """Find the indices of classes given by names, indices or both; of a single class, a list of one.
 
         Raises:
             DARError: for an empty list, or an entry that ``class_index`` refuses.
@@ -86,7 +86,7 @@ class PriorConfig:
         return [self.class_index(entry) for entry in entries]
 
     def class_index(self, wanted: "Class") -> int:
-        """Index of a class given by name or index; case and the choice of space, underscore or hyphen don't matter.
+        """Find the index of a class by name or index; case and the choice of space, underscore or hyphen don't matter.
 
         Raises:
             DARError: for an unknown name (with the nearest matches), one that several classes bear, an index out of
@@ -104,7 +104,7 @@ class PriorConfig:
         return index
 
     def _index_of(self, name: str) -> int:
-        """The class of a name, to the letter if there is one, or the number that it spells."""
+        """Find the class of exactly this name, or of the number that it spells."""
         exact = [i for i, known in enumerate(self.class_names) if known == name]
         matches = exact or [i for i, known in enumerate(self.class_names) if _plain(known) == _plain(name)]
         if len(matches) > 1:
@@ -137,7 +137,7 @@ PRIOR_SIZES = MappingProxyType(
 
 
 def _is_array(thing: Any) -> bool:
-    """Whether it is an array, tensor or scalar of NumPy, torch or the like, none of which need be imported to ask."""
+    """Tell whether a value is an array, tensor or scalar of NumPy, torch or the like, without importing any."""
     return hasattr(thing, "tolist") and hasattr(thing, "ndim")
 
 

@@ -1,4 +1,4 @@
-"""How a token is drawn from its logits: the settings, each with its default and what commands say of it."""
+"""Settings of how a token is drawn from its logits, each with its default and its command's help."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from dar.errors import DARError
 
 
 def option(about: str, *, name: str = "", unset: str = "", minimum: int | None = None) -> dict[str, Any]:
-    """What a field's metadata say of the option that commands make of it.
+    """Make the metadata of a field for the option that commands make of it.
 
     Args:
         about: its help.
-        name: the field's unless given.
+        name: None means the field's.
         unset: what people read where the value is None.
         minimum: of a number; None for none.
     """
@@ -22,7 +22,7 @@ def option(about: str, *, name: str = "", unset: str = "", minimum: int | None =
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a token is drawn from its logits.
+    """Settings of how a token is drawn from its logits.
 
     Attributes:
         temperature: divides the logits; 0 takes the likeliest token.

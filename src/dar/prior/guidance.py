@@ -1,4 +1,4 @@
-"""How far tokens are driven towards their class: guidance, and where in the sequence it acts."""
+"""Classifier-free guidance: its scale, and the interval of tokens where it acts."""
 
 import math
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class Guidance:
 
     @property
     def is_constant(self) -> bool:
-        """Whether the scale is the same wherever guidance acts."""
+        """Tell whether the scale is the same wherever guidance acts."""
         return self.start == self.end
 
     def scales(self, num_tokens: int) -> list[float]:
@@ -103,7 +103,7 @@ class Guidance:
         return (self.start, self.end) if self.interval is None else (self.start, self.end, self.interval)
 
     def __str__(self) -> str:
-        """Guidance as ``parse`` reads it, with six digits: "3", "1:3", "1:3@16-64"."""
+        """Format guidance as ``parse`` reads it, with six digits: "3", "1:3", "1:3@16-64"."""
         scales = f"{self.start:g}" if self.is_constant else f"{self.start:g}:{self.end:g}"
         return scales if self.interval is None else "{}@{}-{}".format(scales, *self.interval)
 

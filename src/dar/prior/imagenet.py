@@ -8,7 +8,7 @@ NUM_CLASSES = 1000
 
 @cache
 def imagenet_classes() -> tuple[str, ...]:
-    """Names of the 1000 classes, in the usual order of their indices (that of the WordNet ids).
+    """List the names of the 1000 classes, in the usual order of their indices (that of the WordNet ids).
 
     Names that several classes bear are told apart in brackets: crane (bird) is 134, crane (machine) is 517.
     """
@@ -16,5 +16,5 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def usual_names(num_classes: int) -> tuple[str, ...]:
-    """Class names where none are recorded: ImageNet's if there are 1000, else the indices."""
+    """Name classes where no names are recorded: ImageNet's if there are 1000, else the indices."""
     return imagenet_classes() if num_classes == NUM_CLASSES else tuple(map(str, range(num_classes)))

@@ -35,7 +35,7 @@ class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TE
         return self.llama.dtype
 
     def forward(self, classes_B: Tensor, tokens_BN: Tensor) -> Tensor:
-        """Logits of every image token, given the class and the tokens before it.
+        """Compute logits of every image token, given the class and the tokens before it.
 
         Args:
             classes_B: B class indices, int64; ``config.null_class`` stands for none.
@@ -48,12 +48,12 @@ class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TE
         return self.llama(input_ids=sequence, use_cache=False).logits[..., : self.config.codebook_size]
 
     def class_tokens(self, classes_B: Tensor) -> Tensor:
-        """Vocabulary ids of class indices, the null class included."""
+        """Map class indices, the null class included, to vocabulary ids."""
         return classes_B + self.config.codebook_size
 
 
 def llama_config(config: PriorConfig) -> LlamaConfig:
-    """The transformers configuration of a prior."""
+    """Make the transformers configuration of a prior."""
     return LlamaConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.width,
@@ -71,7 +71,7 @@ def llama_config(config: PriorConfig) -> LlamaConfig:
 
 
 def generation_config(config: PriorConfig) -> GenerationConfig:
-    """What transformers' own ``generate`` does unless told: draw N image tokens, from the plain distribution."""
+    """Make the defaults of transformers' own ``generate``: draw N image tokens from the plain distribution."""
     return GenerationConfig(
         max_new_tokens=config.num_tokens,
         do_sample=True,

@@ -30,8 +30,8 @@ def generate_tokens(
         prior: the model.
         classes_B: B class indices, int64.
         uniforms_BN: B x N numbers in [0, 1), float64, one a token: all the randomness there is.
-        guidance: its scale at each token; unguided unless told.
-        sampling: how tokens are drawn; plain sampling unless told.
+        guidance: its scale at each token; None means unguided.
+        sampling: how tokens are drawn; by default plain sampling.
         prefix_BP: B x P first tokens to keep instead of generating them.
 
     Yields:
@@ -65,7 +65,7 @@ def generate_tokens(
 
 
 def draw(logits_BV: Tensor, uniforms_B: Tensor, sampling: Sampling) -> Tensor:
-    """One token a row, by inverting the cumulative distribution at a uniform number: B, int64."""
+    """Draw one token a row, by inverting the cumulative distribution at a uniform number: B, int64."""
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
     probabilities = kept_probabilities(logits_BV, sampling)
@@ -75,7 +75,7 @@ def draw(logits_BV: Tensor, uniforms_B: Tensor, sampling: Sampling) -> Tensor:
 
 
 def kept_probabilities(logits_BV: Tensor, sampling: Sampling) -> Tensor:
-    """Probabilities after temperature, top-k and top-p, in this order; what is dropped has 0, rows may sum to less."""
+    """Apply temperature, top-k and top-p, in this order; dropped tokens get probability 0, rows may sum to less."""
     logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / sampling.temperature  # the largest stays finite
     if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
         smallest = logits_BV.topk(sampling.top_k, dim=-1).values[:, -1:]

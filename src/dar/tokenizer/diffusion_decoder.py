@@ -8,14 +8,14 @@ from dar.tokenizer.config import TokenizerConfig
 
 
 def sinusoid(t_B: Tensor, width: int) -> Tensor:
-    """Cosines, then sines, of 1000 t at width / 2 frequencies 10000^(-2i / width): B -> B x width, float32."""
+    """Compute cosines, then sines, of 1000 t at width / 2 frequencies 10000^(-2i / width): B -> B x width, float32."""
     exponents = torch.arange(width // 2, dtype=torch.float64, device=t_B.device) / (width // 2)
     angles = 1000 * t_B.float()[:, None] * torch.pow(10000, -exponents).float()
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class TimeEmbedding(nn.Module):
-    """Time in [0, 1] to a vector of width D."""
+    """Embeds a time in [0, 1] as a vector of width D."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class DiffusionBlock(nn.Module):
 
 
 class DiffusionDecoder(nn.Module):
-    """Velocity of the flow at a noisy image, given the conditions of a step.
+    """Predicts the velocity of the flow at a noisy image, given the conditions of a step.
 
     Args:
         config: sizes.
@@ -89,7 +89,7 @@ class DiffusionDecoder(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor) -> Tensor:
-        """Velocity: B x 3 x H x W noisy image at B times, B x S x D conditions -> B x 3 x H x W."""
+        """Predict the velocity: B x 3 x H x W noisy images at B times, B x S x D conditions -> B x 3 x H x W."""
         h, condition = self._begin(x_B3HW, condition_BSD)
         for block in self.blocks:
             h = block(h, t_B, condition, (self.cos, self.sin))
@@ -98,7 +98,7 @@ class DiffusionDecoder(nn.Module):
     def forward_with_hidden(
         self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor, visible_BS: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """As ``forward``; also the patch tokens that each block was given, B x T x D each, row by row of the image.
+        """Do as ``forward``; also return the patch tokens that each block was given, B x T x D each, row by row.
 
         ``visible_BS`` is False for the conditions that an image's patches may not look at; None lets them see all.
         """
@@ -110,11 +110,11 @@ class DiffusionDecoder(nn.Module):
         return self._end(h), tuple(hidden)
 
     def _begin(self, x_B3HW: Tensor, condition_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Patch tokens and conditions for the first block."""
+        """Prepare patch tokens and conditions for the first block."""
         return self.inward(self._to_patches(x_B3HW)), layer_norm(self.condition_in(condition_BSD))
 
     def _end(self, h_BTD: Tensor) -> Tensor:
-        """Velocity that the last block's patch tokens stand for."""
+        """Turn the last block's patch tokens into the velocity."""
         return self._to_pixels(self.out(layer_norm(h_BTD)))
 
     def _to_patches(self, x_B3HW: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         self.register_buffer("mask", _visibility(grid * grid, config.num_tokens), persistent=False)
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Features of the tokens, before quantisation: B x 3 x H x W in [-1, 1] -> B x N x codebook_dim."""
+        """Encode images to latents, before quantisation: B x 3 x H x W in [-1, 1] -> B x N x codebook_dim."""
         patches = layer_norm(self.patchify(image_B3HW).flatten(2).transpose(1, 2))
         queries = self.query_in(self.queries).expand(len(patches), -1, -1)
         x = torch.cat([patches, queries], dim=1)
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 
 
 def _visibility(patches: int, queries: int) -> Tensor:
-    """True where a token (row) sees another (column): all see the patches, queries also see earlier queries."""
+    """Mark where a token (row) sees another (column): all see the patches, queries also see earlier queries."""
     total = patches + queries
     mask = torch.ones(total, total, dtype=torch.bool).tril()
     mask[:, :patches] = True

@@ -23,11 +23,11 @@ class LatentDecoder(nn.Module):
         self.apply(init_linear)
 
     def new_cache(self) -> list[KeyValueCache]:
-        """An empty cache, one entry a block, for calling ``forward`` group by group."""
+        """Make an empty cache, one entry a block, for calling ``forward`` group by group."""
         return [KeyValueCache() for _ in self.blocks]
 
     def forward(self, entries_BTC: Tensor, start: int = 0, cache: list[KeyValueCache] | None = None) -> Tensor:
-        """Conditions of T consecutive tokens: B x T x codebook_dim -> B x T x D.
+        """Compute conditions of T consecutive tokens: B x T x codebook_dim -> B x T x D.
 
         Args:
             entries_BTC: codebook entries of the tokens ``start`` to ``start + T``.

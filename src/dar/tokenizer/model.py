@@ -43,7 +43,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
     def forward(
         self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool = True, reached: ReachedStates | None = None
     ) -> TokenizerOutput:
-        """The training pass: encode, quantise, and predict the velocity at each image's own clock.
+        """Run the training pass: encode, quantise, and predict the velocity at each image's own clock.
 
         Args:
             pixels: B x 3 x H x W in [-1, 1].
@@ -83,7 +83,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         )
 
     def _training_context(self, conditions_BND: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Conditions for each image's own step, and which of them it may see: B x S x D and B x S, or None for all."""
+        """Select conditions for each image's own step, and mark which it may see: B x S x D and B x S, None for all."""
         config, images = self.config, torch.arange(len(group_B), device=group_B.device)
         if config.decoder_context == "group":
             return conditions_BND.unflatten(1, (config.num_groups, -1))[images, group_B], None
@@ -101,7 +101,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         return self.quantizer.codebook.dtype
 
     def encode(self, images: Tensor | Picture | Sequence[Picture]) -> Tensor:
-        """Tokens of images; deterministic.
+        """Encode images to tokens; deterministic.
 
         Args:
             images: pixels B x 3 x H x W in [-1, 1], H = W = ``config.image_size``; or a picture or several, of which
@@ -130,16 +130,16 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         solver: str = DEFAULT_SOLVER,
         num_tokens: int | None = None,
     ) -> Tensor:
-        """Images of tokens.
+        """Decode tokens to images.
 
         Args:
             tokens: B x N, int64; fewer columns will do where ``num_tokens`` allows it.
             seed: seeds the noise; see ``dar.randomness.Seed``. The pipeline draws the same noise from the same seed.
             noise: B x 3 x H x W standard normal, instead of a seed.
-            steps: S, denoising steps; ``config.num_steps`` unless told.
+            steps: S, denoising steps; None means ``config.num_steps``.
             solver: "adams-bashforth-2" or "euler".
             num_tokens: decode from this many first tokens, as a preview does: only the steps whose whole group is
-                among them run, and the last of them goes all the way to the image. N unless told.
+                among them run, and the last of them goes all the way to the image. None means N.
 
         Returns:
             B x 3 x H x W in [-1, 1].
@@ -175,7 +175,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         Args:
             groups: tensors B x q of tokens, int64, in order.
             noise: B x 3 x H x W standard normal.
-            steps: S, denoising steps; ``config.num_steps`` unless told.
+            steps: S, denoising steps; None means ``config.num_steps``.
             solver: "adams-bashforth-2" or "euler".
 
         Returns:
@@ -205,7 +205,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             yield (preview / self.config.data_std).clamp(-1, 1)
 
     def velocity(self, x_B3HW: Tensor, t: float | Tensor, condition_BSD: Tensor) -> Tensor:
-        """Velocity of the flow at scaled, noisy images.
+        """Predict the velocity of the flow at scaled, noisy images.
 
         Args:
             x_B3HW: points of the path; images are scaled by ``config.data_std``.
@@ -219,11 +219,11 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         return self.diffusion_decoder(x_B3HW.to(self.dtype), t_B, condition_BSD).type_as(x_B3HW)
 
     def condition(self, tokens: Tensor) -> Tensor:
-        """Conditions of all tokens at once: B x T int64 -> B x T x D; condition i depends on tokens <= i only."""
+        """Compute conditions of all tokens: B x T int64 -> B x T x D; condition i depends on tokens <= i only."""
         return self.latent_decoder(self.quantizer.lookup(tokens.to(self.device)))
 
     def context(self, conditions_BTD: Tensor, group: int) -> Tensor:
-        """Of the conditions of all tokens, those that the patches see in a step on one group; see ``decoder_context``.
+        """Select the conditions that patches see in a step on one group; see ``decoder_context``.
 
         Args:
             conditions_BTD: of as many tokens as there are in the groups up to this one, or more.
@@ -237,7 +237,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         return conditions_BTD[:, start:end]
 
     def _conditions(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
-        """What a step on each group looks at, as the group arrives: B x S x D."""
+        """Compute what a step on each group looks at, as the group arrives: B x S x D."""
         cache, start, earlier = self.latent_decoder.new_cache(), 0, []
         for group in groups:
             own = self.latent_decoder(self.quantizer.lookup(group.to(self.device)), start, cache)
@@ -247,7 +247,7 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
 
 
 def _with_conditions(schedule: list[Step], conditions: Iterator[Tensor]) -> Iterator[tuple[Step, Tensor]]:
-    """Each step with the condition of its group, taken just before its first step; ends where conditions do."""
+    """Pair each step with the condition of its group, taken just before its first step; end where conditions do."""
     arriving = enumerate(conditions)
     for group, steps in groupby(schedule, key=lambda step: step.group):
         condition = next((condition for number, condition in arriving if number == group), None)

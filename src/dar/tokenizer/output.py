@@ -1,4 +1,4 @@
-"""What goes into a training pass of the tokenizer beside images, and what comes out."""
+"""Inputs of a training pass of the tokenizer beside images, and its output."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ReachedStates:
-    """Where the sampler gets by its own steps, for some of B images in training.
+    """States that the sampler reaches by its own steps, for some of B images in training.
 
     Attributes:
         own: B, booleans: which images have such a state.
@@ -20,7 +20,7 @@ class ReachedStates:
 
 @dataclass(frozen=True)
 class TokenizerOutput:
-    """What one training pass computed, for B images.
+    """Result of one training pass, for B images.
 
     Attributes:
         codes: B x N, int64.

@@ -1,4 +1,4 @@
-"""Features to codes and back (docs/architecture.md, step 2)."""
+"""Latents to codes and back (docs/architecture.md, step 2)."""
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ class Quantizer(nn.Module):
         self.codebook = nn.Parameter(F.normalize(torch.randn(config.codebook_size, config.codebook_dim), dim=-1))
 
     def nearest(self, latents: Tensor) -> Tensor:
-        """Code of the nearest codebook entry for each feature: ... x codebook_dim -> ..., int64.
+        """Find the nearest codebook entry's code for each latent: ... x codebook_dim -> ..., int64.
 
         On the unit sphere the nearest entry is the one with the largest inner product.
         """
@@ -29,5 +29,5 @@ class Quantizer(nn.Module):
             return (unit @ entries.T).argmax(-1).view(latents.shape[:-1])
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Codebook entries, of unit length: ... int64 -> ... x codebook_dim."""
+        """Look up codebook entries, of unit length: ... int64 -> ... x codebook_dim."""
         return F.normalize(F.embedding(codes, self.codebook), dim=-1)

@@ -31,12 +31,12 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(WIDTHS[halvings], 1, 3, padding=1)))
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Logits, positive where a patch looks real: B x 3 x H x W in [-1, 1] -> B x 1 x H/2^n x W/2^n."""
+        """Compute logits, positive where a patch looks real: B x 3 x H x W in [-1, 1] -> B x 1 x H/2^n x W/2^n."""
         return self.layers(images_B3HW)
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Hinge loss: scalar, 0 where all patches are told apart by a margin, 2 where the logits are 0.
+    """Compute the hinge loss: scalar, 0 where all patches are told apart by a margin, 2 where the logits are 0.
 
     Args:
         real_logits: of images.
@@ -46,7 +46,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def generator_loss(fake_logits_B1HW: Tensor) -> Tensor:
-    """What the generator lowers: less the mean logit of each generated image: B."""
+    """Compute the generator's loss, the negated mean logit of each generated image: B."""
     return -fake_logits_B1HW.float().mean((1, 2, 3))
 
 
@@ -71,7 +71,7 @@ class AdversarialLoss:
             }
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint must keep."""
+        """Return all that a checkpoint must keep, by name."""
         found = {f"discriminator/{name}": tensor for name, tensor in self.discriminator.state_dict().items()}
         for name, parameter in self.discriminator.named_parameters():
             found |= {f"discriminator/{name}/{key}": value for key, value in self.optimizer.state[parameter].items()}

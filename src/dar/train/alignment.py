@@ -22,10 +22,10 @@ HIDDEN_WIDTH = 2048
 
 
 class AlignmentTarget(nn.Module):
-    """What DINOv2 sees in images. Frozen.
+    """DINOv2 as a frozen target of alignment.
 
     Args:
-        model: its patches, of 14 pixels in all published sizes, tell the size that images are brought to: 224 pixels.
+        model: its patches, of 14 pixels in all published sizes, give the size that images are scaled to: 224 pixels.
     """
 
     mean: Tensor
@@ -45,14 +45,14 @@ class AlignmentTarget(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
-        """Features of the patches, row by row: B x 3 x H x W in [-1, 1] -> B x 256 x width."""
+        """Compute features of the patches, row by row: B x 3 x H x W in [-1, 1] -> B x 256 x width."""
         pixels = F.interpolate(pixels_B3HW, size=self.size, mode="bicubic", antialias=True)
         colours = ((pixels + 1) / 2 - self.mean) / self.std
         return self.model(colours).last_hidden_state[:, 1:]  # the first is the class token
 
 
 class AlignmentHead(nn.Module):
-    """Patch tokens of the diffusion decoder to predictions of features; used in training only.
+    """Predicts features from the diffusion decoder's patch tokens; used in training only.
 
     Args:
         width: of the patch tokens.
@@ -82,7 +82,7 @@ class AlignmentHead(nn.Module):
 
 @dataclass(frozen=True)
 class AlignedOutput(TokenizerOutput):
-    """What one training pass of an aligned tokenizer computed, for B images.
+    """Result of one training pass of an aligned tokenizer, for B images.
 
     Attributes:
         aligned: B x 256 x target_width, the features that the head predicts.
@@ -108,7 +108,7 @@ class AlignedTokenizer(nn.Module):
     def forward(
         self, pixels: Tensor, u: Tensor, noise: Tensor, quantised: bool, reached: ReachedStates | None = None
     ) -> AlignedOutput:
-        """The tokenizer's training pass, with the features predicted from it."""
+        """Run the tokenizer's training pass, and predict features from it."""
         output: TokenizerOutput = self.tokenizer(pixels, u, noise, quantised, reached)
         return AlignedOutput(**vars(output), aligned=self.head(output.hidden[self.layer]))
 
@@ -121,12 +121,12 @@ def tokenizer_in(model: nn.Module) -> SequentialDiffusionTokenizer:
 
 
 def alignment_loss(predicted_BTC: Tensor, target_BTC: Tensor) -> Tensor:
-    """One less the cosine of the angle between prediction and feature, mean over patches: B, float32, 0 to 2."""
+    """Compute 1 minus the cosine between prediction and feature, mean over patches: B, float32, 0 to 2."""
     return 1 - F.cosine_similarity(predicted_BTC.float(), target_BTC.float(), dim=-1).mean(1)
 
 
 def load_alignment_target(source: str | Path = DINOV2_BASE) -> AlignmentTarget:
-    """DINOv2, in float32 on the CPU.
+    """Load DINOv2, in float32 on the CPU.
 
     Args:
         source: an id on the Hub, whose files are downloaded once, or a folder that transformers saved.

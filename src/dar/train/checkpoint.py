@@ -67,7 +67,7 @@ def _make_empty(folder: Path) -> None:
 
 
 def _complete(aside: Path, path: Path, state: Mapping[str, Any]) -> None:
-    """Add what tells that all is there, and give the checkpoint its name once it is on the disk."""
+    """Add the manifest, and give the checkpoint its name once it is on the disk."""
     try:
         write_json(aside / STATE, state)
         write_json(aside / MANIFEST, {file.name: _description(file) for file in sorted(aside.iterdir())})
@@ -79,7 +79,7 @@ def _complete(aside: Path, path: Path, state: Mapping[str, Any]) -> None:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint, in a few words; empty if nothing is.
+    """Describe in a few words what is wrong with a checkpoint; empty if nothing is.
 
     Every file is read and its SHA-256 compared with the manifest's.
     """
@@ -117,18 +117,18 @@ def read_part(path: Path, part: str, targets: Mapping[str, Tensor]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What JSON a checkpoint holds."""
+    """Read the JSON state of a checkpoint."""
     return read_json(path / STATE)
 
 
 def tensor_names(path: Path, part: str) -> list[str]:
-    """Names of the tensors in a part of a checkpoint."""
+    """List the names of the tensors in a part of a checkpoint."""
     with _blocks(path, part) as blocks:
         return sorted(blocks)
 
 
 def local_rows(tensor: Tensor) -> tuple[int, Tensor]:
-    """First row, and the rows that this process holds: all of them, unless the tensor is sharded."""
+    """Return the first row and the rows that this process holds: all of them, unless the tensor is sharded."""
     if not isinstance(tensor, DTensor):
         return 0, tensor
     mesh, local = tensor.device_mesh, tensor.to_local()
@@ -170,7 +170,7 @@ def _write_part(folder: Path, part: str, tensors: Mapping[str, Tensor], distribu
 
 @contextmanager
 def _blocks(path: Path, part: str) -> Iterator[dict[str, list[_Block]]]:
-    """Where the rows of each tensor of a part are."""
+    """Find where the rows of each tensor of a part are."""
     blocks: dict[str, list[_Block]] = {}
     with ExitStack() as stack:
         for file in sorted(path.glob(f"{part}.safetensors")) + sorted(path.glob(f"{part}-*.safetensors")):
@@ -192,7 +192,7 @@ def _description(file: Path) -> dict[str, Any]:
 
 
 def newest_whole(run: RunFolder) -> Path | None:
-    """The newest checkpoint that is as it was written; what is damaged is named and put aside.
+    """Find the newest checkpoint that is as it was written; damaged ones are named and put aside.
 
     Raises:
         DARError: if there are checkpoints, but all are damaged.

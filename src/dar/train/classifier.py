@@ -1,4 +1,4 @@
-"""Training of a small image classifier, to look at generated images with."""
+"""Training of a small image classifier, whose features and classes compare models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -75,7 +75,7 @@ class ClassifierTask(Task):
         self.order = EndlessOrder(len(training), self.settings.seed)
 
     def batches(self, first: int, last: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B x 3 x S x S, uint8) and labels (B) of each piece of steps ``first`` to ``last``."""
+        """Give augmented images (B x 3 x S x S, uint8) and labels (B) of each micro-batch."""
         settings, size = self.settings, self.settings.batch_size
         for step in range(first, last):
             chosen = torch.tensor([self.order[position] for position in range(step * size, (step + 1) * size)])
@@ -87,13 +87,13 @@ class ClassifierTask(Task):
     def losses(
         self, model: nn.Module, piece: tuple[Tensor, Tensor], step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """One piece's part of the cross-entropy with smoothed labels, in nats an image."""
+        """Compute one micro-batch's part of the cross-entropy with smoothed labels, in nats an image."""
         images, labels = (tensor.to(generator.device) for tensor in piece)
         part, smoothing = len(rows) / self.settings.batch_size, self.settings.label_smoothing
         return {"cross_entropy": part * F.cross_entropy(model(images).logits, labels, label_smoothing=smoothing)}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
-        """Draw, for each of the first classes, the held-out images that look most like it; held-out accuracy."""
+        """Draw the held-out images that look most like each of the first classes; return the held-out accuracy."""
         if self.validation is None:
             return {}
         assert isinstance(averaged, ImageClassifier)
@@ -119,14 +119,14 @@ class ClassifierTask(Task):
 
 
 def classify(classifier: ImageClassifier, images_MCHW: Tensor) -> Tensor:
-    """Logits of any number of uint8 images: M x C, on the CPU."""
+    """Compute logits of any number of uint8 images: M x C, on the CPU."""
     return torch.cat([classifier(batch).logits.cpu() for batch in images_MCHW.split(BATCH)])
 
 
 def open_classes(
     recipe: ClassifierRecipe, data: str | Path, validation: str | Path | None
 ) -> tuple[ImageDataset, ImageDataset | None]:
-    """Labelled images to train on, and held-out ones of the same classes, where there are any.
+    """Open labelled images to train on, and held-out ones of the same classes, where there are any.
 
     Raises:
         DARError: if they cannot be read, have fewer than two classes, others than each other, or images without one.
@@ -191,7 +191,7 @@ def train_classifier(
 def _facts(
     run: RunFolder, source: ImageDataset, training: DecodedImages, others: DecodedImages | None
 ) -> dict[str, object]:
-    """What a finished training took and reached."""
+    """Collect what a finished training took and reached."""
     last: dict[str, object] = {}
     for entry in run.read_log():
         last |= entry

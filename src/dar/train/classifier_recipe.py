@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierTraining(TrainingRecipe):
-    """Training of a classifier.
+    """Settings of a classifier's training.
 
     Attributes:
         label_smoothing: share of the target that all classes have in common.
@@ -43,7 +43,7 @@ class ClassifierTraining(TrainingRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecipe:
-    """Everything that the training of a classifier needs to know except the data.
+    """Sizes and settings of a classifier's training: everything except the data.
 
     Attributes:
         classifier: fields of ``ClassifierConfig``, without the class names, which the data have.
@@ -59,7 +59,7 @@ class ClassifierRecipe:
             raise ValueError(f"classifier_training: shift {shift} must be less than image_size {config.image_size}")
 
     def config(self, class_names: Sequence[str]) -> "ClassifierConfig":
-        """The classifier's configuration for given classes.
+        """Make the classifier's configuration for given classes.
 
         Raises:
             ValueError: for an unknown field, or a value that cannot be.
@@ -69,21 +69,21 @@ class ClassifierRecipe:
         return build(ClassifierConfig, "classifier", {**self.classifier, "class_names": tuple(class_names)})
 
     def fixed_settings(self) -> dict[str, Any]:
-        """What may not change when a training is resumed, by name."""
+        """List the settings that may not change when a training is resumed, by name."""
         names = ("seed", "batch_size", "shift", "flip", "image_column", "label_column")
         settings = {f"classifier_training.{name}": getattr(self.classifier_training, name) for name in names}
         return settings | {"classifier": self.config(("any", "other"))}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """A recipe from plain dictionaries; raises ValueError for what cannot be."""
+        """Make a recipe from plain dictionaries; raises ValueError for an impossible value."""
         training = build(ClassifierTraining, "classifier_training", content.get("classifier_training") or {})
         sections = {"classifier": content.get("classifier") or {}, "classifier_training": training}
         return build(cls, "the recipe", {**content, **sections})
 
 
 def classifier_recipe_names() -> list[str]:
-    """The recipes of classifiers that the package brings along."""
+    """List the recipes of classifiers that the package brings along."""
     return [name for name in all_names() if name.startswith(OF_CLASSIFIERS)]
 
 

@@ -17,7 +17,7 @@ FITTED_LATENTS_PER_CODE = 32
 
 
 def spherical_kmeans(latents_MC: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Unit vectors that represent unit latents: M x C -> count x C.
+    """Cluster unit latents by k-means on the sphere: M x C -> count x C unit centres.
 
     Clusters that become empty start again at a random feature.
     """
@@ -106,7 +106,7 @@ class CodebookUpkeep:
             self._reseed(optimizer, averaged, distributed.gather(latents), generator)
 
     def statistics(self) -> dict[str, float]:
-        """Codebook usage and perplexity since the last call."""
+        """Compute codebook usage and perplexity since the last call."""
         counts = self.counts["counts_since_log"]
         found = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts)}
         counts.zero_()

@@ -46,7 +46,7 @@ class Distributed:
             raise DARError(
                 "sharding is chosen in the recipe: leave the launcher's FSDP out, set prior_training.sharded"
             )
-        # Told what to do, whatever a launcher's configuration says; without GPUs it must be told that CPUs are meant.
+        # Explicit arguments win over a launcher's configuration; without GPUs, CPUs must be named.
         self._accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision="no",

@@ -1,4 +1,4 @@
-"""What is drawn for a batch of images before a training pass of the tokenizer."""
+"""Random numbers of a batch of images before a training pass of the tokenizer."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from dar.train.recipe import Recipe
 
 
 class Draws(NamedTuple):
-    """What is drawn for each of B images before a training pass.
+    """Random numbers of each of B images before a training pass.
 
     Attributes:
         ticks: before which denoising step an image is taken from the sampler's own path; 0 means that it is not. They
@@ -27,7 +27,7 @@ class Draws(NamedTuple):
     offsets: Tensor
 
     def of(self, rows: range) -> "Draws":
-        """Those of some consecutive images."""
+        """Take those of some consecutive images."""
         return Draws(*(tensor[rows.start : rows.stop] for tensor in self))
 
 
@@ -51,7 +51,7 @@ def draw(recipe: Recipe, step: int, shape: Sequence[int], generator: torch.Gener
 
 
 def _clocks(ticks_B: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
-    """The clock of each image of a batch: drawn, or where its own denoising step begins."""
+    """Choose the clock of each image: drawn, or where its own denoising step begins."""
     drawn = stratified_uniform(len(ticks_B), generator)
     ticks_B = ticks_B.to(drawn.device)
     return torch.where(ticks_B > 0, ticks_B / num_steps, drawn)

@@ -1,4 +1,4 @@
-"""What a training will take, told before anything is spent: parameters, memory, operations, time."""
+"""Estimates of what a training will take before anything is spent: parameters, memory, operations, time."""
 
 import math
 import time
@@ -29,7 +29,7 @@ from dar.train.recipe import Recipe, TrainingRecipe
 SHARDABLE = ("prior_training",)
 
 LONG = 30 * 86400
-ELSEWHERE = "elsewhere    --on h100x8, for example, tells it for other hardware"
+ELSEWHERE = "elsewhere    --on h100x8, for example, estimates it for other hardware"
 """What to say of trainings that take too long here, from so many seconds on."""
 
 BYTES_PER_PARAMETER = 20
@@ -51,7 +51,7 @@ RECOMPUTING = 4 / 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one training.
+    """Estimated cost of one training.
 
     Attributes:
         section: of the recipe that holds its settings.
@@ -79,11 +79,11 @@ class Estimate:
 
     @property
     def activation_bytes(self) -> int:
-        """Kept for the backward pass of one process's piece of a batch."""
+        """Bytes kept for the backward pass of one process's micro-batch."""
         return self.images_at_once * (self.recomputed_bytes if self.recomputes else self.kept_bytes)
 
     def lines(self, hardware: Hardware) -> list[str]:
-        """The estimate in words."""
+        """Describe the estimate in sentences."""
         seconds = self.operations / (hardware.rate * hardware.processes * MATRIX_SHARE)
         source = "measured now" if hardware.is_measured else "as published"
         where = f"{hardware.processes} process{'es' if hardware.processes > 1 else ''} on {hardware.name}"
@@ -113,7 +113,7 @@ class Estimate:
         return f"{has}, TOO LITTLE: {' or '.join(remedies) or 'not even one image at a time fits'}"
 
     def _remedy(self, usable: float, *, recompute: bool) -> str:
-        """Settings with which activations fit; empty if there are none."""
+        """Suggest settings with which activations fit; empty if there are none."""
         one = self.recomputed_bytes if recompute else self.kept_bytes
         pieces = next((n for n in divisors(self.images_a_process) if self.images_a_process // n * one <= usable), None)
         if pieces is None:
@@ -125,7 +125,7 @@ class Estimate:
 
 
 def estimate_tokenizer(recipe: Recipe, processes: int = 1, *, bf16: bool = False) -> Estimate:
-    """What a tokenizer's training takes; losses through other networks are not counted.
+    """Estimate a tokenizer's training; losses through other networks are not counted.
 
     Args:
         recipe: sizes and settings.
@@ -146,7 +146,7 @@ def estimate_tokenizer(recipe: Recipe, processes: int = 1, *, bf16: bool = False
 
 
 def estimate_prior(recipe: Recipe, num_classes: int, processes: int = 1, *, bf16: bool = False) -> Estimate:
-    """What a prior's training takes; tokenising is not counted. Arguments as for ``estimate_tokenizer``."""
+    """Estimate a prior's training; tokenising is not counted. Arguments as for ``estimate_tokenizer``."""
     with FakeTensorMode():
         model = Prior(recipe.prior_config([str(i) for i in range(num_classes)]))
         tokens = torch.zeros(BATCH, recipe.tokenizer.num_tokens, dtype=torch.int64)
@@ -162,7 +162,7 @@ def estimate_prior(recipe: Recipe, num_classes: int, processes: int = 1, *, bf16
 def estimate_classifier(
     recipe: ClassifierRecipe, num_classes: int, processes: int = 1, *, bf16: bool = False
 ) -> Estimate:
-    """What a classifier's training takes. Arguments as for ``estimate_tokenizer``."""
+    """Estimate a classifier's training. Arguments as for ``estimate_tokenizer``."""
     config = recipe.config([str(i) for i in range(num_classes)])
     with FakeTensorMode():
         model = ImageClassifier(config)
@@ -180,7 +180,7 @@ def estimate_classifier(
 
 @dataclass(frozen=True)
 class _Count:
-    """Of a model, and of one image's training pass through it."""
+    """Counts of a model, and of one image's training pass through it."""
 
     parameters: int
     kept_bytes: int
@@ -223,7 +223,7 @@ def _counted(
 
 
 class _Saved:
-    """Bytes that a pass keeps for the backward pass: outside of blocks, in each block, and what goes into blocks."""
+    """Counts the bytes kept for the backward pass: outside of blocks, in each block, and the inputs of blocks."""
 
     def __init__(self, model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
         self.weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -236,7 +236,7 @@ class _Saved:
             block.register_forward_hook(self._leave)
 
     def watched(self) -> AbstractContextManager[Any]:
-        """Within it, what is kept is noted."""
+        """Count what is kept within the block."""
 
         def note(tensor: Tensor) -> Tensor:
             self._add(self._current, tensor)
@@ -274,7 +274,7 @@ class _Saved:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seconds: float = 1.0) -> float:
-    """Operations a second of plain matrix products, measured: the ceiling of any training there."""
+    """Measure the operations a second of plain matrix products, the ceiling of any training there."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
 
     def run(count: int) -> float:
@@ -290,12 +290,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seco
 
 
 def divisors(number: int) -> list[int]:
-    """All whole numbers that divide a number, increasing."""
+    """List the divisors of a number, increasing."""
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that people would say it in.
+    """Format a time in the unit that people would use.
 
     >>> duration(30), duration(5400), duration(4e5), duration(7e8)
     ('1 minute', '2 hours', '5 days', '22 years')

@@ -1,4 +1,4 @@
-"""Beginning a training with the weights of a model that is there: what fits is kept, and what does not is said."""
+"""Beginning a training with the weights of another model: what fits is kept, and what does not is reported."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,16 +26,16 @@ CHANGEABLE = ("num_steps", "time_shift", "final_steps", "decoder_context")
 
 
 def agreed_init(run: RunFolder, init: str | Path | None, *, resume: bool) -> str | None:
-    """The model whose weights a run begins with: as told, or when it is resumed, as it was begun.
+    """Decide whose weights a run begins with: those of ``init``, or of the run's beginning when it is resumed.
 
     Raises:
         DARError: if a run is to be resumed with another one.
     """
-    told = None if init is None else str(_absolute(init))
+    named = None if init is None else str(_absolute(init))
     if not resume:
-        return told
+        return named
     begun_with = next((launch.get("init") for launch in read_lines(run.launches)), None)
-    if told not in (None, begun_with):
+    if named not in (None, begun_with):
         raise DARError(
             f"the run in {run.path} was begun with {begun_with or 'random weights'}, not with {init}: leave --init out "
             "when resuming"
@@ -44,13 +44,13 @@ def agreed_init(run: RunFolder, init: str | Path | None, *, resume: bool) -> str
 
 
 def _absolute(init: str | Path) -> str | Path:
-    """A folder by its whole path, so that a run can be resumed from elsewhere; any other name as it is."""
+    """Give a folder its whole path, so that a run can be resumed from elsewhere; leave any other name as it is."""
     path = here(init, "model")
     return init if path is None else path.resolve()
 
 
 def start_tokenizer(source: str | Path, config: TokenizerConfig) -> tuple[SequentialDiffusionTokenizer, list[str]]:
-    """A tokenizer with the weights of another one.
+    """Make a tokenizer with the weights of another one.
 
     Args:
         source: a model, or a tokenizer alone; see ``model_folder``.
@@ -75,7 +75,7 @@ def start_tokenizer(source: str | Path, config: TokenizerConfig) -> tuple[Sequen
 def start_prior(
     source: str | Path, config: PriorConfig, tokenizer: SequentialDiffusionTokenizer
 ) -> tuple[Prior, list[str]]:
-    """A prior with the weights of another one; classes are matched by their names.
+    """Make a prior with the weights of another one; classes are matched by their names.
 
     A class that the other one does not know begins as its null class, the average of all that it knows.
 
@@ -99,7 +99,7 @@ def start_prior(
             state[name] = _with_classes(state[name], found.config, config)
     prior.load_state_dict(state)
     said = [f"beginning with the prior of {source}"]
-    return prior, [*said, *_classes_told(found.config, config), *_tokens_told(source, tokenizer)]
+    return prior, [*said, *_class_report(found.config, config), *_token_report(source, tokenizer)]
 
 
 def _check_same_sizes(
@@ -118,21 +118,21 @@ def _check_same_sizes(
 
 
 def _with_classes(rows: Tensor, found: PriorConfig, wanted: PriorConfig) -> Tensor:
-    """One row a token of the vocabulary ``wanted``, from those of ``found``."""
+    """Arrange rows, one a token, of the vocabulary ``found`` for the vocabulary ``wanted``."""
     known = {name: index for index, name in enumerate(found.class_names)}
     classes = [known.get(name, found.null_class) for name in wanted.class_names]
     chosen = torch.tensor([*classes, found.null_class]) + found.codebook_size
     return torch.cat([rows[: found.codebook_size], rows[chosen]])
 
 
-def _classes_told(found: PriorConfig, wanted: PriorConfig) -> list[str]:
+def _class_report(found: PriorConfig, wanted: PriorConfig) -> list[str]:
     old, new = set(found.class_names), set(wanted.class_names)
     parts = {"kept": new & old, "begun anew": new - old, "left out": old - new}
     return [f"classes {name}: {listed(names)}" for name, names in parts.items() if names]
 
 
-def _tokens_told(source: str | Path, tokenizer: SequentialDiffusionTokenizer) -> list[str]:
-    """Say so where the prior learned the tokens of another tokenizer, and so knows nothing of these."""
+def _token_report(source: str | Path, tokenizer: SequentialDiffusionTokenizer) -> list[str]:
+    """Warn where the prior learned the tokens of another tokenizer."""
     folder = model_folder(source) / TOKENIZER
     if not (folder / CONFIG).is_file():
         return []

@@ -33,7 +33,7 @@ class FrozenLosses:
         self.target = load_alignment_target(settings.alignment_model).to(device) if aligned else None
 
     def losses(self, output: TokenizerOutput, pixels: Tensor, offsets_B2: Tensor) -> dict[str, Tensor]:
-        """Weighted means over the images.
+        """Compute each loss, weighted and averaged over the images.
 
         Args:
             output: of the training pass; with an alignment model, of an ``AlignedTokenizer``.
@@ -53,7 +53,7 @@ class FrozenLosses:
         return found
 
     def perceptual_distances(self, images: Tensor, pixels: Tensor, offsets_B2: Tensor) -> Tensor:
-        """Distances of images from what they should be, each the mean over the networks: B.
+        """Compute distances between images and targets, each the mean over the networks: B.
 
         Args:
             images: B x 3 x H x W, in [-1, 1] or a little beyond.
@@ -79,7 +79,7 @@ def _load_distance(name: str, settings: TokenizerTraining, image_size: int) -> n
 
 
 def moved(images_B3HW: Tensor, offsets_B2: Tensor, limit: int) -> Tensor:
-    """Each image moved along both axes by ``limit`` less its offset, pixels; what comes in is mirrored."""
+    """Move each image along both axes by ``limit`` minus its offset, in pixels; the border is mirrored."""
     if limit == 0:
         return images_B3HW
     count, _, height, width = images_B3HW.shape

@@ -1,4 +1,4 @@
-"""What hardware can do: this machine's, measured, or another's, as published."""
+"""Speed and memory of hardware: this machine's, measured, or another's, as published."""
 
 import difflib
 import os
@@ -12,14 +12,14 @@ from dar.errors import DARError, quoted
 
 @dataclass(frozen=True)
 class GPU:
-    """Figures that a maker publishes of a GPU.
+    """Specifications that a maker publishes of a GPU.
 
     Attributes:
         title: what it is called.
         memory_gb: of the GPU, 10^9 bytes.
         bf16_tflops: dense matrix products in bfloat16 that add up in float32, 10^12 operations a second; None where it
             has no bfloat16.
-        fp32_tflops: in float32, without TensorFloat-32, which PyTorch does not use unless told.
+        fp32_tflops: in float32, without TensorFloat-32, which PyTorch does not use by default.
     """
 
     title: str
@@ -52,7 +52,7 @@ GPUS: Mapping[str, GPU] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a training is to run.
+    """Hardware that a training is to run on.
 
     Attributes:
         name: in words, of one process's device.
@@ -72,7 +72,7 @@ class Hardware:
 
 
 def published(text: str, precision: str) -> Hardware:
-    """Hardware by its published figures.
+    """Look up hardware by its published specifications.
 
     Args:
         text: such as "h100", or "h100x8" for eight.
@@ -91,7 +91,7 @@ def published(text: str, precision: str) -> Hardware:
 
 
 def split_name(text: str) -> tuple[str, int]:
-    """A key of ``GPUS`` and how many, from "h100x8".
+    """Split "h100x8" into a key of ``GPUS`` and a count.
 
     Raises:
         DARError: for what is none of them, with the nearest.
@@ -109,7 +109,7 @@ def split_name(text: str) -> tuple[str, int]:
 
 
 def this_machine(processes: int, precision: str) -> Hardware:
-    """This process's device, whose matrix products are measured for a second."""
+    """Describe this process's device; its matrix products are measured for a second."""
     import torch
 
     from dar.device import use_bf16

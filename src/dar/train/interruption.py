@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in a training: noted, so that the step can be finished and a checkpoint saved."""
+"""Handling of Ctrl-C and SIGTERM: the step is finished and a checkpoint saved."""
 
 import signal
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Stop:
-    """Whether Ctrl-C or SIGTERM came."""
+    """Records whether Ctrl-C or SIGTERM came."""
 
     interrupted = False
     preempted = False

@@ -1,4 +1,4 @@
-"""The start of a training: processes, folder, and what is checked and said before anything is spent."""
+"""The start of a training: processes, folder, and the checks and reports before anything is spent."""
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

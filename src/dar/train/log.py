@@ -1,4 +1,4 @@
-"""What a training tells while it runs: lines of JSON always, and trackers if asked for."""
+"""The log of a training: lines of JSON always, and trackers if asked for."""
 
 import math
 import resource
@@ -85,7 +85,7 @@ class TrainingLog:
         self.trackers.log(entry)
 
     def state(self) -> dict[str, Any]:
-        """What is added up so far, for a checkpoint; all processes call this."""
+        """Return the sums so far, for a checkpoint; all processes call this."""
         sums = {name: self.distributed.all_reduce_sum(value).item() for name, value in self.sums.items()}
         return {"counts": self.counts, "sums": sums}
 
@@ -97,7 +97,7 @@ class TrainingLog:
 
 
 class Trackers:
-    """TensorBoard or Weights & Biases, through accelerate; one that fails is left out from then on, and said so.
+    """Sends metrics to TensorBoard or Weights & Biases, through accelerate; one that fails is dropped with a warning.
 
     Args:
         names: of ``dar.extras.TRACKERS``, as ``check_trackers`` lets them pass.
@@ -138,7 +138,7 @@ class Trackers:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process held at most: on the GPU if it computes there, else in main memory."""
+    """Measure the peak memory of this process in bytes: on the GPU if it computes there, else in main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -126,7 +126,7 @@ class _Training:
         return Outcome.FINISHED
 
     def _take_step(self, pieces: Iterator[Any], share: Share) -> None:
-        """Gradients of all pieces, one optimiser step, and what follows it."""
+        """Compute gradients of all micro-batches, take one optimiser step, and do what follows it."""
         step, recipe, parameters = self.step, self.recipe, list(self.task.model.parameters())
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step)
@@ -217,7 +217,7 @@ class _Training:
         }
 
     def _blank_moments(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Room for what the optimiser remembers of each parameter."""
+        """Allocate the optimiser's moments of each parameter."""
         parameters = dict(self.task.model.named_parameters())
         found: dict[str, Tensor] = {}
         for path in names:
@@ -235,7 +235,7 @@ def _progress(recipe: TrainingRecipe, step: int, *, shown: bool) -> "tqdm[Any]":
 
 
 def _diverged(step: int, run: RunFolder) -> str:
-    """What to say of a training that diverged; checkpoints that are bad already are put aside."""
+    """Explain that a training diverged; checkpoints that are bad already are put aside."""
     good = run.put_aside_after(step)
     if good is None:
         then = "no checkpoint was followed by finite steps: start again with a lower learning rate"

@@ -1,4 +1,4 @@
-"""What the tokenizer is trained on (docs/architecture.md, "Training").
+"""Losses of the tokenizer (docs/architecture.md, "Training").
 
 Here is what needs nothing but the training pass's output and the images; ``tokenizer_losses`` names and weighs it.
 Losses that look through other networks are in ``perceptual``, ``alignment`` and ``adversarial``.
@@ -27,7 +27,7 @@ def flow_loss_per_image(output: TokenizerOutput, data_std: float) -> Tensor:
 
 
 def codebook_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
-    """Squared distance that draws codebook entries to latents: scalar, the mean over all used tokens."""
+    """Squared distance that pulls codebook entries to latents: scalar, the mean over all used tokens."""
     per_image = codebook_loss_per_image(output, tokens_per_group)
     return _weighted_mean(per_image, used_tokens(output, tokens_per_group))
 
@@ -38,7 +38,7 @@ def codebook_loss_per_image(output: TokenizerOutput, tokens_per_group: int) -> T
 
 
 def commitment_loss(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
-    """Squared distance that draws latents to codebook entries: scalar, not weighted, the mean over all used tokens."""
+    """Squared distance that pulls latents to codebook entries: scalar, not weighted, the mean over all used tokens."""
     per_image = commitment_loss_per_image(output, tokens_per_group)
     return _weighted_mean(per_image, used_tokens(output, tokens_per_group))
 
@@ -62,7 +62,7 @@ def pixel_loss_per_image(output: TokenizerOutput, pixels: Tensor) -> Tensor:
 
 
 def used_tokens(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
-    """How many of each image's tokens come no later than the end of its group; later ones drove nothing: B, int64.
+    """Count each image's tokens up to the end of its group; later ones drove nothing: B, int64.
 
     The quantizer's terms of a batch are means over all these tokens, so an image counts by their number.
     """
@@ -72,7 +72,7 @@ def used_tokens(output: TokenizerOutput, tokens_per_group: int) -> Tensor:
 def tokenizer_losses(
     output: TokenizerOutput, pixels: Tensor, config: TokenizerConfig, pixel_weight: float = 0.0
 ) -> dict[str, Tensor]:
-    """All terms of the tokenizer's loss, weighted; their sum is what training minimises.
+    """Compute all terms of the tokenizer's loss, weighted; training minimises their sum.
 
     Args:
         output: of the training pass.

@@ -10,7 +10,7 @@ from dar.train.recipe import TrainingRecipe
 
 
 def make_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer of a model's parameters; only matrices decay."""
+    """Make the recipe's optimizer of a model's parameters; only matrices decay."""
     hidden = hidden_matrices(model) if recipe.optimizer == "muon" else []
     chosen = set(hidden)
     others = _adamw([parameter for parameter in model.parameters() if parameter not in chosen], recipe)
@@ -24,7 +24,7 @@ def make_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Opti
 
 
 def hidden_matrices(model: nn.Module) -> list[Tensor]:
-    """Weights of linear layers inside lists of blocks: not embeddings, codebook, first or last layers."""
+    """Find the weights of linear layers inside lists of blocks: not embeddings, codebook, first or last layers."""
     blocks = [block for blocks in model.modules() if isinstance(blocks, nn.ModuleList) for block in blocks]
     layers = [layer for block in blocks for layer in block.modules() if isinstance(layer, nn.Linear)]
     return list(dict.fromkeys(layer.weight for layer in layers))

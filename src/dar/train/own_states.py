@@ -16,7 +16,7 @@ from dar.tokenizer.output import ReachedStates
 
 
 def own_ticks(count: int, share: float, num_steps: int, training_step: int) -> Tensor:
-    """Before which denoising step each image of a batch is taken from the sampler's own path.
+    """Choose before which denoising step each image of a batch is taken from the sampler's own path.
 
     The images are spread evenly over the batch, and all steps but the first have their turn.
 

@@ -26,7 +26,7 @@ Points = list[tuple[int, float]]
 """Steps and values."""
 
 Panels = dict[str, dict[str, Points]]
-"""For each panel its lines: by title, then by what tells them apart."""
+"""For each panel its lines: by title, then by name."""
 
 
 def plot_log(entries: Sequence[Mapping[str, Any]], path: Path) -> None:

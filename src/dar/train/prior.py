@@ -71,7 +71,7 @@ class PriorTask(Task):
         self.order = EndlessOrder(len(training), self.settings.seed)
 
     def batches(self, first: int, last: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
-        """Labels (B) and tokens (B x N) of each piece of steps ``first`` to ``last`` (excluded).
+        """Give labels (B) and tokens (B x N) of each micro-batch of steps ``first`` to ``last`` (excluded).
 
         Each visit of an image draws one of its views.
         """
@@ -86,14 +86,14 @@ class PriorTask(Task):
         return derived_rng(self.settings.seed, "view", position).randrange(self.training.views)
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
-        """Each layer, then the whole Llama, if the recipe wants it sharded."""
+        """List each layer, then the whole Llama, if the recipe wants it sharded."""
         assert isinstance(model, Prior)
         return [*model.llama.model.layers, model.llama] if self.settings.sharded else []
 
     def losses(
         self, model: nn.Module, piece: Any, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """One piece's part of the cross-entropy, in nats a token."""
+        """Compute one micro-batch's part of the cross-entropy, in nats a token."""
         labels, tokens = (tensor.to(generator.device) for tensor in piece)
         chances = torch.rand(self.settings.batch_size, generator=generator, device=generator.device)
         dropped = chances[rows.start : rows.stop] < self.settings.label_dropout
@@ -103,7 +103,7 @@ class PriorTask(Task):
         return {"cross_entropy": part * cross_entropy(model(labels, seen), tokens)}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
-        """Draw a row of samples for each of the first classes; held-out cross-entropy, where there is such data."""
+        """Draw a row of samples for each of the first classes; return the held-out cross-entropy, if any."""
         assert isinstance(averaged, Prior)
         pipe = DARPipeline(self.tokenizer, averaged)
         count = min(SHOWN_CLASSES, averaged.config.num_classes)
@@ -147,7 +147,7 @@ def add_dropout(prior: Prior, rate: float) -> None:
 def initial_prior(
     recipe: Recipe, class_names: Sequence[str], tokenizer: SequentialDiffusionTokenizer, init: str | None = None
 ) -> tuple[Prior, list[str]]:
-    """A prior to be trained on a tokenizer's tokens, and sentences that say what of ``init``'s weights it keeps.
+    """Make a prior to be trained on a tokenizer's tokens; also say in sentences what it keeps of ``init``'s weights.
 
     Raises:
         DARError: see ``start_prior``.
@@ -160,7 +160,7 @@ def initial_prior(
 
 
 def _recipe_of(tokenizer: SequentialDiffusionTokenizer, recipe: Recipe, trained_with: Path) -> Recipe:
-    """The recipe, completed by how its tokenizer was trained where that is known.
+    """Complete the recipe by how its tokenizer was trained, where that is known.
 
     Raises:
         DARError: if the recipe's tokenizer has other sizes.
@@ -226,7 +226,7 @@ def train_prior(
 
 
 def _open_held_out(recipe: Recipe, data: str | Path | None, trained_on: TokenSource) -> ImagesToTokenize | None:
-    """Images to measure the held-out cross-entropy on, where there are any.
+    """Open images to measure the held-out cross-entropy on, where there are any.
 
     Raises:
         DARError: if they cannot be read, have other classes than the training, or lack classes as ``check_labelled``

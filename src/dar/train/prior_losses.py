@@ -1,4 +1,4 @@
-"""What the prior is trained on: the cross-entropy of tokens, and how tokens and labels are prepared for it."""
+"""Cross-entropy of the prior, and how tokens and labels are prepared for it."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ VALIDATION_BATCH = 128
 def corrupted(
     tokens_BN: Tensor, settings: PriorTraining, codebook_size: int, rows: range, generator: torch.Generator
 ) -> Tensor:
-    """Tokens as the prior sees them in training: a share of them replaced by random ones, B x N."""
+    """Replace a share of the tokens that the prior sees in training by random ones: B x N."""
     if not settings.token_noise:
         return tokens_BN
     shape = settings.batch_size, tokens_BN.shape[1]
@@ -24,18 +24,18 @@ def corrupted(
 
 
 def with_null_class(labels: Tensor, null_class: int) -> Tensor:
-    """Class indices, int64, with the null class in place of ``UNLABELLED``."""
+    """Put the null class in place of ``UNLABELLED``: class indices, int64."""
     return labels.long().where(labels >= 0, null_class)
 
 
 def cross_entropy(logits_BNV: Tensor, tokens_BN: Tensor) -> Tensor:
-    """Mean over all tokens, in nats: scalar."""
+    """Compute the mean cross-entropy over all tokens, in nats: scalar."""
     return F.cross_entropy(logits_BNV.float().flatten(0, 1), tokens_BN.flatten())
 
 
 @torch.no_grad()
 def held_out_cross_entropy(prior: Prior, tokens: Tokens) -> float:
-    """Mean cross-entropy of the first view of all images, in nats a token."""
+    """Measure the mean cross-entropy of the first view of all images, in nats a token."""
     total = 0.0
     for images in torch.arange(len(tokens)).split(VALIDATION_BATCH):
         labels = with_null_class(tokens.labels[images], prior.config.null_class).to(prior.device)

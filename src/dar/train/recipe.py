@@ -16,7 +16,7 @@ OF_CLASSIFIERS = "classifier-"
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
-    """How images are read.
+    """Settings of how images are read.
 
     Attributes:
         crop: "centre", or "random" for a random square of the image scaled to fit.
@@ -54,7 +54,7 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """What the trainings of both models have in common.
+    """Settings that all trainings have in common.
 
     Attributes:
         steps: optimiser steps.
@@ -123,7 +123,7 @@ class TrainingRecipe:
             raise ValueError(f"betas must be two numbers in 0 to 1, 1 excluded, not {self.betas!r}")
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of step 0, 1, ...: linear warm-up, constant, linear decay."""
+        """Compute the learning rate of step 0, 1, ...: linear warm-up, constant, linear decay."""
         rate = self.learning_rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
         if self.decay_steps and step >= self.steps - self.decay_steps:
             left = (self.steps - step) / self.decay_steps
@@ -133,7 +133,7 @@ class TrainingRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerTraining(TrainingRecipe):
-    """Training of the tokenizer.
+    """Settings of the tokenizer's training.
 
     Attributes:
         continuous_steps: first steps, during which features pass unquantised; the codebook is then fitted to them.
@@ -203,7 +203,7 @@ class TokenizerTraining(TrainingRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class PriorTraining(TrainingRecipe):
-    """Training of the prior.
+    """Settings of the prior's training.
 
     Attributes:
         label_dropout: share of labels replaced by the null class, for guidance.
@@ -231,7 +231,7 @@ class PriorTraining(TrainingRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that a training needs to know except the data.
+    """Sizes and settings of a training: everything except the data.
 
     Attributes:
         data: how images are read.
@@ -260,7 +260,7 @@ class Recipe:
                 raise ValueError(f"tokenizer_training: {name} needs images of at least {least} pixels")
 
     def prior_config(self, class_names: Sequence[str]) -> PriorConfig:
-        """The prior's configuration for given classes; tokens are as the recipe's tokenizer makes them.
+        """Make the prior's configuration for given classes and the recipe's tokenizer.
 
         Raises:
             ValueError: for an unknown size or field.
@@ -270,7 +270,7 @@ class Recipe:
         return build(PriorConfig, "prior", {**chosen, **common, "class_names": tuple(class_names)})
 
     def fixed_settings(self) -> dict[str, Any]:
-        """What may not change when a training is resumed, by name."""
+        """List the settings that may not change when a training is resumed, by name."""
         training = self.tokenizer_training
         found: dict[str, Any] = {
             # With them comes a network, which must be there or not.
@@ -290,7 +290,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """A recipe from plain dictionaries; raises ValueError for what cannot be."""
+        """Make a recipe from plain dictionaries; raises ValueError for an impossible value."""
         sizes = _sized(TOKENIZER_SIZES, "tokenizer", content.get("tokenizer") or {})
         sections = {
             "data": build(DataRecipe, "data", content.get("data") or {}),
@@ -305,7 +305,7 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """The recipes of models that the package brings along."""
+    """List the recipes of models that the package brings along."""
     return [name for name in all_names() if not name.startswith(OF_CLASSIFIERS)]
 
 
@@ -315,7 +315,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _sized(named: Mapping[str, Mapping[str, Any]], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a model, some of them chosen together by the name of a ``size``."""
+    """Resolve a model's fields, some of which the name of a ``size`` chooses together."""
     chosen = dict(values)
     size = chosen.pop("size", None)
     if size is not None and size not in named:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def all_names() -> list[str]:
-    """The recipes of all kinds that the package brings along."""
+    """List the recipes of all kinds that the package brings along."""
     folder = files("dar") / "recipes"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
@@ -76,7 +76,7 @@ def _apply_override(content: Any, override: str) -> None:
 
 
 def build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
-    """A dataclass from a mapping, with unknown and missing fields named, and whole numbers taken as floats."""
+    """Make a dataclass from a mapping; unknown and missing fields are named, and whole numbers taken as floats."""
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
@@ -92,7 +92,7 @@ def build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
 
 
 def _value(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
-    """YAML reads 1e-3 as text and 1 as a whole number where a float is meant, and any of them for a switch or text."""
+    """Convert a value that YAML reads as another type: 1e-3 as text, 1 as a whole number where a float is meant."""
     if known.type is float:
         try:
             return float(value)

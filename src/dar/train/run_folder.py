@@ -1,4 +1,4 @@
-"""What a training leaves behind: one folder with recipe, log, curves, pictures, checkpoints and the model."""
+"""The folder of a training: recipe, log, curves, pictures, checkpoints and the model."""
 
 import json
 import shutil
@@ -93,16 +93,16 @@ class RunFolder:
         append_line(self.log, entry)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All whole lines of the log."""
+        """Read all whole lines of the log."""
         return read_lines(self.log)
 
     def progress(self) -> dict[str, Any]:
-        """How far training came, from the log's last line that tells it: step, images, seconds, loss."""
+        """Read how far training came: step, images, seconds and loss of the log's last line that has them."""
         last = next(entry for entry in reversed(self.read_log()) if "images" in entry)
         return {key: last[key] for key in ("step", "images", "seconds", "loss")}
 
     def rewind_log(self, step: int) -> None:
-        """Forget what was logged after ``step``, which a resumed run is going to log again."""
+        """Drop what was logged after ``step``, which a resumed run is going to log again."""
         entries = [entry for entry in self.read_log() if entry["step"] <= step]
         with writing(self.log) as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
@@ -112,7 +112,7 @@ class RunFolder:
         return self.path / "checkpoints" / f"step-{step:08d}"
 
     def checkpoints(self) -> list[Path]:
-        """Named checkpoints, oldest first; a crash may have damaged them since they were written."""
+        """List the named checkpoints, oldest first; a crash may have damaged them since they were written."""
         there = (self.path / "checkpoints").glob("step-*")
         return sorted(path for path in there if path.name.removeprefix("step-").isdecimal())
 
@@ -148,7 +148,7 @@ class RunFolder:
 
 
 def step_of(checkpoint: Path) -> int:
-    """After how many steps a checkpoint was written."""
+    """Read from a checkpoint's name after how many steps it was written."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
@@ -168,7 +168,7 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a file of JSON objects; one that a crash has torn is left out."""
+    """Read all whole lines of a file of JSON objects; one that a crash has torn is left out."""
     entries = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:

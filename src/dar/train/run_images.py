@@ -9,7 +9,7 @@ from dar.train.recipe import DataRecipe, Recipe
 
 
 def open_training_images(recipe: DataRecipe, source: str | Path) -> Images:
-    """Training images of a tokenizer; arguments and errors are those of ``dar.data.open_images``."""
+    """Open a tokenizer's training images; arguments and errors are those of ``dar.data.open_images``."""
     return open_images(
         source,
         image_column=recipe.image_column,
@@ -20,7 +20,7 @@ def open_training_images(recipe: DataRecipe, source: str | Path) -> Images:
 
 
 def stream_of(recipe: Recipe, images: Images) -> ImageStream:
-    """The endless stream of a tokenizer's training images, decoded as they come or held in memory.
+    """Open the endless stream of a tokenizer's training images, decoded as they come or held in memory.
 
     Raises:
         DARError: if they are to be held in memory, and too many cannot be read.
@@ -32,7 +32,7 @@ def stream_of(recipe: Recipe, images: Images) -> ImageStream:
 
 
 def open_validation(recipe: DataRecipe, source: str | Path | None) -> ImageDataset | None:
-    """Held-out images, where there are any; errors are those of ``dar.data.ImageDataset``."""
+    """Open held-out images, where there are any; errors are those of ``dar.data.ImageDataset``."""
     if source is None:
         return None
     return ImageDataset(source, "validation", image_column=recipe.image_column, label_column=recipe.label_column)

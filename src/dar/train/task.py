@@ -25,16 +25,16 @@ class Task(Protocol):
     recomputed: tuple[type[nn.Module], ...]
 
     def batches(self, first: int, last: int, share: Share) -> Iterator[Any]:
-        """The share's pieces of steps ``first`` to ``last`` (excluded), in order."""
+        """Give this process's micro-batches of steps ``first`` to ``last`` (excluded), in order."""
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
-        """Modules of a model like ``model`` to be sharded, the whole last; none, unless a task says otherwise."""
+        """List the modules of a model like ``model`` to be sharded, the whole last; by default none."""
         return ()
 
     def losses(
         self, model: nn.Module, piece: Any, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Weighted terms of the loss: parts that add up to the whole batch's, over all pieces and processes.
+        """Compute weighted terms of the loss, which add up to the whole batch's over all micro-batches and processes.
 
         Args:
             model: the model in training, perhaps compiled or replicated.
@@ -52,15 +52,15 @@ class Task(Protocol):
         generator: torch.Generator,
         distributed: Distributed,
     ) -> None:
-        """What must happen after an optimiser step, in every process alike; nothing, unless a task says otherwise."""
+        """Do what must follow an optimiser step, in every process alike; by default nothing."""
         return
 
     def statistics(self, distributed: Distributed) -> dict[str, float]:
-        """Further figures for the log, since the last call; none, unless a task says otherwise."""
+        """Give further metrics for the log, since the last call; by default none."""
         return {}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
-        """Write a picture that shows how the averaged model does; return figures for the log."""
+        """Write a picture that shows how the averaged model does; return metrics for the log."""
 
     def export(self, averaged: nn.Module, folder: Path, distributed: Distributed) -> None:
         """Write the averaged model for ``from_pretrained``; gathering what is sharded, all processes call this."""

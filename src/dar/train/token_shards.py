@@ -32,7 +32,7 @@ OPEN_FILES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a folder of token shards holds; raises ValueError for what cannot be.
+    """Describes a folder of token shards; raises ValueError for an impossible value.
 
     Attributes:
         format: version of this layout.
@@ -190,7 +190,7 @@ def _check_shard(manifest: Manifest, indices: range, shard: Shard) -> None:
 
 
 def missing_shards(folder: Path, manifest: Manifest) -> int:
-    """How many shards are not there yet."""
+    """Count the shards that are not there yet."""
     there = {path.name for path in folder.glob("shard-*.safetensors")}
     return manifest.shards - sum(manifest.shard(folder, index).name in there for index in range(manifest.shards))
 

@@ -17,7 +17,7 @@ from dar.train.tokenization import tokenize_images
 
 
 class TokenSource(Protocol):
-    """Labelled images, or what is left of them: their tokens."""
+    """Labelled images, or their saved tokens."""
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class TokenSource(Protocol):
     def tokens(
         self, tokenizer: SequentialDiffusionTokenizer, folder: Path, views: int, distributed: Distributed
     ) -> TokenShards:
-        """The tokens; where they must be computed first, all processes share the work, and ``folder`` keeps them.
+        """Get the tokens; where they must be computed first, all processes share the work, and ``folder`` keeps them.
 
         Args:
             tokenizer: the frozen model.

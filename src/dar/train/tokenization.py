@@ -14,7 +14,7 @@ from dar.data import BrokenImages, ImageDataset, in_workers
 from dar.data.crops import CenterCropDecoder, CroppedImages
 from dar.errors import DARError
 from dar.files import write_json
-from dar.images import from_levels
+from dar.images import from_uint8
 from dar.progress import progress_bar
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
@@ -26,7 +26,7 @@ BATCH_SIZE = 128
 
 
 def crops(squares: Tensor, size: int, views: int) -> Tensor:
-    """The views of images.
+    """Cut the views out of images.
 
     Args:
         squares: B x 3 x H x H, H = ``square_side(size, views)``.
@@ -46,7 +46,7 @@ def crops(squares: Tensor, size: int, views: int) -> Tensor:
 
 
 def square_side(size: int, views: int) -> int:
-    """Side of the central square that views are cut from: a tenth longer than the views for ten of them."""
+    """Compute the side of the central square that views are cut from, a tenth longer than the views for ten of them."""
     return round(TEN_CROP_SCALE * size) if views == 10 else size
 
 
@@ -147,21 +147,21 @@ def _encoded(
     return Shard(torch.cat(tokens), *numbers, complaints)
 
 
-def encode_views(tokenizer: SequentialDiffusionTokenizer, levels: Tensor, views: int, batch_size: int) -> Tensor:
-    """Tokens of the views of images.
+def encode_views(tokenizer: SequentialDiffusionTokenizer, images: Tensor, views: int, batch_size: int) -> Tensor:
+    """Encode the views of images.
 
     Args:
         tokenizer: the frozen model.
-        levels: B x 3 x H x H, uint8, H = ``square_side(image_size, views)``.
+        images: B x 3 x H x H, uint8, H = ``square_side(image_size, views)``.
         views: 1, 2 or 10.
         batch_size: views that are encoded at a time.
 
     Returns:
         B x views x N, int64, on the CPU.
     """
-    views_B = crops(levels.to(tokenizer.device), tokenizer.config.image_size, views).flatten(0, 1)
-    tokens = [tokenizer.encode(from_levels(part)).cpu() for part in views_B.split(batch_size)]
-    return torch.cat(tokens).unflatten(0, (len(levels), views))
+    views_B = crops(images.to(tokenizer.device), tokenizer.config.image_size, views).flatten(0, 1)
+    tokens = [tokenizer.encode(from_uint8(part)).cpu() for part in views_B.split(batch_size)]
+    return torch.cat(tokens).unflatten(0, (len(images), views))
 
 
 def _begin(folder: Path, manifest: Manifest) -> Manifest:

@@ -88,7 +88,7 @@ class TokenizerTask(Task):
         }
 
     def batches(self, first: int, last: int, share: Share) -> Iterator[Batch]:
-        """Pieces of steps ``first`` to ``last`` (excluded); names each unreadable image once."""
+        """Give micro-batches of steps ``first`` to ``last`` (excluded); each unreadable image is named once."""
         for piece in self.stream.batches(self.settings.batch_size, first, last, self.recipe.data.workers, share):
             self.broken.add(len(piece.pixels), piece.broken)
             yield piece
@@ -96,7 +96,7 @@ class TokenizerTask(Task):
     def losses(
         self, model: nn.Module, piece: Batch, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Weighted terms of one piece's part of the loss."""
+        """Compute weighted terms of one micro-batch's part of the loss."""
         settings, pixels = self.settings, piece.pixels.to(generator.device)
         of_all = draw(self.recipe, step, pixels.shape[1:], generator)
         own = of_all.of(rows)
@@ -117,7 +117,7 @@ class TokenizerTask(Task):
         return {name: parts.get(name, part) * value for name, value in losses.items()}
 
     def _quantizer_parts(self, u: Tensor, u_of_all: Tensor, quantised: bool) -> dict[str, Tensor | float]:
-        """A piece's part of a batch's quantizer losses: that of the tokens it uses.
+        """Compute a micro-batch's part of the batch's quantizer losses: that of the tokens it uses.
 
         None while nothing is quantised, or where a frozen codebook can't learn.
         """
@@ -129,7 +129,7 @@ class TokenizerTask(Task):
 
     @torch.no_grad()
     def _note(self, output: TokenizerOutput) -> None:
-        """Keep what the codebook's upkeep and the log need of one piece."""
+        """Keep what the codebook's upkeep and the log need of one micro-batch."""
         self.upkeep.note(output)
         errors = flow_loss_per_image(output, self.recipe.tokenizer.data_std)
         groups = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)]) * output.on_path
@@ -151,7 +151,7 @@ class TokenizerTask(Task):
         self.upkeep.after_step(optimizer, averaged, step, generator, distributed)
 
     def statistics(self, distributed: Distributed) -> dict[str, float]:
-        """Codebook usage, perplexity and the flow loss of each group since the last call; unreadable images so far."""
+        """Give codebook usage, perplexity and each group's flow loss since the last call; unreadable images so far."""
         broken = distributed.all_reduce_sum(torch.tensor(len(self.broken), device=distributed.device)).item()
         errors, images = self.flow_by_group.tolist()
         of_groups = enumerate(zip(errors, images, strict=True))
@@ -160,7 +160,7 @@ class TokenizerTask(Task):
         return {**self.upkeep.statistics(), "broken_images": broken, **flow}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
-        """Draw each shown image beside its reconstructions from 1 to K groups; PSNR of the last."""
+        """Draw each shown image beside its reconstructions from 1 to K groups; return the PSNR of the last."""
         stages = [stage.cpu() for stage in reconstructions(tokenizer_in(averaged), self.shown)]
         save_image(reconstruction_sheet(self.shown, stages), picture)
         return {"psnr": psnr(stages[-1], self.shown).mean().item()}
@@ -213,7 +213,7 @@ def train_tokenizer(
 
 
 def _with_init(recipe: Recipe, init: str | None) -> Recipe:
-    """The recipe of a training that begins with the weights of a model, or with random ones.
+    """Adapt the recipe to whether training begins with the weights of a model or with random ones.
 
     Raises:
         DARError: if only the decoder is to be trained, and there are no weights to begin with.

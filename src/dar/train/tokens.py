@@ -1,4 +1,4 @@
-"""Tokens to train the prior on: what it asks of them, and those that are held in memory."""
+"""Tokens to train the prior on: their interface, and those that are held in memory."""
 
 from dataclasses import dataclass
 from typing import Protocol
