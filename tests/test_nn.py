@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dar.fields import HEAD_WIDTH
 from dar.nn import (
     NORM_EPS,
     Attention,
@@ -16,7 +17,6 @@ from dar.nn import (
     layer_norm,
     rotate,
 )
-from dar.sizes import HEAD_WIDTH
 from tests.tiny import randomise, relative_error
 
 WIDTH = 2 * HEAD_WIDTH

@@ -12,7 +12,7 @@ import dar.data
 SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
-    {"errors", "lazily", "sizes"},
+    {"errors", "lazily", "fields"},
     {"checks", "device", "files"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
     {"progress", "image_files", "model_folder"},

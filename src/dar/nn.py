@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.sizes import HEAD_WIDTH
+from dar.fields import HEAD_WIDTH
 
 NORM_EPS = 1e-6
 

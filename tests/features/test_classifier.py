@@ -115,9 +115,9 @@ def test_what_is_no_image_is_refused(classifier: ImageClassifier, wrong: Tensor,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": ""}, "name must be a text"),
-        ({"class_names": "cat"}, "class_names must be a list"),
-        ({"class_names": ("cat",)}, "at least two"),
+        ({"name": ""}, "name must not be empty"),
+        ({"class_names": "cat"}, "class_names must be at least 2 names"),
+        ({"class_names": ("cat",)}, "at least 2 names"),
         ({"class_names": ("cat", "")}, "none may be empty"),
         ({"widths": ()}, "widths must be a list"),
         ({"widths": 64}, "widths must be a list"),
@@ -217,5 +217,5 @@ def test_architectures_differ_and_all_halve_the_image_in_every_stage() -> None:
 
 
 def test_an_unknown_architecture_is_refused() -> None:
-    with pytest.raises(ValueError, match="architecture must be one of strided, pooled, mixer, not 'vgg'"):
+    with pytest.raises(ValueError, match="architecture must be 'strided', 'pooled' or 'mixer', not 'vgg'"):
         ClassifierConfig(name="two", class_names=("a", "b"), architecture="vgg")

@@ -12,6 +12,7 @@ from torch import Tensor
 from dar.convert.checkpoint import Checkpoint, other_project, read_checkpoint
 from dar.convert.names import DROPPED, TABLE_ROWS, Rule, prior_rules, to_ours, to_published, tokenizer_rules
 from dar.errors import DARError, listed, quoted
+from dar.fields import HEAD_WIDTH
 from dar.files import CONFIG, read_json, refuse_existing, write_json, writing
 from dar.generation.settings import SAMPLING, GenerationSettings, file_content
 from dar.hub import CARD
@@ -21,7 +22,6 @@ from dar.prior import Prior, PriorConfig
 from dar.prior.config import PRIOR_SIZES
 from dar.prior.guidance import Guidance
 from dar.prior.imagenet import usual_names
-from dar.sizes import HEAD_WIDTH
 from dar.storage import WEIGHTS, check_names_and_shapes, stream_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 

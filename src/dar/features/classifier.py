@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dar.features.extractor import Features, check_images, full_precision
+from dar.fields import MAX_SIZE, check_sizes, is_whole, lists_to_tuples, require_names, require_one_of
 from dar.files import CONFIG
 from dar.hub import HubModel
-from dar.sizes import LARGEST
 from dar.storage import weights_hash
 
 ARCHITECTURES = ("strided", "pooled", "mixer")
@@ -59,26 +59,16 @@ class ClassifierConfig:
     depth: int = 1
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # JSON knows no tuples
-            if isinstance(value := getattr(self, field.name), list):
-                object.__setattr__(self, field.name, tuple(value))
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name must be a text that is not empty, not {self.name!r}")
-        if not isinstance(self.class_names, tuple) or len(self.class_names) < 2:
-            raise ValueError(f"class_names must be a list of at least two names, not {self.class_names!r}")
-        if not all(isinstance(name, str) and name for name in self.class_names):
-            raise ValueError(f"class_names must be texts, and none may be empty, not {self.class_names!r}")
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+        lists_to_tuples(self)
+        check_sizes(self)
+        if not self.name:
+            raise ValueError("name must not be empty")
+        require_names(self, "class_names", 2)
+        require_one_of(self, "architecture", *ARCHITECTURES)
         if not isinstance(self.widths, tuple) or not self.widths:
             raise ValueError(f"widths must be a list of at least one width, not {self.widths!r}")
-        for name, value in [
-            ("image_size", self.image_size),
-            ("depth", self.depth),
-            *(("widths", w) for w in self.widths),
-        ]:
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST:
-                raise ValueError(f"{name} must be whole numbers from 1 to {LARGEST}, not {value!r}")
+        if not all(is_whole(width) and 0 < width <= MAX_SIZE for width in self.widths):
+            raise ValueError(f"widths must be whole numbers from 1 to {MAX_SIZE}, not {self.widths!r}")
         if self.image_size < 2 ** len(self.widths):
             raise ValueError(f"image_size {self.image_size} is too small to be halved by {len(self.widths)} stages")
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dar.errors import DARError, quoted
-from dar.sizes import check_sizes
+from dar.fields import check_sizes, require_names
 
 if TYPE_CHECKING:
     from dar.prior.classes import Class, Classes
@@ -49,8 +49,7 @@ class PriorConfig:
         if isinstance(self.class_names, str):
             raise ValueError("class_names must be a list of names, not one text")
         object.__setattr__(self, "class_names", tuple(self.class_names))  # JSON knows no tuples
-        if not self.class_names or not all(isinstance(name, str) and name for name in self.class_names):
-            raise ValueError("class_names must be at least one name, and none may be empty")
+        require_names(self, "class_names", 1)
         check_sizes(self)
         if self.width % (2 * self.num_heads):
             raise ValueError(f"width {self.width} is not a multiple of twice the {self.num_heads} heads")

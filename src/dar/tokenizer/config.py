@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dar.sizes import HEAD_WIDTH, check_sizes
+from dar.fields import HEAD_WIDTH, check_sizes, require_at_least, require_one_of
 
 DECODER_CONTEXTS = ("group", "prefix")
 
@@ -58,9 +58,7 @@ class TokenizerConfig:
     rope_theta: float = 10000.0
 
     def __post_init__(self) -> None:
-        if self.decoder_context not in DECODER_CONTEXTS:
-            choices = " or ".join(map(repr, DECODER_CONTEXTS))
-            raise ValueError(f"decoder_context must be {choices}, not {self.decoder_context!r}")
+        require_one_of(self, "decoder_context", *DECODER_CONTEXTS)
         check_sizes(self)
         for name in ("encoder_width", "decoder_width"):
             if getattr(self, name) % HEAD_WIDTH:
@@ -70,8 +68,7 @@ class TokenizerConfig:
                 raise ValueError(f"image_size {self.image_size} is not a multiple of {name} {getattr(self, name)}")
         if self.num_tokens % self.num_groups:
             raise ValueError(f"num_tokens {self.num_tokens} is not a multiple of num_groups {self.num_groups}")
-        if self.codebook_size < 2:
-            raise ValueError(f"codebook_size must be at least 2, not {self.codebook_size}")
+        require_at_least(self, 2, "codebook_size")
 
     @property
     def tokens_per_group(self) -> int:

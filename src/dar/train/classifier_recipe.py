@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dar.fields import require_at_least, require_share, require_share_below_1
 from dar.train.recipe import OF_CLASSIFIERS, TrainingRecipe
-from dar.train.recipe_files import all_names, build, read_recipe, require_at_least
+from dar.train.recipe_files import all_names, build, read_recipe
 
 if TYPE_CHECKING:
     from dar.features.classifier import ClassifierConfig
@@ -35,10 +36,8 @@ class ClassifierTraining(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(self, 0, "shift")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in 0 to 1, 1 excluded, not {self.label_smoothing!r}")
-        if not 0 <= self.max_broken_share <= 1:
-            raise ValueError(f"max_broken_share must lie in 0 to 1, not {self.max_broken_share!r}")
+        require_share_below_1(self, "label_smoothing")
+        require_share(self, "max_broken_share")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from dar.errors import DARError, listed
+from dar.fields import differing_fields
 from dar.files import CONFIG
 from dar.locations import here
 from dar.model_folder import TOKENIZER, model_folder
 from dar.pipeline import load_prior, load_tokenizer
 from dar.prior import Prior, PriorConfig
-from dar.sizes import differing_fields
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 from dar.train.run_folder import RunFolder, read_lines

@@ -14,12 +14,12 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from dar.class_sheet import class_sheet
 from dar.data import EndlessOrder, Share
 from dar.errors import DARError
+from dar.fields import differing_fields
 from dar.images import save_image
 from dar.model_folder import RECIPE, model_folder
 from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
 from dar.randomness import derived_rng
-from dar.sizes import differing_fields
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed, full_tensor
 from dar.train.fine_tuning import start_prior

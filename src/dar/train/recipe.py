@@ -1,14 +1,23 @@
 """Recipes: every size and setting of a training, read from YAML and checked before anything is spent."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from dar.fields import (
+    check_types,
+    lists_to_tuples,
+    require_at_least,
+    require_names,
+    require_one_of,
+    require_positive,
+    require_share,
+    require_share_below_1,
+)
 from dar.prior.config import PRIOR_SIZES, PriorConfig
 from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
-from dar.train.recipe_files import all_names, build, read_recipe, require_at_least
+from dar.train.recipe_files import all_names, build, read_recipe
 
 OF_CLASSIFIERS = "classifier-"
 """Begins the names of the package's recipes of classifiers; all others are of models."""
@@ -42,14 +51,13 @@ class DataRecipe:
     label_column: str = ""
 
     def __post_init__(self) -> None:
-        if self.crop not in ("centre", "random"):
-            raise ValueError(f"crop must be 'centre' or 'random', not {self.crop!r}")
+        check_types(self)
+        require_one_of(self, "crop", "centre", "random")
         if self.in_memory and (self.streaming or self.crop != "centre"):
             raise ValueError("in_memory goes with the centre crop and without streaming: leave one of them out")
         require_at_least(self, 0, "workers")
         require_at_least(self, 1, "shuffle_buffer")
-        if not 0 <= self.max_broken_share <= 1:
-            raise ValueError(f"max_broken_share must lie in 0 to 1, not {self.max_broken_share!r}")
+        require_share(self, "max_broken_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +109,8 @@ class TrainingRecipe:
     sample_steps: int = 1000
 
     def __post_init__(self) -> None:
+        lists_to_tuples(self)
+        check_types(self)
         require_at_least(self, 1, "steps", "batch_size", "sample_steps", "gradient_accumulation", "keep_checkpoints")
         require_at_least(
             self, 0, "keep_every_steps", "warmup_steps", "decay_steps", "weight_decay", "final_learning_rate"
@@ -110,15 +120,10 @@ class TrainingRecipe:
                 f"warmup_steps {self.warmup_steps} and decay_steps {self.decay_steps} do not fit into "
                 f"{self.steps} steps: lower them too"
             )
-        for name in ("learning_rate", "gradient_clip", "checkpoint_minutes"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in 0 to 1, 1 excluded, not {self.ema_decay!r}")
-        if self.optimizer not in ("adamw", "muon"):
-            raise ValueError(f"optimizer must be 'adamw' or 'muon', not {self.optimizer!r}")
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"precision must be 'auto', 'bf16' or 'fp32', not {self.precision!r}")
+        require_positive(self, "learning_rate", "gradient_clip", "checkpoint_minutes")
+        require_share_below_1(self, "ema_decay")
+        require_one_of(self, "optimizer", "adamw", "muon")
+        require_one_of(self, "precision", "auto", "bf16", "fp32")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in 0 to 1, 1 excluded, not {self.betas!r}")
 
@@ -183,20 +188,16 @@ class TokenizerTraining(TrainingRecipe):
         require_at_least(self, 0, "perceptual_shift", "own_state_start")
         if isinstance(self.perceptual_network, str):
             object.__setattr__(self, "perceptual_network", (self.perceptual_network,))
-        if not self.perceptual_network or not all(isinstance(name, str) for name in self.perceptual_network):
-            raise ValueError(f"perceptual_network must name a network or several, not {self.perceptual_network!r}")
+        require_names(self, "perceptual_network", 1)
         require_at_least(self, 0, "pixel_weight", "perceptual_weight", "alignment_weight", "adversarial_weight")
-        if self.adversarial_halvings not in (1, 2, 3):
-            raise ValueError(f"adversarial_halvings must be 1, 2 or 3, not {self.adversarial_halvings!r}")
-        if self.train not in ("all", "decoder"):
-            raise ValueError(f"train must be 'all' or 'decoder', not {self.train!r}")
+        require_one_of(self, "adversarial_halvings", 1, 2, 3)
+        require_one_of(self, "train", "all", "decoder")
         self._check_own_states()
         if self.continuous_steps >= self.steps:
             raise ValueError(f"continuous_steps {self.continuous_steps} must be fewer than the {self.steps} steps")
 
     def _check_own_states(self) -> None:
-        if not 0 <= self.own_state_share < 1:
-            raise ValueError(f"own_state_share must lie in 0 to 1, 1 excluded, not {self.own_state_share!r}")
+        require_share_below_1(self, "own_state_share")
         if self.own_state_share and not (self.pixel_weight or self.perceptual_weight or self.adversarial_weight):
             raise ValueError("own_state_share needs a loss on the predicted image, such as pixel_weight: 0.5")
 
@@ -222,9 +223,7 @@ class PriorTraining(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("label_dropout", "dropout", "token_noise"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in 0 to 1, 1 excluded, not {getattr(self, name)!r}")
+        require_share_below_1(self, "label_dropout", "dropout", "token_noise")
         if self.sharded and self.optimizer == "muon":
             raise ValueError("Muon needs whole matrices: leave out sharded, or take optimizer: adamw")
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
@@ -98,16 +97,4 @@ def _value(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
             return float(value)
         except (TypeError, ValueError):
             raise ValueError(f"{section}: {known.name} must be a number, not {value!r}") from None
-    if known.type is str and not isinstance(value, str):
-        raise ValueError(f"{section}: {known.name} must be text, not {value!r}")
-    if known.type is bool and not isinstance(value, bool):
-        raise ValueError(f"{section}: {known.name} must be true or false, not {value!r}")
-    if known.type is int and not (isinstance(value, int) and not isinstance(value, bool)):
-        raise ValueError(f"{section}: {known.name} must be a whole number, not {value!r}")
     return tuple(value) if isinstance(value, list) else value
-
-
-def require_at_least(recipe: Any, least: int, *names: str) -> None:
-    for name in names:
-        if not least <= getattr(recipe, name) < math.inf:
-            raise ValueError(f"{name} must be at least {least}, not {getattr(recipe, name)!r}")

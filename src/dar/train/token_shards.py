@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dar.data import UNLABELLED
 from dar.errors import DARError
+from dar.fields import check_types, require_at_least, require_one_of
 from dar.files import read_json
 from dar.storage import load_tensors, open_tensors, save_tensors, tensor_start
 
@@ -59,18 +60,13 @@ class Manifest:
     shard_size: int
 
     def __post_init__(self) -> None:
-        for known in fields(self):
-            value = getattr(self, known.name)
-            if known.type is int and (type(value) is not int or value < 1):
-                raise ValueError(f"{known.name} must be a positive whole number, not {value!r}")
-            if known.type is str and not isinstance(value, str):
-                raise ValueError(f"{known.name} must be text, not {value!r}")
+        check_types(self)
+        require_at_least(self, 1, *(known.name for known in fields(self) if known.type is int))
         if not all(isinstance(name, str) for name in self.class_names):
             raise ValueError("class_names must be a list of names")
         if self.format != FORMAT:
             raise ValueError(f"format is {self.format}, but this program knows {FORMAT}")
-        if self.views not in VIEWS:
-            raise ValueError(f"views must be 1, 2 or 10, not {self.views}")
+        require_one_of(self, "views", *VIEWS)
 
     @property
     def shards(self) -> int:
