@@ -14,7 +14,8 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors", "lazily", "fields"},
     {"checks", "device", "files"},
-    {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
+    {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
+    | {"rgb", "lettering"},
     {"progress", "image_files", "model_folder"},
     {"hub"},
     {"images", "sheets"},

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dar.sheets import Lettering, captioned_grid, display_scale, drawable
+from dar.lettering import Lettering, drawable
+from dar.sheets import captioned_grid, display_scale
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 SIDE, GAP = 128, 8

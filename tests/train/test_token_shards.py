@@ -16,7 +16,8 @@ from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.images import centre_crop, to_pixels
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
-from dar.train.token_shards import Manifest, TokenShards, read_manifest
+from dar.train.token_manifest import Manifest, read_manifest
+from dar.train.token_shards import TokenShards
 from dar.train.tokenization import crops, square_side, tokenize_images
 from tests import tiny
 from tests.train.photos import CLASSES, photo_folder

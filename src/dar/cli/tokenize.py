@@ -43,7 +43,8 @@ def tokenize(
     checks.tokenizer(model)
     from dar.data import ImageDataset
     from dar.pipeline import load_tokenizer
-    from dar.train.token_shards import missing_shards, read_manifest
+    from dar.train.token_manifest import read_manifest
+    from dar.train.token_shards import missing_shards
     from dar.train.tokenization import tokenize_images
 
     process, processes = options.place_among_processes()

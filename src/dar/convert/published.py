@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dar.convert.checkpoint import Checkpoint, other_project, read_checkpoint
-from dar.convert.names import DROPPED, TABLE_ROWS, Rule, prior_rules, to_ours, to_published, tokenizer_rules
-from dar.errors import DARError, listed, quoted
-from dar.fields import HEAD_WIDTH
+from dar.convert.names import DROPPED, Rule, prior_rules, to_ours, to_published, tokenizer_rules
+from dar.convert.published_configs import PRIOR_MARK, TOKENIZER_MARK, prior_config, tokenizer_config
+from dar.errors import DARError, listed
 from dar.files import CONFIG, read_json, refuse_existing, write_json, writing
 from dar.generation.settings import SAMPLING, GenerationSettings, file_content
 from dar.hub import CARD
@@ -21,47 +21,8 @@ from dar.pipeline import check_agreement
 from dar.prior import Prior, PriorConfig
 from dar.prior.config import PRIOR_SIZES
 from dar.prior.guidance import Guidance
-from dar.prior.imagenet import usual_names
 from dar.storage import WEIGHTS, check_names_and_shapes, stream_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
-
-_TOKENIZER_MARK, _PRIOR_MARK = "quantize.embedding.weight", "tok_embeddings.weight"
-"""Tensors that a published tokenizer and a published prior have, and the other one lacks."""
-
-_SIZES = {
-    "sampling_resolution": "image_size",
-    "encoder_patch_size": "encoder_patch_size",
-    "encoder_dim": "encoder_width",
-    "num_encoder_layers": "encoder_depth",
-    "num_all_queries": "num_tokens",
-    "num_query_groups": "num_groups",
-    "vq_codebook_size": "codebook_size",
-    "vq_dim": "codebook_dim",
-    "num_decoder_layers": "latent_decoder_depth",
-    "diff_decoder.patch_size": "decoder_patch_size",
-    "decoder_dim": "decoder_width",
-    "diff_decoder.depth": "decoder_depth",
-    "num_denoising_steps": "num_steps",
-    "diff_decoder.data_std": "data_std",
-    "diff_decoder.time_shift": "time_shift",
-    "rope_base_len": "rope_theta",
-}
-"""Published settings and ours."""
-
-_WHERE_ABSENT = {"sampling_resolution": 256, "rope_base_len": 10000.0}
-"""Settings that a published file may leave out."""
-
-_FIXED = {
-    "query_low_rank": True,
-    "vq_enable": True,
-    "diff_decoder.mlp_head": False,
-    "diff_decoder.share_time_encoding": False,
-    "diff_decoder.in_dim": 3,
-    "diff_decoder.out_dim": 3,
-}
-"""Settings that are the same in all published files; other values mean another network."""
-
-_TRAINING_ONLY = {"diff_decoder.repa_layer"}
 
 _GUIDANCE = {"L": (1.1, 8.0), "XL": (1.1, 10.0)}
 """Guidance scales of published figures, by the prior's size."""
@@ -162,10 +123,10 @@ def tokenizer_from(checkpoint: Checkpoint) -> Half:
         DARError: if the file holds something else, its settings are unknown, or a tensor is missing, unexpected or
             mis-shaped.
     """
-    _check_half(checkpoint, wanted=_TOKENIZER_MARK, other=_PRIOR_MARK, names=("tokenizer", "prior"))
+    _check_half(checkpoint, wanted=TOKENIZER_MARK, other=PRIOR_MARK, names=("tokenizer", "prior"))
     if not isinstance(checkpoint.settings, dict):
         raise DARError(f"{checkpoint.path} has no settings of a tokenizer under 'config'")
-    config = _tokenizer_config(checkpoint)
+    config = tokenizer_config(checkpoint)
     return _whole(Half(config, tokenizer_rules(config), checkpoint), SequentialDiffusionTokenizer, DROPPED)
 
 
@@ -176,8 +137,8 @@ def prior_from(checkpoint: Checkpoint, num_tokens: int = _NUM_TOKENS) -> Half:
         checkpoint: the file.
         num_tokens: N, where the file's command line doesn't tell it.
     """
-    _check_half(checkpoint, wanted=_PRIOR_MARK, other=_TOKENIZER_MARK, names=("prior", "tokenizer"))
-    config = _prior_config(checkpoint, num_tokens)
+    _check_half(checkpoint, wanted=PRIOR_MARK, other=TOKENIZER_MARK, names=("prior", "tokenizer"))
+    config = prior_config(checkpoint, num_tokens)
     return _whole(Half(config, prior_rules(config), checkpoint), Prior, frozenset())
 
 
@@ -188,81 +149,6 @@ def _check_half(checkpoint: Checkpoint, wanted: str, other: str, names: tuple[st
         raise DARError(f"{checkpoint.path} is a {names[1]}, not a {names[0]}: give it as --{names[1]}")
     unlike = f": it has no tensor named {wanted}, but {listed(checkpoint.weights)}"
     raise DARError(f"{checkpoint.path} is no published D-AR {names[0]}{other_project(checkpoint.weights) or unlike}")
-
-
-def _tokenizer_config(checkpoint: Checkpoint) -> TokenizerConfig:
-    path, flat = checkpoint.path, _flat_settings(checkpoint)
-    for key, value in _FIXED.items():
-        if flat[key] != value:
-            raise DARError(f"{path} has {key} = {quoted(repr(flat[key]))}; only {value!r} is supported")
-    for key in ("diff_decoder.dim", "diff_decoder.cond_dim"):
-        if flat[key] != flat["decoder_dim"]:
-            raise DARError(f"{path} has {key} = {quoted(flat[key])}, but decoder_dim = {quoted(flat['decoder_dim'])}")
-    try:
-        config = TokenizerConfig(**{ours: flat[key] for key, ours in _SIZES.items()})
-    except ValueError as error:
-        raise DARError(f"{path} has settings that cannot be: {quoted(error)}") from error
-    if flat["queries_per_step"] != config.tokens_per_group:
-        raise DARError(
-            f"{path} has queries_per_step = {quoted(flat['queries_per_step'])}; "
-            f"{config.num_tokens} tokens in {config.num_groups} groups need {config.tokens_per_group}"
-        )
-    if config.num_tokens > TABLE_ROWS:
-        raise DARError(f"{path} has {config.num_tokens} tokens; its tables have {TABLE_ROWS} rows")
-    depths = {
-        "encoder_layers.": config.encoder_depth,
-        "decoder_layers.": config.latent_decoder_depth,
-        "diff_decoder.net.blocks.": config.decoder_depth,
-    }
-    for place, depth in depths.items():
-        if (found := _depth(checkpoint, place)) != depth:
-            raise DARError(f"{path} has tensors of {found} {place.rstrip('.')}, but its settings tell {depth}")
-    return config
-
-
-def _flat_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Settings by dotted name, none missing, none unknown, each a plain value."""
-    path, settings = checkpoint.path, checkpoint.settings or {}
-    flat = {str(key): value for key, value in settings.items() if key != "diff_decoder"}
-    inner = settings.get("diff_decoder")
-    flat |= {f"diff_decoder.{key}": value for key, value in inner.items()} if isinstance(inner, dict) else {}
-    flat = _WHERE_ABSENT | flat
-    needed = {*_SIZES, *_FIXED, "queries_per_step", "diff_decoder.dim", "diff_decoder.cond_dim"}
-    if missing := needed - flat.keys():
-        raise DARError(f"{path} lacks the settings {listed(missing)}: it is no published tokenizer")
-    if unknown := flat.keys() - needed - _TRAINING_ONLY:
-        raise DARError(f"{path} has settings that are unknown here, and may mean another network: {listed(unknown)}")
-    if odd := [key for key, value in flat.items() if not isinstance(value, bool | int | float | str | None)]:
-        raise DARError(f"{path} has settings that are neither numbers nor switches: {listed(odd)}")
-    return flat
-
-
-def _depth(checkpoint: Checkpoint, place: str) -> int:
-    """How many layers have tensors in the file."""
-    return len({name.removeprefix(place).split(".")[0] for name in checkpoint.weights if name.startswith(place)})
-
-
-def _prior_config(checkpoint: Checkpoint, num_tokens: int) -> PriorConfig:
-    path, weights, arguments = checkpoint.path, checkpoint.weights, checkpoint.arguments
-    needed = ("cls_embedding.embedding_table.weight", "layers.0.feed_forward.w1.weight")
-    if missing := [name for name in needed if name not in weights]:
-        raise DARError(f"{path} does not hold a published prior; missing: {', '.join(missing)}")
-    if any(weights[name].dim() != 2 for name in (_PRIOR_MARK, *needed)):
-        raise DARError(f"{path} does not hold a published prior: its tables are no matrices")
-    codebook_size, width = weights[_PRIOR_MARK].shape
-    num_classes = len(weights[needed[0]]) - 1  # the last is the null class
-    try:
-        return PriorConfig(
-            class_names=usual_names(num_classes),
-            codebook_size=codebook_size,
-            num_tokens=arguments.get("block_size", num_tokens),
-            width=width,
-            depth=_depth(checkpoint, "layers."),
-            num_heads=arguments.get("n_head", max(width // HEAD_WIDTH, 1)),
-            mlp_width=len(weights[needed[1]]),
-        )
-    except ValueError as error:
-        raise DARError(f"{path} holds a prior that cannot be: {quoted(error)}") from error
 
 
 def _whole(half: Half, kind: Callable[[Any], torch.nn.Module], dropped: frozenset[str]) -> Half:

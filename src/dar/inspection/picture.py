@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dar.image_files import opened_image
-from dar.images import centre_crop, to_rgb
+from dar.images import centre_crop
 from dar.inspection.duplicates import DIGEST_BYTES, FILE_DIGEST_BYTES
+from dar.rgb import to_rgb
 from dar.sheets import VISIBLE_SIDE
 
 BACKGROUND = (236, 236, 236)

@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from dar.images import to_rgb
 from dar.report.figures import INCHES, draw_curves
 from dar.report.report import Curve, Estimate, Report, flattened, metric_named, shown
 from dar.report.serialization import to_json
+from dar.rgb import to_rgb
 
 LARGEST = 2400
 """Pixels of a picture's longer side; what is larger is scaled down for the page."""

@@ -18,7 +18,8 @@ from dar.images import from_uint8
 from dar.progress import progress_bar
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.token_shards import MANIFEST, Manifest, Shard, missing_shards, read_manifest, read_shard, write_shard
+from dar.train.token_manifest import MANIFEST, Manifest, read_manifest
+from dar.train.token_shards import Shard, missing_shards, read_shard, write_shard
 
 TEN_CROP_SCALE = 1.1
 SHARD_SIZE = 8192
