@@ -125,7 +125,7 @@ def test_images_are_converted_alike_in_strips_and_as_a_whole(monkeypatch: pytest
     image = in_every_mode()[mode]
     whole = to_rgb(image)
     for pixels in (1, 20, 62):
-        monkeypatch.setattr("dar.images.STRIP_PIXELS", pixels)
+        monkeypatch.setattr("dar.rgb.STRIP_PIXELS", pixels)
         assert colours(to_rgb(image)) == colours(whole)
     assert whole is not image
 
