@@ -62,9 +62,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Reference, 
         (extractor, reference(folder / f"{extractor.name}.npz", extractor))
         for extractor in (InceptionLike(), Projection())
     ]
-    report, pictures = evaluate_samples(
+    result = evaluate_samples(
         samples, spaces, folder / "work", subject={"model": "m"}, class_names=CLASSES, batch_size=7
     )
+    report, pictures = result.report, result.pictures
     assert set(pictures) == {"Samples"}
     return report, spaces[0][1], spaces[1][1]
 
@@ -137,7 +138,7 @@ def measured(folder: Path, extractor: Any = None, images: Tensor | None = None, 
     samples = open_samples(written(folder / "samples.npz", levels() if images is None else images))
     spaces = [(extractor, reference(folder / "real.npz", extractor))]
     settings = {"subject": {}, "class_names": CLASSES} | settings
-    return evaluate_samples(samples, spaces, folder / "work", **settings)[0]
+    return evaluate_samples(samples, spaces, folder / "work", **settings).report
 
 
 def test_a_classifier_of_other_things_tells_no_accuracy(tmp_path: Path) -> None:

@@ -30,9 +30,8 @@ def found(
 ) -> tuple[Report, dict[str, Image.Image], Path]:
     work = tmp_path_factory.mktemp("sweep")
     real = load_reference(str(photo_folder(work / "photos", 14)), Projection(), tiny.TOKENIZER.image_size)
-    report, pictures = evaluate_sweep(
-        pipeline, SETTINGS, SCALES, [(Projection(), real)], work, subject={"model": "tiny"}
-    )
+    result = evaluate_sweep(pipeline, SETTINGS, SCALES, [(Projection(), real)], work, subject={"model": "tiny"})
+    report, pictures = result.report, result.pictures
     return report, pictures, work
 
 
@@ -50,13 +49,13 @@ def test_each_point_is_what_sampling_and_measuring_alone_give(
         tmp_path / "samples.npz",
     )
     real = load_reference(str(work / "photos"), Projection(), tiny.TOKENIZER.image_size)
-    alone, _ = evaluate_samples(
+    alone = evaluate_samples(
         open_samples(tmp_path / "samples.npz"),
         [(Projection(), real)],
         tmp_path / "features",
         subject={},
         class_names=tiny.PRIOR.class_names,
-    )
+    ).report
     assert report.figures[f"projection, {guidance_name(scale)}"] == alone.figures["projection"]
 
 

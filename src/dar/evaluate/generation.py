@@ -12,6 +12,7 @@ from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
 from dar.evaluate.reference import Reference
+from dar.evaluate.run import EvaluationResult, with_environment
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.agreement import agreement
@@ -19,7 +20,7 @@ from dar.metrics.confidence import GROUPS, confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall, recall_confidence
-from dar.report.report import METRICS, Estimate, Findings, Report, mean_estimate
+from dar.report.report import METRICS, Estimate, Report, mean_estimate
 from dar.samples.file import Samples, check_square
 from dar.sheets import captioned_grid, display_scale
 
@@ -34,6 +35,7 @@ SPLIT_SIZE = 5000
 SHOWN_ROWS, SHOWN_COLUMNS = 8, 10
 
 
+@with_environment
 def evaluate_samples(
     samples: Samples,
     spaces: Sequence[tuple[Extractor, Reference]],
@@ -42,7 +44,7 @@ def evaluate_samples(
     subject: dict[str, Any],
     class_names: Sequence[str] = (),
     batch_size: int = 64,
-) -> Findings:
+) -> EvaluationResult:
     """Compare samples with a reference in each feature space.
 
     Args:
@@ -54,7 +56,7 @@ def evaluate_samples(
         batch_size: images to look at together.
 
     Returns:
-        The report, its environment left empty, and pictures by caption.
+        The report, and a sheet of the first samples.
 
     Raises:
         DARError: if there are too few samples, their sizes do not fit, or features are not finite.
@@ -77,7 +79,8 @@ def evaluate_samples(
         "samples": {"path": str(samples.path), "sha256": samples.hash},
         "references": {extractor.name: reference.source for extractor, reference in spaces},
     }
-    return Report("generation", told, protocol, figures), {"Samples": _sample_sheet(samples, class_names)}
+    report = Report("generation", told, protocol, figures)
+    return EvaluationResult(report, {"Samples": _sample_sheet(samples, class_names)})
 
 
 def figures_in_space(

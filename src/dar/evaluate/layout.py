@@ -12,6 +12,7 @@ from dar.data.crops import CroppedImages
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
+from dar.evaluate.run import EvaluationResult, with_environment
 from dar.features.extractor import Extractor
 from dar.generation.request import keywords
 from dar.generation.settings import GenerationSettings, GivenSettings
@@ -22,7 +23,7 @@ from dar.pipeline import DARPipeline
 from dar.prior import PriorConfig
 from dar.progress import progress_bar
 from dar.randomness import derived_seed
-from dar.report.report import Curve, Estimate, Findings, Point, Report, mean_estimate
+from dar.report.report import Curve, Estimate, Point, Report, mean_estimate
 from dar.sheets import captioned_grid, display_scale
 
 ROWS = 8
@@ -32,6 +33,7 @@ SIMILARITY, AGREEMENT = "layout_similarity", "label_agreement"
 """The two metrics."""
 
 
+@with_environment
 def evaluate_layout(
     pipeline: DARPipeline,
     data: ImageDataset,
@@ -44,7 +46,7 @@ def evaluate_layout(
     seed: int = 0,
     batch_size: int = 32,
     workers: int = 0,
-) -> Findings:
+) -> EvaluationResult:
     """Give images another class while keeping 0, some and all N of their first tokens, and see what becomes of them.
 
     Each reference image gets a class drawn from the model's others, and the noise and random numbers of its own seed,
@@ -66,7 +68,7 @@ def evaluate_layout(
         workers: processes that decode images ahead; 0 decodes in this one.
 
     Returns:
-        The report, but for its environment, and a sheet with a row a reference, by title.
+        The report, and a sheet with a row a reference, by title.
 
     Raises:
         DARError: if classes of data, model and classifier do not fit; for a number of tokens or a setting out of range;
@@ -109,7 +111,7 @@ def evaluate_layout(
         figures={_tokens(length): estimates for length, estimates in figures.items()},
         curves=_curves(figures),
     )
-    return report, found.sheet()
+    return EvaluationResult(report, found.sheet())
 
 
 def _lengths(prefixes: Sequence[int], num_tokens: int) -> list[int]:

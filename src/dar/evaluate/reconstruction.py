@@ -14,6 +14,7 @@ from dar.data.crops import CroppedImages
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_levels
 from dar.evaluate.paired_features import PairedFeatures
+from dar.evaluate.run import EvaluationResult, with_environment
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_levels
@@ -21,7 +22,7 @@ from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.progress import progress_bar
 from dar.reconstruction import decoded_groups, reconstruction_sheet
-from dar.report.report import Curve, Estimate, Findings, Point, Report, mean_estimate
+from dar.report.report import Curve, Estimate, Point, Report, mean_estimate
 from dar.solvers import DEFAULT_SOLVER
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
@@ -39,6 +40,7 @@ Spaces = dict[str, dict[str, list[Estimate]]]
 """By space and metric: an estimate for each number of groups, 1 to K."""
 
 
+@with_environment
 def evaluate_reconstruction(
     tokenizer: SequentialDiffusionTokenizer,
     data: ImageDataset,
@@ -52,7 +54,7 @@ def evaluate_reconstruction(
     solver: str = DEFAULT_SOLVER,
     batch_size: int = 32,
     workers: int = 0,
-) -> Findings:
+) -> EvaluationResult:
     """Measure reconstructions from the first 1, 2, ... and all K token groups of images.
 
     Every metric sees what a saved picture would hold: central squares, and reconstructions rounded to the nearest of
@@ -78,7 +80,7 @@ def evaluate_reconstruction(
         workers: processes that decode images ahead; 0 decodes in this one.
 
     Returns:
-        The report, but for its environment, and sheets of the worst and the best reconstructions (by PSNR) and of a
+        The report, and sheets of the worst and the best reconstructions (by PSNR) and of a
         spread, by title. A row is the original, then its first 1, 2, ... and all groups decoded.
 
     Raises:
@@ -122,7 +124,7 @@ def evaluate_reconstruction(
         figures={space: {name: groups[-1] for name, groups in of.items()} for space, of in spaces.items()},
         curves=tuple(_curves(spaces)),
     )
-    return report, found.sheets()
+    return EvaluationResult(report, found.sheets())
 
 
 def _curves(spaces: Spaces) -> list[Curve]:

@@ -11,10 +11,11 @@ from dar.errors import DARError
 from dar.evaluate.feature_store import FEATURES
 from dar.evaluate.generation import evaluate_samples
 from dar.evaluate.reference import Reference
+from dar.evaluate.run import EvaluationResult, with_environment
 from dar.features.extractor import Extractor
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
-from dar.report.report import Curve, Estimate, Findings, Point, Report, metric_named
+from dar.report.report import Curve, Estimate, Point, Report, metric_named
 from dar.samples.file import open_samples
 from dar.samples.job import sample
 from dar.samples.sampling import SampleSettings, identity
@@ -27,6 +28,7 @@ TRADE_OFFS = (
 """Metrics to draw against each other, where a space has both: x and y."""
 
 
+@with_environment
 def evaluate_sweep(
     pipe: DARPipeline,
     settings: SampleSettings,
@@ -36,7 +38,7 @@ def evaluate_sweep(
     *,
     subject: dict[str, Any],
     batch_size: int = 64,
-) -> Findings:
+) -> EvaluationResult:
     """Sample with each guidance and compare all with the same reference; image i has the same seed in each.
 
     Args:
@@ -49,7 +51,7 @@ def evaluate_sweep(
         batch_size: images to look at together.
 
     Returns:
-        The report, its environment left empty, and pictures by caption.
+        The report, and a sheet of the first samples for each guidance.
 
     Raises:
         DARError: as of ``sample`` and ``evaluate_samples``.
@@ -64,7 +66,7 @@ def evaluate_sweep(
         name = guidance_name(scale)
         path = samples_of(work, scale)
         sample(pipe, _with_guidance(settings, scale), path)
-        report, shown = evaluate_samples(
+        result = evaluate_samples(
             open_samples(path),
             spaces,
             work / FEATURES / path.parent.name,
@@ -72,10 +74,10 @@ def evaluate_sweep(
             class_names=pipe.prior.config.class_names,
             batch_size=batch_size,
         )
-        figures |= {f"{space}, {name}": found for space, found in report.figures.items()}
-        pictures |= {f"{title}, {name}": picture for title, picture in shown.items()}
-        protocol = report.protocol
-        samples[name] = report.subject["samples"]["sha256"]
+        figures |= {f"{space}, {name}": found for space, found in result.report.figures.items()}
+        pictures |= {f"{title}, {name}": picture for title, picture in result.pictures.items()}
+        protocol = result.report.protocol
+        samples[name] = result.report.subject["samples"]["sha256"]
     curves = tuple(curve for extractor, _ in spaces for curve in _trade_offs(extractor.name, scales, figures))
     sampled = {name: value for name, value in identity(pipe, settings).items() if name != "guidance_scale"}
     references = {extractor.name: reference.source for extractor, reference in spaces}
@@ -86,7 +88,7 @@ def evaluate_sweep(
         "settings": sampled,
         "samples_sha256": samples,
     }
-    return Report("sweep", told, protocol, figures, curves), pictures
+    return EvaluationResult(Report("sweep", told, protocol, figures, curves), pictures)
 
 
 def _with_guidance(settings: SampleSettings, guidance: Guidance) -> SampleSettings:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from PIL import Image
 from torch import Tensor
 
 from dar.metrics.confidence import mean_confidence
@@ -102,10 +101,6 @@ class Report:
     figures: dict[str, dict[str, Estimate]]
     curves: tuple[Curve, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
-
-
-Findings = tuple[Report, Mapping[str, Image.Image]]
-"""A report, its environment left empty, and pictures to show beside it, by caption."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dar.cli.sampling import describe, setting_options, tell_settings
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 
 @setting_options()
@@ -40,7 +40,7 @@ def generation(
     checks.extractors(*(extractor or ()))
     checks.references(reference)
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
         from dar.files import read_json

@@ -10,7 +10,7 @@ from dar.cli.sampling import describe, setting_options, tell_settings
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 PREFIXES = (8, 12, 16, 32)
 
@@ -45,7 +45,7 @@ def layout(
     checks.data(data)
     checks.extractors(classifier)
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.layout import evaluate_layout
         from dar.features.loading import load_extractor
         from dar.pipeline import DARPipeline

@@ -10,7 +10,7 @@ from dar.cli.sampling import describe, setting_options
 from dar.generation.settings import DENOISING, GivenSettings
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 
 @setting_options(DENOISING)
@@ -45,7 +45,7 @@ def reconstruction(
     checks.data(data)
     checks.extractors(extractor)
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.reconstruction import evaluate_reconstruction
         from dar.features.loading import load_extractor
         from dar.features.perceptual import load_perceptual_distance

@@ -9,7 +9,7 @@ from dar.cli import checks, options
 from dar.cli.evaluate import shared
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 
 def samples(
@@ -32,7 +32,7 @@ def samples(
     checks.extractors(*(extractor or ()))
     checks.references(reference)
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
         from dar.samples.file import check_square, open_samples

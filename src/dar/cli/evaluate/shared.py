@@ -1,10 +1,6 @@
 """What the commands of ``dar evaluate`` share."""
 
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +13,9 @@ from dar.extras import require_extra
 if TYPE_CHECKING:
     from dar.data import ImageDataset
     from dar.evaluate.reference import Reference
+    from dar.evaluate.run import EvaluationResult
     from dar.features.extractor import Extractor
-    from dar.report.report import Findings, Report
+    from dar.report.report import Report
     from dar.samples.file import Samples
 
 EXTRACTORS = (
@@ -102,8 +99,8 @@ def open_spaces(
     return spaces
 
 
-def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrupt: str = RESUMES) -> None:
-    """Run an evaluation, write its report and tell its figures; features kept on the way are then removed.
+def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_interrupt: str = RESUMES) -> None:
+    """Run an evaluation, write its report and print its metrics.
 
     Args:
         out: folder of the report.
@@ -111,8 +108,7 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
         after_interrupt: what to say after Ctrl-C.
 
     Raises:
-        DARError: if there is a report already, several processes were launched, another evaluation is at work in the
-            folder, or the evaluation fails.
+        DARError: if several processes were launched, and as ``dar.evaluate.run.evaluate_into`` does.
     """
     _, processes = options.place_among_processes()
     if processes > 1:
@@ -120,45 +116,24 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
             "dar evaluate runs in one process: leave the launcher out; to sample by many, run dar sample under it first"
         )
     require_extra("evaluate")
-    from dar.environment import run_record
-    from dar.evaluate.feature_store import FEATURES
-    from dar.report.files import PAGE, refuse_report, write_report
+    from dar.evaluate.run import evaluate_into
+    from dar.report.files import PAGE, refuse_report
 
     refuse_report(out)
     options.probe_output(out)
-    started = time.monotonic()
-    with options.interruptible(after_interrupt), _owned(out):
-        report, pictures = evaluation()
-        environment = {"seconds": round(time.monotonic() - started, 1), **run_record()}
-        write_report(replace(report, environment=environment), pictures, out)
-        shutil.rmtree(out / FEATURES, ignore_errors=True)
-    _print_figures(report)
+    with options.interruptible(after_interrupt):
+        result = evaluate_into(out, evaluation)
+    _print_metrics(result.report)
     typer.echo(f"report: {out / PAGE}")
 
 
-@contextmanager
-def _owned(out: Path) -> Iterator[None]:
-    """Own a report's folder within the block; it vanishes if it is new and nothing came of it."""
-    from dar.locking import owned
-
-    new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with owned(out):
-            yield
-    finally:
-        with suppress(OSError):  # something was written
-            for folder in new:
-                folder.rmdir()
-
-
-def _print_figures(report: "Report") -> None:
-    """Say what was found, a line a metric."""
+def _print_metrics(report: "Report") -> None:
+    """Print what was found, a line a metric."""
     from dar.report.report import metric_named
 
-    for space, figures in report.figures.items():
+    for space, estimates in report.figures.items():
         typer.echo(space)
-        for key, estimate in figures.items():
+        for key, estimate in estimates.items():
             metric = metric_named(key)
             interval = metric.interval(estimate)
             unit = f" {metric.unit}" if metric.unit else ""

@@ -11,7 +11,7 @@ from dar.generation.settings import GivenSettings
 from dar.prior.guidance import Guidance
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 
 @setting_options([name for name in ALL if name != "guidance_scale"])
@@ -46,7 +46,7 @@ def sweep(
     checks.extractors(*(extractor or ()))
     checks.references(reference)
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.sweep import evaluate_sweep
         from dar.pipeline import DARPipeline
         from dar.samples.sampling import sample_settings
