@@ -13,8 +13,9 @@ from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.metrics.confidence import mean_confidence
 from dar.metrics.frechet import frechet_confidence, frechet_distance
+from dar.metrics.half_samples import recall_confidence
 from dar.metrics.inception_score import inception_score
-from dar.metrics.precision_recall import precision_and_recall, recall_confidence
+from dar.metrics.precision_recall import precision_and_recall
 from dar.report.report import Report
 from dar.samples.file import open_samples, write_samples
 from tests import tiny

@@ -18,8 +18,9 @@ from dar.features.inception import Inception
 from dar.metrics.agreement import agreement
 from dar.metrics.confidence import GROUPS, confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
+from dar.metrics.half_samples import recall_confidence
 from dar.metrics.inception_score import inception_score
-from dar.metrics.precision_recall import precision_and_recall, recall_confidence
+from dar.metrics.precision_recall import precision_and_recall
 from dar.report.report import METRICS, Estimate, Report, mean_estimate
 from dar.samples.file import Samples, check_square
 from dar.sheets import captioned_grid, display_scale
