@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dar.evaluate.feature_store import BLOCK, FeatureStore
 from dar.evaluate.generation import figures_in_space
-from dar.evaluate.reference import Reference
+from dar.evaluate.statistics import Reference
 from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.metrics.frechet import Moments

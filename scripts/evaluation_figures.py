@@ -31,7 +31,8 @@ from dar.progress import progress_bar
 from dar.report.figures import draw_curves
 from dar.report.files import REPORT, read_report
 from dar.report.report import METRICS, Estimate, Report, metric_named
-from dar.samples.file import open_samples, write_samples
+from dar.samples.archive import write_samples
+from dar.samples.opening import open_samples
 
 DOCS = Path("docs")
 NUM, SWEEP_NUM, LAYOUT_NUM = 10_000, 2_000, 500

@@ -17,7 +17,7 @@ from dar.features.extractor import Features
 from dar.generation.settings import SAMPLING, GenerationSettings, load_settings, save_settings
 from dar.images import to_pixels
 from dar.pipeline import DARPipeline
-from dar.samples.file import open_samples
+from dar.samples.opening import open_samples
 from dar.samples.sampling import rounded, sample_settings
 from tests.cli.test_cli import refused
 from tests.convert import published
@@ -68,7 +68,7 @@ def test_sweep_and_layout_use_and_record_them(pipeline: DARPipeline, tmp_path: P
     settings = sample_settings(pipe, {}, num=42)
     real = load_reference(str(photos), Projection(), 16)
     report = evaluate_sweep(
-        pipe, settings, [OWN.guidance_scale], [(Projection(), real)], tmp_path / "sweep", subject={}
+        pipe, settings, [OWN.guidance_scale], [(Projection(), real)], tmp_path / "sweep", model_info={}
     ).report
     recorded = report.subject["settings"]
     assert all(recorded[name] == value for name, value in RECORDED.items() if name != "guidance_scale")

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.evaluate.generation import check_count, evaluate_samples
-from dar.evaluate.reference import Reference, load_reference
+from dar.evaluate.reference import load_reference
+from dar.evaluate.statistics import Reference
 from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.metrics.confidence import mean_confidence
@@ -17,7 +18,8 @@ from dar.metrics.half_samples import recall_confidence
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
 from dar.report.report import Report
-from dar.samples.file import open_samples, write_samples
+from dar.samples.archive import write_samples
+from dar.samples.opening import open_samples
 from tests import tiny
 from tests.evaluate.animals import Projection
 
@@ -64,7 +66,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Reference, 
         for extractor in (InceptionLike(), Projection())
     ]
     result = evaluate_samples(
-        samples, spaces, folder / "work", subject={"model": "m"}, class_names=CLASSES, batch_size=7
+        samples, spaces, folder / "work", model_info={"model": "m"}, class_names=CLASSES, batch_size=7
     )
     report, pictures = result.report, result.pictures
     assert set(pictures) == {"Samples"}
@@ -138,7 +140,7 @@ def measured(folder: Path, extractor: Any = None, images: Tensor | None = None, 
     extractor = extractor or Projection()
     samples = open_samples(written(folder / "samples.npz", levels() if images is None else images))
     spaces = [(extractor, reference(folder / "real.npz", extractor))]
-    settings = {"subject": {}, "class_names": CLASSES} | settings
+    settings = {"model_info": {}, "class_names": CLASSES} | settings
     return evaluate_samples(samples, spaces, folder / "work", **settings).report
 
 

@@ -13,8 +13,8 @@ from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
 from dar.report.report import Report
-from dar.samples.file import open_samples
 from dar.samples.job import sample
+from dar.samples.opening import open_samples
 from dar.samples.sampling import SampleSettings
 from dar.storage import weights_hash
 from tests import tiny
@@ -30,7 +30,7 @@ def found(
 ) -> tuple[Report, dict[str, Image.Image], Path]:
     work = tmp_path_factory.mktemp("sweep")
     real = load_reference(str(photo_folder(work / "photos", 14)), Projection(), tiny.TOKENIZER.image_size)
-    result = evaluate_sweep(pipeline, SETTINGS, SCALES, [(Projection(), real)], work, subject={"model": "tiny"})
+    result = evaluate_sweep(pipeline, SETTINGS, SCALES, [(Projection(), real)], work, model_info={"model": "tiny"})
     report, pictures = result.report, result.pictures
     return report, pictures, work
 
@@ -53,7 +53,7 @@ def test_each_point_is_what_sampling_and_measuring_alone_give(
         open_samples(tmp_path / "samples.npz"),
         [(Projection(), real)],
         tmp_path / "features",
-        subject={},
+        model_info={},
         class_names=tiny.PRIOR.class_names,
     ).report
     assert report.figures[f"projection, {guidance_name(scale)}"] == alone.figures["projection"]
@@ -102,5 +102,5 @@ def test_images_have_the_same_seeds_at_every_point(found: tuple[Report, dict[str
 def test_points_that_cannot_be_told_apart_are_refused(pipeline: DARPipeline, tmp_path: Path) -> None:
     with pytest.raises(DARError, match="a guidance was given twice"):
         evaluate_sweep(
-            pipeline, SETTINGS, [Guidance(1.0, 1.0), Guidance(1.0000001, 1.0000001)], [], tmp_path, subject={}
+            pipeline, SETTINGS, [Guidance(1.0, 1.0), Guidance(1.0000001, 1.0000001)], [], tmp_path, model_info={}
         )

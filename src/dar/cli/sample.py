@@ -43,8 +43,9 @@ def sample(
     checks.model(model, classes=class_ or ())
     from dar.files import refuse_existing
     from dar.pipeline import DARPipeline
-    from dar.samples.file import open_samples, write_pngs
+    from dar.samples.folder import write_pngs
     from dar.samples.job import sample as sample_images
+    from dar.samples.opening import open_samples
     from dar.samples.sampling import sample_settings
 
     if png is not None and process == 0:

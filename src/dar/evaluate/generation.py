@@ -11,8 +11,8 @@ from torch import Tensor
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
-from dar.evaluate.reference import Reference
 from dar.evaluate.run import EvaluationResult, with_environment
+from dar.evaluate.statistics import Reference
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.agreement import agreement
@@ -22,7 +22,7 @@ from dar.metrics.half_samples import recall_confidence
 from dar.metrics.inception_score import inception_score
 from dar.metrics.precision_recall import precision_and_recall
 from dar.report.report import METRICS, Estimate, Report, mean_estimate
-from dar.samples.file import Samples, check_square
+from dar.samples.samples import Samples, check_square
 from dar.sheets import captioned_grid, display_scale
 
 NEIGHBOURS = 3
@@ -42,7 +42,7 @@ def evaluate_samples(
     spaces: Sequence[tuple[Extractor, Reference]],
     work: Path,
     *,
-    subject: dict[str, Any],
+    model_info: dict[str, Any],
     class_names: Sequence[str] = (),
     batch_size: int = 64,
 ) -> EvaluationResult:
@@ -52,7 +52,7 @@ def evaluate_samples(
         samples: of one model.
         spaces: extractors, each with the reference as it sees it.
         work: folder for features; what an interrupted evaluation left there is used.
-        subject: what is to be told of the samples.
+        model_info: for the report: which model made the samples, and with which settings; JSON values.
         class_names: names of the classes that the samples' labels count; empty where they are not known.
         batch_size: images to look at together.
 
@@ -76,7 +76,7 @@ def evaluate_samples(
         constants[extractor.name] = _space_protocol(extractor, reference)
     protocol = {"num": len(samples), "image_size": samples.width, "spaces": constants}
     told = {
-        **subject,
+        **model_info,
         "samples": {"path": str(samples.path), "sha256": samples.hash},
         "references": {extractor.name: reference.source for extractor, reference in spaces},
     }

@@ -82,12 +82,12 @@ class LabelledImages:
             )
 
     def protocol(self) -> dict[str, Any]:
-        """What another evaluation's images must equal, once these have been read."""
+        """Identify the images once all have been read: evaluations of other images cannot be compared."""
         readable = self.broken.seen - len(self.broken)
         return {"count": readable, "size": self.size, "crop": "centre", "sha256": self._hash.hexdigest()}
 
-    def subject(self) -> dict[str, Any]:
-        """What else is to be told of them."""
+    def description(self) -> dict[str, Any]:
+        """Where they are from, and which could not be read; JSON values."""
         found = {"fingerprint": self.data.fingerprint, "found": self.data.summary.as_dict()}
         return {"data": self.data.source, **found, "broken": list(self.broken.messages)}
 

@@ -41,7 +41,7 @@ def evaluate_layout(
     *,
     prefixes: Sequence[int],
     settings: GivenSettings,
-    subject: dict[str, Any] | None = None,
+    model_info: dict[str, Any] | None = None,
     count: int | None = None,
     seed: int = 0,
     batch_size: int = 32,
@@ -50,7 +50,7 @@ def evaluate_layout(
     """Give images another class while keeping 0, some and all N of their first tokens, and see what becomes of them.
 
     Each reference image gets a class drawn from the model's others, and the noise and random numbers of its own seed,
-    the same for every number of tokens. Two figures are means over images, with their closed-form 95 % intervals:
+    the same for every number of tokens. Two metrics are means over images, with their closed-form 95 % intervals:
     similarity of layout (``dar.metrics.similarity.layout_similarity`` with the reference), and agreement, the share in
     which the classifier sees the new class. Keeping 0 tokens tells how much alike layouts are by chance, keeping all N
     is a reconstruction, the ceiling. Pictures are measured as saved, rounded to the nearest of 256 levels.
@@ -61,8 +61,8 @@ def evaluate_layout(
         classifier: finds logits; its class names must contain the model's.
         prefixes: numbers of tokens to keep, 1 to N; 0 and N are added.
         settings: how to sample; the model's own where not given.
-        subject: what is to be told of the model beside its hash.
-        count: reference images, drawn from all over the data; all of them unless told.
+        model_info: for the report, beside hashes: the model's name, its recipe; JSON values.
+        count: reference images, drawn from all over the data; None means all.
         seed: image i of the data has its class drawn from this and i, and uses seed + i.
         batch_size: images computed at a time; changes nothing but rounding.
         workers: processes that decode images ahead; 0 decodes in this one.
@@ -80,7 +80,7 @@ def evaluate_layout(
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
     used = pipeline.resolved(settings)
-    found = _Found(lengths, images.few(ROWS), data.class_names)
+    measured = _Accumulator(lengths, images.few(ROWS), data.class_names)
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
@@ -88,30 +88,34 @@ def evaluate_layout(
             seeds = [seed + i for i in batch.indices]
             variants = [_generated(pipeline, tokens[:, :length], labels, seeds, used) for length in lengths]
             agreements = [classes.agreement(levels, labels) for levels in variants]
-            found.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
-    figures = found.figures()
+            measured.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
+    estimates = measured.estimates()
     report = Report(
         kind="layout",
         subject={
-            **(subject or {}),
+            **(model_info or {}),
             **pipeline.weights_hashes(),
             **used.values(),
             "seed": seed,
-            "images": images.subject(),
+            "images": images.description(),
         },
-        protocol={
-            "images": images.protocol(),
-            "rounding": "nearest of 256 levels",
-            "layout_similarity": "PSNR of mean colours in 8 x 8 cells",
-            "largest_psnr": LARGEST_DECIBELS,
-            "tokens_kept": lengths,
-            "new_classes": f"drawn from the others of {config.num_classes}",
-            "extractors": {classifier.name: classifier.hash},
-        },
-        figures={_tokens(length): estimates for length, estimates in figures.items()},
-        curves=_curves(figures),
+        protocol=_protocol(images, classifier, lengths, config.num_classes),
+        figures={_tokens(length): by_metric for length, by_metric in estimates.items()},
+        curves=_curves(estimates),
     )
-    return EvaluationResult(report, found.sheet())
+    return EvaluationResult(report, measured.sheet())
+
+
+def _protocol(images: LabelledImages, classifier: Extractor, lengths: list[int], num_classes: int) -> dict[str, Any]:
+    return {
+        "images": images.protocol(),
+        "rounding": "nearest of 256 levels",
+        "layout_similarity": "PSNR of mean colours in 8 x 8 cells",
+        "largest_psnr": LARGEST_DECIBELS,
+        "tokens_kept": lengths,
+        "new_classes": f"drawn from the others of {num_classes}",
+        "extractors": {classifier.name: classifier.hash},
+    }
 
 
 def _lengths(prefixes: Sequence[int], num_tokens: int) -> list[int]:
@@ -132,10 +136,10 @@ def _generated(
     return saved_levels(pipeline(labels, **keywords(used, seed=seeds, kept_tokens=kept)).pixels)
 
 
-def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
+def _curves(estimates: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
     axes = {SIMILARITY: "layout similarity in dB", AGREEMENT: "label agreement"}
-    values = {name: {length: estimates[name].value for length, estimates in figures.items()} for name in axes}
-    trade_off = [Point(values[AGREEMENT][n], values[SIMILARITY][n], _tokens(n)) for n in figures]
+    values = {name: {length: by_metric[name].value for length, by_metric in estimates.items()} for name in axes}
+    trade_off = [Point(values[AGREEMENT][n], values[SIMILARITY][n], _tokens(n)) for n in estimates]
     return (
         Curve("Layout against class", axes[AGREEMENT], axes[SIMILARITY], tuple(trade_off)),
         *(
@@ -198,8 +202,8 @@ def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
     return [place for place in found if place is not None]
 
 
-class _Found:
-    """What was measured so far, for L numbers of tokens."""
+class _Accumulator:
+    """Measures batches of images that keep L numbers of tokens, and keeps the pictures to show."""
 
     def __init__(self, lengths: list[int], shown: set[int], data_classes: Sequence[str]) -> None:
         self.lengths, self.shown, self.data_classes = lengths, shown, data_classes
@@ -220,7 +224,7 @@ class _Found:
                 self.classes.append(classes[i])
                 self.own_classes.append(self.data_classes[batch.labels[i]] if batch.labels[i] >= 0 else "")
 
-    def figures(self) -> dict[int, dict[str, Estimate]]:
+    def estimates(self) -> dict[int, dict[str, Estimate]]:
         """Both metrics by number of tokens."""
         values = {name: torch.cat(parts, dim=1).double() for name, parts in self.values.items()}
         return {

@@ -10,14 +10,14 @@ from PIL import Image
 from dar.errors import DARError
 from dar.evaluate.feature_store import FEATURES
 from dar.evaluate.generation import evaluate_samples
-from dar.evaluate.reference import Reference
 from dar.evaluate.run import EvaluationResult, with_environment
+from dar.evaluate.statistics import Reference
 from dar.features.extractor import Extractor
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
 from dar.report.report import Curve, Estimate, Point, Report, metric_named
-from dar.samples.file import open_samples
 from dar.samples.job import sample
+from dar.samples.opening import open_samples
 from dar.samples.sampling import SampleSettings, identity
 
 TRADE_OFFS = (
@@ -36,7 +36,7 @@ def evaluate_sweep(
     spaces: Sequence[tuple[Extractor, Reference]],
     work: Path,
     *,
-    subject: dict[str, Any],
+    model_info: dict[str, Any],
     batch_size: int = 64,
 ) -> EvaluationResult:
     """Sample with each guidance and compare all with the same reference; image i has the same seed in each.
@@ -47,7 +47,7 @@ def evaluate_sweep(
         scales: guidance, one a point of the curves.
         spaces: extractors, each with the reference as it sees it.
         work: folder for samples and features; what an interrupted sweep left there is used.
-        subject: what is to be told of the model.
+        model_info: for the report, beside hashes: the model's name, its recipe; JSON values.
         batch_size: images to look at together.
 
     Returns:
@@ -70,7 +70,7 @@ def evaluate_sweep(
             open_samples(path),
             spaces,
             work / FEATURES / path.parent.name,
-            subject={},
+            model_info={},
             class_names=pipe.prior.config.class_names,
             batch_size=batch_size,
         )
@@ -82,7 +82,7 @@ def evaluate_sweep(
     sampled = {name: value for name, value in identity(pipe, settings).items() if name != "guidance_scale"}
     references = {extractor.name: reference.source for extractor, reference in spaces}
     told = {
-        **subject,
+        **model_info,
         "references": references,
         "guidance": [guidance_name(scale) for scale in scales],
         "settings": sampled,

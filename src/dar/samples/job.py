@@ -20,7 +20,9 @@ from dar.errors import DARError, quoted
 from dar.files import read_json, write_json, writing
 from dar.pipeline import DARPipeline
 from dar.progress import progress_bar
-from dar.samples.file import Samples, open_samples, write_header, write_samples
+from dar.samples.archive import write_header, write_samples
+from dar.samples.opening import open_samples
+from dar.samples.samples import Samples
 from dar.samples.sampling import SampleSettings, identity, sample_chunk
 
 SETTINGS = "settings.json"

@@ -45,8 +45,8 @@ def generation(
         from dar.evaluate.generation import evaluate_samples
         from dar.files import read_json
         from dar.pipeline import DARPipeline
-        from dar.samples.file import open_samples
         from dar.samples.job import sample
+        from dar.samples.opening import open_samples
         from dar.samples.sampling import sample_settings
 
         pipe = DARPipeline.from_pretrained(model, device=device)
@@ -60,7 +60,7 @@ def generation(
             open_samples(file),
             spaces,
             out / FEATURES,
-            subject={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
+            model_info={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
             class_names=class_names,
             batch_size=batch_size,
         )

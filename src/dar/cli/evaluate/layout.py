@@ -58,7 +58,7 @@ def layout(
             load_extractor(classifier, device),
             prefixes=tokens or PREFIXES,
             settings=given,
-            subject=describe(model),
+            model_info=describe(model),
             count=num,
             seed=seed,
             batch_size=batch_size,

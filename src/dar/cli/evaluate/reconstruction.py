@@ -58,7 +58,7 @@ def reconstruction(
         return evaluate_reconstruction(
             load_tokenizer(model, device=device),
             shared.open_data(data, image_column, label_column),
-            subject=describe(model),
+            model_info=describe(model),
             extractor=None if extractor is None else load_extractor(extractor, device),
             perceptual=None if weights is None else load_perceptual_distance(weights, "--lpips").to(device),
             count=num,

@@ -35,7 +35,8 @@ def samples(
     def evaluation() -> "EvaluationResult":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
-        from dar.samples.file import check_square, open_samples
+        from dar.samples.opening import open_samples
+        from dar.samples.samples import check_square
 
         opened = open_samples(samples)
         check_square(opened)
@@ -46,7 +47,7 @@ def samples(
                 extractor, reference, opened.width, len(opened), batch_size, workers, device, image_column
             ),
             out / FEATURES,
-            subject={name: record[name] for name in ("model", "recipe", "settings") if name in record},
+            model_info={name: record[name] for name in ("model", "recipe", "settings") if name in record},
             class_names=record.get("class_names", ()),
             batch_size=batch_size,
         )

@@ -12,11 +12,11 @@ from dar.extras import require_extra
 
 if TYPE_CHECKING:
     from dar.data import ImageDataset
-    from dar.evaluate.reference import Reference
     from dar.evaluate.run import EvaluationResult
+    from dar.evaluate.statistics import Reference
     from dar.features.extractor import Extractor
     from dar.report.report import Report
-    from dar.samples.file import Samples
+    from dar.samples.samples import Samples
 
 EXTRACTORS = (
     "inception, a file of its weights, cifar10 (the small classifier of this package), or a folder or Hub id of a "

@@ -57,6 +57,6 @@ def sweep(
             tell_settings(pipe, {**given, "guidance_scale": scale})
         size = pipe.tokenizer.config.image_size
         spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device, image_column)
-        return evaluate_sweep(pipe, settings, scales, spaces, out, subject=describe(model), batch_size=batch_size)
+        return evaluate_sweep(pipe, settings, scales, spaces, out, model_info=describe(model), batch_size=batch_size)
 
     shared.report_in(out, evaluation)

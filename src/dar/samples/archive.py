@@ -1,32 +1,27 @@
-"""The field's file of samples, and whatever else images to be judged come in.
+"""The field's file of samples, written and read.
 
-The file is a zip with stored ``arr_0.npy``, uint8, N x H x W x 3, and perhaps ``arr_1.npy``, N labels, int64; a
-reference may hold statistics beside them. It is written and read a few images at a time: 50 000 of 256 x 256 pixels are
+It is a zip with stored ``arr_0.npy``, uint8, N x H x W x 3, and perhaps ``arr_1.npy``, N labels, int64; a
+reference may hold statistics beside them. Images are written and read a few at a time: 50 000 of 256 x 256 pixels are
 10 GB.
 """
 
-import hashlib
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from dar.data.listing import list_folder
-from dar.errors import DARError, listed, printable
-from dar.files import check_regular_file, writing
-from dar.images import png_texts, read_image
-from dar.progress import progress_bar
+from dar.errors import DARError, listed
+from dar.files import writing
+from dar.samples.samples import file_sha256
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
 LONGEST_AGO = (1980, 1, 1, 0, 0, 0)
@@ -35,63 +30,6 @@ LONGEST_AGO = (1980, 1, 1, 0, 0, 0)
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
 """What a damaged or hostile zip or array makes the readers raise."""
-
-
-class Samples(Protocol):
-    """Images to be judged, or to judge by, read as they are needed.
-
-    Attributes:
-        path: the file or folder.
-        height: H, of every image.
-        width: W.
-        labels: N class indices, int64; None where they are not known.
-    """
-
-    path: Path
-    height: int
-    width: int
-    labels: Tensor | None
-
-    def __len__(self) -> int:
-        """N."""
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the file, or of the names and contents of a folder's images."""
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in order, uint8, B x 3 x H x W; B is ``size`` but for the last.
-
-        Raises:
-            DARError: if the file turns out to be damaged, or an image to be of another size or unreadable.
-        """
-
-
-def open_samples(path: str | Path) -> Samples:
-    """Open an ``.npz`` of samples, or a folder of images, subfolders included, in the order of their names.
-
-    Raises:
-        DARError: if it is neither, holds no images, or holds them in another type or layout.
-    """
-    path = Path(path)
-    check_regular_file(path)
-    if path.is_dir():
-        return FolderSamples(path)
-    if not path.exists():
-        raise DARError(f"{path} does not exist: give an .npz file of samples, or a folder of images")
-    return ArchiveSamples(path)
-
-
-def check_square(samples: Samples) -> None:
-    """Make sure that samples can be compared with square crops of references.
-
-    Raises:
-        DARError: if they are no squares.
-    """
-    if samples.width != samples.height:
-        raise DARError(
-            f"the images of {samples.path} are {samples.width} x {samples.height} pixels: evaluation takes squares"
-        )
 
 
 class ArchiveSamples:
@@ -125,7 +63,7 @@ class ArchiveSamples:
     @cached_property
     def hash(self) -> str:
         """See ``Samples``."""
-        return _digest(self.path).hex()
+        return file_sha256(self.path).hex()
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """See ``Samples``."""
@@ -194,57 +132,6 @@ class ArchiveSamples:
             ) from error
 
 
-class FolderSamples:
-    """Images in a folder, and in those inside it; see ``Samples``. Their classes are not known.
-
-    What else is there, as ``dar.data.listing`` finds it, is left out and said.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        DARError: if it holds no images, or its first cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.labels: Tensor | None = None
-        listing = list_folder(path)
-        self._files = [path.joinpath(*parts) for parts in listing.files.get("images", ())]
-        if listing.left_out:
-            tqdm.write(printable(f"left out of {path}: {', '.join(map(str, listing.left_out))}"))
-        if not self._files:
-            raise DARError(f"{path} holds no images: give a folder of PNG files, or an .npz file")
-        self.width, self.height = read_image(self._files[0]).size
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @cached_property
-    def hash(self) -> str:
-        """See ``Samples``."""
-        digest = hashlib.sha256()
-        for file in self._files:
-            digest.update(hashlib.sha256(file.relative_to(self.path).as_posix().encode()).digest())
-            digest.update(_digest(file))
-        return digest.hexdigest()
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """See ``Samples``."""
-        for start in range(0, len(self), size):
-            levels = np.stack([self._levels(file) for file in self._files[start : start + size]])
-            yield torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous()
-
-    def _levels(self, file: Path) -> NDArray[np.uint8]:
-        image = read_image(file)
-        if image.size != (self.width, self.height):
-            raise DARError(
-                f"{file} is {image.width} x {image.height} pixels, {self._files[0].name} {self.width} x {self.height}: "
-                "all images must have one size"
-            )
-        return np.asarray(image)
-
-
 def write_samples(
     path: Path, images: Iterable[NDArray[np.uint8]], shape: tuple[int, int, int, int], labels: NDArray[np.int64]
 ) -> None:
@@ -277,37 +164,6 @@ def write_samples(
             little = np.ascontiguousarray(labels, dtype="<i8")
             write_header(file, little.shape, little.dtype)
             file.write(little.data)
-
-
-def write_pngs(
-    samples: Samples, folder: Path, texts: Sequence[Mapping[str, str]] | None = None, batch_size: int = 50
-) -> None:
-    """Write all samples as ``000000.png`` and so on into a new folder, whole or not at all.
-
-    Args:
-        samples: the images.
-        folder: the folder.
-        texts: what the file of each image is to hold as text, by keyword.
-        batch_size: images read at a time.
-    """
-    with writing(folder) as aside:
-        aside.mkdir()
-        with progress_bar(len(samples), desc="writing PNGs") as bar:
-            for images_B3HW in samples.batches(batch_size):
-                start = int(bar.n)
-                for i, levels in enumerate(images_B3HW.permute(0, 2, 3, 1).numpy(), start):
-                    Image.fromarray(levels).save(aside / f"{i:06d}.png", **png_texts(texts[i] if texts else None))
-                    bar.update()
-
-
-def _digest(path: Path) -> bytes:
-    """SHA-256 of a file."""
-    check_regular_file(path)
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise DARError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from error
 
 
 def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
