@@ -1,12 +1,13 @@
 """What the commands of ``dar evaluate`` share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.errors import DARError
 from dar.extras import require_extra
 
@@ -25,78 +26,108 @@ EXTRACTORS = (
 
 Model = Annotated[str | None, typer.Argument(help="Folder or Hub id of a model; the bundled one unless told.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json and report.html: new, or begun by the same command.")]
-References = Annotated[
-    list[str],
-    typer.Option(
-        "--reference",
-        help="Real images: .npz with or without statistics, a data set, statistics saved by `dar evaluate statistics`, "
-        "or cifar10 (statistics of its training images, of this package). One for all extractors, or one for each.",
-    ),
-]
-Extractors = Annotated[
-    list[str] | None, typer.Option("--extractor", help=f"Inception unless told; repeat it for several: {EXTRACTORS}")
-]
-ReferenceColumn = Annotated[
-    str, typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless told.")
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images looked at together.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")]
 
 FIELD = ("inception",)
-"""The extractor behind the figures that papers report."""
+"""The extractor behind the metrics that papers report."""
 
 RESUMES, STARTS_ANEW = "the same command goes on", "nothing was written; the same command starts anew"
 """What holds after Ctrl-C."""
 
 
-def open_data(data: str, image_column: str, label_column: str) -> "ImageDataset":
-    """Open images, and say what was found.
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """How images are read and looked at."""
 
-    Raises:
-        DARError: if they cannot be opened.
-    """
-    from dar.data import ImageDataset
-
-    images = ImageDataset(data, image_column=image_column, label_column=label_column)
-    typer.echo(images.summary.sentence())
-    return images
+    batch_size: Annotated[int, typer.Option(min=1, help="Images looked at together.")] = 64
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0
+    device: options.Device = "cpu"
 
 
-def open_spaces(
-    extractors: Sequence[str] | None,
-    references: Sequence[str],
-    image_size: int,
-    samples: int,
-    batch_size: int,
-    workers: int,
-    device: str,
-    image_column: str,
-) -> "list[tuple[Extractor, Reference]]":
-    """Each extractor with its reference; Inception alone if none is given.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Images that a model encodes."""
 
-    Raises:
-        DARError: if they do not pair up, one cannot be had, or there are too few samples for it.
-    """
-    from dar.evaluate.generation import check_count
-    from dar.evaluate.reference import load_reference
-    from dar.features.loading import load_extractor
+    data: Annotated[str, typer.Option(help=options.SOURCES)]
+    image_column: options.ImageColumn = ""
+    label_column: options.LabelColumn = ""
 
-    sources = extractors or FIELD
-    if len(references) not in (1, len(sources)):
-        raise DARError(
-            f"{len(references)} references were given for {len(sources)} extractors: give one for all, or one for each"
-        )
-    opened = [load_extractor(source, device) for source in sources]
-    if len({extractor.name for extractor in opened}) < len(opened):
-        raise DARError("two of the extractors have one name, so that a report could not tell them apart: give one")
-    spaces = []
-    for i, extractor in enumerate(opened):
-        check_count(samples, extractor, image_size)
-        reference = load_reference(
-            references[i % len(references)], extractor, image_size, batch_size, workers, image_column
-        )
-        spaces.append((extractor, reference))
-    return spaces
+    def open(self) -> "ImageDataset":
+        """Open them, and print what was found.
+
+        Raises:
+            DARError: if they cannot be opened.
+        """
+        from dar.data import ImageDataset
+
+        images = ImageDataset(self.data, image_column=self.image_column, label_column=self.label_column)
+        typer.echo(images.summary.sentence())
+        return images
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceOptions:
+    """Feature spaces, each with its reference."""
+
+    reference: Annotated[
+        list[str],
+        typer.Option(
+            "--reference",
+            help="Real images: .npz with or without statistics, a data set, statistics saved by "
+            "`dar evaluate statistics`, or cifar10 (statistics of its training images, of this package). "
+            "One for all extractors, or one for each.",
+        ),
+    ]
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option("--extractor", help=f"Inception unless told; repeat it for several: {EXTRACTORS}"),
+    ] = None
+    image_column: Annotated[
+        str,
+        typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless told."),
+    ] = ""
+
+    def check(self) -> None:
+        """Make sure, before anything heavy is loaded, that the files are there.
+
+        Raises:
+            DARError: if not.
+        """
+        checks.extractors(*(self.extractor or ()))
+        checks.references(self.reference)
+
+    def open(self, image_size: int, samples: int, compute: ComputeOptions) -> "list[tuple[Extractor, Reference]]":
+        """Load each extractor with its reference; Inception alone if none is given.
+
+        Args:
+            image_size: pixels a side of the samples.
+            samples: how many there are.
+            compute: how to look at a reference.
+
+        Raises:
+            DARError: if they do not pair up, one cannot be had, or there are too few samples for it.
+        """
+        from dar.evaluate.generation import check_count
+        from dar.evaluate.reference import load_reference
+        from dar.features.loading import load_extractor
+
+        sources, references = self.extractor or FIELD, self.reference
+        if len(references) not in (1, len(sources)):
+            raise DARError(
+                f"{len(references)} references were given for {len(sources)} extractors: "
+                "give one for all, or one for each"
+            )
+        opened = [load_extractor(source, compute.device) for source in sources]
+        if len({extractor.name for extractor in opened}) < len(opened):
+            raise DARError("two of the extractors have one name, so that a report could not tell them apart: give one")
+        spaces = []
+        for i, extractor in enumerate(opened):
+            check_count(samples, extractor, image_size)
+            source = references[i % len(references)]
+            reference = load_reference(
+                source, extractor, image_size, compute.batch_size, compute.workers, self.image_column
+            )
+            spaces.append((extractor, reference))
+        return spaces
 
 
 def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_interrupt: str = RESUMES) -> None:
