@@ -13,7 +13,7 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors", "lazily", "sizes"},
-    {"checks", "device", "files"},
+    {"checks", "device", "files", "pages"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
     {"progress", "image_files", "model_folder"},
     {"hub"},
