@@ -28,7 +28,7 @@ from dar.images import save_image
 from dar.pipeline import load_prior
 from dar.prior.guidance import Guidance
 from dar.progress import progress_bar
-from dar.report.figures import draw_curves
+from dar.report.curve_panels import draw_curves
 from dar.report.files import REPORT, read_report
 from dar.report.report import METRICS, Estimate, Report, metric_named
 from dar.samples.archive import write_samples

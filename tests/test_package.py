@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "lazily", "sizes"},
     {"checks", "device", "files", "pages"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"},
-    {"progress", "image_files", "model_folder"},
+    {"progress", "plots", "image_files", "model_folder"},
     {"hub"},
     {"images", "sheets"},
     {"class_sheet", "terminal"},

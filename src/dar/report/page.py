@@ -8,7 +8,7 @@ from PIL import Image
 
 from dar.images import to_rgb
 from dar.pages import data_uri, templates
-from dar.report.figures import INCHES, draw_curves
+from dar.report.curve_panels import INCHES, draw_curves
 from dar.report.report import Curve, Report, flattened, metric_named, shown
 from dar.report.serialization import to_json
 

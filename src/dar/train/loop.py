@@ -22,8 +22,8 @@ from dar.train.checkpoint import newest_whole, read_part, read_state, tensor_nam
 from dar.train.ema import AveragedModel
 from dar.train.interruption import stop_requested
 from dar.train.log import Trackers, TrainingLog
+from dar.train.log_panels import plot_log
 from dar.train.optimizer import make_optimizer
-from dar.train.plots import plot_log
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder
 from dar.train.team import Team, recompute_activations, whole
