@@ -19,7 +19,7 @@ import typer
 from torch import Tensor
 
 from dar.evaluate.feature_store import BLOCK, FeatureStore
-from dar.evaluate.generation import figures_in_space
+from dar.evaluate.generation import metrics_in_space
 from dar.evaluate.statistics import Reference
 from dar.features.extractor import Features
 from dar.features.inception import Inception
@@ -92,7 +92,7 @@ def measure(images: int, folder: Path) -> None:
     with stage(f"statistics of {REFERENCES} references"):
         real = reference()
     with stage("all figures with their intervals"):
-        figures_in_space(store, extractor, real, None)
+        metrics_in_space(store, extractor, real, None)
     typer.echo(f"on {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 

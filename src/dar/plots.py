@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Of Okabe and Ito, told apart by all kinds of colour vision."""
+"""Of Okabe and Ito, which all kinds of colour vision distinguish."""
 
 LONGEST_TITLE, LONGEST_LABEL = 72, 48
 """Letters that have room above and below a panel of usual size, and at its side."""

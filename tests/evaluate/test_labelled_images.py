@@ -30,7 +30,7 @@ def test_images_are_drawn_from_everywhere_and_always_the_same(data: ImageDataset
     assert few.indices == LabelledImages(data, 16, 10).indices
     assert len(Counter(index // 10 for index in few.indices)) == 3  # sorted by class
     assert len(Counter(index % 3 for index in few.indices)) == 3  # classes in turns
-    assert few.few(4) == many.few(4)
+    assert few.preview_indices(4) == many.preview_indices(4)
     assert LabelledImages(data, 16, None).indices == list(range(30))
 
 

@@ -64,7 +64,7 @@ def classes(found: EvaluationResult) -> list[str]:
 @pytest.fixture(scope="module")
 def shown(data: ImageDataset) -> list[int]:
     """Places of these references."""
-    return sorted(LabelledImages(data, 16, COUNT).few(8))
+    return sorted(LabelledImages(data, 16, COUNT).preview_indices(8))
 
 
 def references() -> list[Image.Image]:
@@ -77,9 +77,9 @@ def pixels(levels: torch.Tensor) -> torch.Tensor:
 
 def test_every_number_of_tokens_has_both_figures(found: tuple[Report, object], classifier: Recorder) -> None:
     report = found.report
-    assert list(report.figures) == ["0 tokens", "2 tokens", "5 tokens", "8 tokens"]
+    assert list(report.metrics) == ["0 tokens", "2 tokens", "5 tokens", "8 tokens"]
     originals = to_pixels(references())
-    for levels, estimates in zip(classifier.shown, report.figures.values(), strict=True):
+    for levels, estimates in zip(classifier.shown, report.metrics.values(), strict=True):
         values = layout_similarity(pixels(levels), originals).double()
         half = 1.96 * values.std().item() / COUNT**0.5
         estimate = estimates["layout_similarity"]
@@ -90,11 +90,11 @@ def test_every_number_of_tokens_has_both_figures(found: tuple[Report, object], c
 
 def test_curves_hold_the_figures(found: tuple[Report, object]) -> None:
     report = found.report
-    similarity = [estimates["layout_similarity"].value for estimates in report.figures.values()]
-    agreement = [estimates["label_agreement"].value for estimates in report.figures.values()]
+    similarity = [estimates["layout_similarity"].value for estimates in report.metrics.values()]
+    agreement = [estimates["label_agreement"].value for estimates in report.metrics.values()]
     trade_off, by_similarity, by_agreement = report.curves
     assert [(point.x, point.y) for point in trade_off.points] == list(zip(agreement, similarity, strict=True))
-    assert [point.label for point in trade_off.points] == list(report.figures)
+    assert [point.label for point in trade_off.points] == list(report.metrics)
     assert [(point.x, point.y) for point in by_similarity.points] == list(zip(LENGTHS, similarity, strict=True))
     assert [(point.x, point.y) for point in by_agreement.points] == list(zip(LENGTHS, agreement, strict=True))
 
@@ -144,13 +144,13 @@ def test_agreement_is_with_the_new_class(pipeline: DARPipeline, data: ImageDatas
     shares = []
     for seen in range(3):
         report = evaluate_layout(pipeline, data, Constant(seen), prefixes=[8], settings={}, seed=SEED).report
-        assert report.figures["0 tokens"]["label_agreement"] == report.figures["8 tokens"]["label_agreement"]
-        shares.append(report.figures["0 tokens"]["label_agreement"].value)
+        assert report.metrics["0 tokens"]["label_agreement"] == report.metrics["8 tokens"]["label_agreement"]
+        shares.append(report.metrics["0 tokens"]["label_agreement"].value)
     assert sum(shares) == pytest.approx(1)
     cats = ImageDataset(Path(data.source) / "cat")
     assert cats.class_names == ()
     bare = [evaluate_layout(pipeline, cats, Constant(seen), prefixes=[8], settings={}).report for seen in range(3)]
-    assert sum(report.figures["8 tokens"]["label_agreement"].value for report in bare) == pytest.approx(1)
+    assert sum(report.metrics["8 tokens"]["label_agreement"].value for report in bare) == pytest.approx(1)
 
 
 def test_batch_size_and_workers_change_nothing_but_rounding(
@@ -161,7 +161,7 @@ def test_batch_size_and_workers_change_nothing_but_rounding(
     ).report
     assert again.protocol == found.report.protocol
     assert again.subject == found.report.subject
-    for estimates, others in zip(again.figures.values(), found.report.figures.values(), strict=True):
+    for estimates, others in zip(again.metrics.values(), found.report.metrics.values(), strict=True):
         assert estimates["label_agreement"] == others["label_agreement"]
         assert estimates["layout_similarity"].value == pytest.approx(others["layout_similarity"].value, abs=1e-2)
 
@@ -239,4 +239,4 @@ def test_equal_layouts_have_finite_figures(pipeline: DARPipeline, tmp_path: Path
     model = DARPipeline(white_tokenizer(), pipeline.prior)
     data = ImageDataset(white_folder(tmp_path))
     report = evaluate_layout(model, data, Projection(), prefixes=[2], settings={}).report
-    assert report.figures["2 tokens"]["layout_similarity"] == Estimate(100.0, 100.0, 100.0)
+    assert report.metrics["2 tokens"]["layout_similarity"] == Estimate(100.0, 100.0, 100.0)

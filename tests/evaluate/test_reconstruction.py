@@ -59,7 +59,7 @@ def test_means_are_of_pictures_as_saved(
         values = [measure(pixels, originals).double() for pixels in decoded]
         # A value within rounding of two levels may fall on either side in another batch.
         assert curve(report, axis) == pytest.approx([value.mean().item() for value in values], abs=1e-3)
-        estimate = report.figures["pixels"][metric]
+        estimate = report.metrics["pixels"][metric]
         half = 1.96 * values[-1].std().item() / math.sqrt(COUNT)
         assert estimate.value == curve(report, axis)[-1]
         assert (estimate.low, estimate.high) == pytest.approx((estimate.value - half, estimate.value + half), abs=1e-3)
@@ -76,7 +76,7 @@ def test_rfid_is_the_frechet_distance_of_features(
     report, (originals, decoded) = found.report, pairs
     expected = [frechet_distance(*gaussian(originals), *gaussian(pixels)) for pixels in decoded]
     assert curve(report, "rFID") == pytest.approx(expected, rel=1e-3)
-    estimate = report.figures["projection"]["rfid"]
+    estimate = report.metrics["projection"]["rfid"]
     assert estimate.value == curve(report, "rFID")[-1]
     assert estimate.low is not None
     assert estimate.high is not None
@@ -97,7 +97,7 @@ def test_usage_and_perplexity_are_of_the_codes_decoded(
         perplexities.append(np.exp(-(shares * np.log(shares)).sum()))
     assert curve(found.report, "codebook usage") == pytest.approx(usages)
     assert curve(found.report, "codebook perplexity") == pytest.approx(perplexities)
-    assert found.report.figures["codebook"]["codebook_usage"] == Estimate(pytest.approx(usages[-1]))
+    assert found.report.metrics["codebook"]["codebook_usage"] == Estimate(pytest.approx(usages[-1]))
 
 
 def test_batch_size_and_workers_change_nothing_but_rounding(
@@ -118,9 +118,9 @@ def test_an_image_is_measured_alike_among_fewer(
     originals, decoded = pairs
     drawn = LabelledImages(data, 16, 3).indices
     expected = psnr(decoded[-1][drawn], originals[drawn]).mean().item()
-    assert report.figures["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
+    assert report.metrics["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
     assert report.protocol["images"]["count"] == 3
-    assert set(report.figures) == {"pixels", "codebook"}
+    assert set(report.metrics) == {"pixels", "codebook"}
     assert len(pictures) == 3
     assert all(len(positions(sheet, centre_crop(photo(i), 16))) == 1 for sheet in pictures.values() for i in drawn)
 
@@ -133,7 +133,7 @@ def test_sheets_show_the_extremes(
     chosen = {
         "Worst": order[:8],
         "Best": order[:-9:-1],
-        "A spread of": sorted(LabelledImages(data, 16, COUNT).few(8)),
+        "A spread of": sorted(LabelledImages(data, 16, COUNT).preview_indices(8)),
     }
     for title, indices in chosen.items():
         sheet = found.pictures[f"{title} reconstructions"]
@@ -154,7 +154,7 @@ def test_lpips_is_measured_where_there_are_weights(
     drawn = LabelledImages(data, 16, 3).indices
     expected = [distance(pixels[drawn], originals[drawn]).mean().item() for pixels in decoded]
     assert curve(report, "LPIPS") == pytest.approx(expected, rel=1e-2)
-    assert report.figures["lpips"]["lpips"].value == curve(report, "LPIPS")[-1]
+    assert report.metrics["lpips"]["lpips"].value == curve(report, "LPIPS")[-1]
     assert report.protocol["lpips"] == weights_hash(distance)
 
 
@@ -186,7 +186,7 @@ def test_broken_images_are_left_out_and_told(
     assert report.protocol["images"]["count"] == 5
     whole = [0, 2, 3, 4, 5]
     expected = psnr(pairs[1][-1][whole], pairs[0][whole]).mean().item()
-    assert report.figures["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
+    assert report.metrics["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
 
 
 def test_data_that_cannot_be_read_are_refused(tokenizer: SequentialDiffusionTokenizer, tmp_path: Path) -> None:
@@ -226,9 +226,9 @@ def test_a_model_that_gives_no_numbers_is_refused(data: ImageDataset) -> None:
 def test_perfect_reconstructions_have_finite_figures(tmp_path: Path) -> None:
     data = ImageDataset(white_folder(tmp_path))
     report = evaluate_reconstruction(white_tokenizer(), data, extractor=Projection()).report
-    assert report.figures["pixels"]["psnr"] == Estimate(100.0, 100.0, 100.0)
-    assert report.figures["pixels"]["ssim"].value == pytest.approx(1)
-    assert report.figures["projection"]["rfid"].value == pytest.approx(0)
+    assert report.metrics["pixels"]["psnr"] == Estimate(100.0, 100.0, 100.0)
+    assert report.metrics["pixels"]["ssim"].value == pytest.approx(1)
+    assert report.metrics["projection"]["rfid"].value == pytest.approx(0)
 
 
 def test_images_too_small_for_lpips_are_refused_before_anything_is_measured(

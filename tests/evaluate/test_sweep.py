@@ -56,7 +56,7 @@ def test_each_point_is_what_sampling_and_measuring_alone_give(
         model_info={},
         class_names=tiny.PRIOR.class_names,
     ).report
-    assert report.figures[f"projection, {guidance_name(scale)}"] == alone.figures["projection"]
+    assert report.metrics[f"projection, {guidance_name(scale)}"] == alone.metrics["projection"]
 
 
 def test_guidance_draws_a_curve_of_fidelity_and_diversity(
@@ -70,7 +70,7 @@ def test_guidance_draws_a_curve_of_fidelity_and_diversity(
     }
     for name, scale, label in (("constant", SCALES[0], "1"), ("linear", SCALES[1], "1:4")):
         (point,) = curves["precision", "recall", name].points
-        figures = found[0].figures[f"projection, {guidance_name(scale)}"]
+        figures = found[0].metrics[f"projection, {guidance_name(scale)}"]
         assert (point.x, point.y, point.label) == (figures["recall"].value, figures["precision"].value, label)
 
 

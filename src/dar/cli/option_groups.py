@@ -31,7 +31,7 @@ class SampleOptions:
     def settings(
         self, pipe: "DARPipeline", given: GivenSettings, num: int, classes: "Sequence[Class] | None" = None
     ) -> "SampleSettings":
-        """What to sample from a model, with its own settings for those that are not given.
+        """Settle what to sample from a model, with its own settings for those that are not given.
 
         Raises:
             DARError: if there is no such class, or a setting cannot be.

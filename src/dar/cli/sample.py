@@ -64,7 +64,7 @@ def sample(
 
 
 def _texts(pipe: "DARPipeline", model: str | None, settings: "SampleSettings") -> list[dict[str, str]]:
-    """What the file of each image tells of how it was made."""
+    """Describe for the file of each image how it was made."""
     classes = [settings.label(i) for i in range(settings.num)]
     made = made_images(pipe, model, settings.generation, classes, settings.seed)
     return [one.texts() for one in made]

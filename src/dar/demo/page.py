@@ -14,12 +14,12 @@ QUALITY = 92
 """Of larger ones, which are stored as WebP."""
 
 
-def demo_page(demo: Demo, subject: Mapping[str, str], commands: Mapping[str, Sequence[str]]) -> str:
-    """The page, as HTML that runs nothing but its own script, which moves between the steps that it carries.
+def demo_page(demo: Demo, model_info: Mapping[str, str], commands: Mapping[str, Sequence[str]]) -> str:
+    """Lay out the page, as HTML that runs nothing but its own script, which moves between the steps that it carries.
 
     Args:
         demo: what to show.
-        subject: what people want to know of the model and the machine, in words, by what it is; of ``model`` at least.
+        model_info: facts about model and machine by their names, such as ``model``, which must be there.
         commands: for "classes", "layout" and "reconstructions", the command lines that make the same.
     """
     environment = templates("dar.demo")
@@ -27,7 +27,7 @@ def demo_page(demo: Demo, subject: Mapping[str, str], commands: Mapping[str, Seq
     side = demo.classes.rows[0][0].width
     html = environment.get_template("page.html").render(
         demo=demo,
-        subject=subject,
+        model_info=model_info,
         commands=commands,
         journeys=_frames(demo.classes.names, demo.classes.steps),
         pairs=_frames([original.name for original in demo.reconstructions.originals], demo.reconstructions.stages),
@@ -45,5 +45,5 @@ def picture_uri(image: Image.Image) -> str:
 def _frames(
     names: Sequence[str], stages: Sequence[tuple[str, list[Image.Image]]]
 ) -> list[tuple[str, list[Image.Image]]]:
-    """For each picture, its name and what it looks like at each stage."""
+    """Collect for each picture its name, and what it looks like at each stage."""
     return [(name, [images[i] for _, images in stages]) for i, name in enumerate(names)]

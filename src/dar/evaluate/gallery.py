@@ -61,7 +61,7 @@ class Gallery:
 
 
 def _owned(rows: list[_Row]) -> list[_Row]:
-    """The same rows, without the rest of their batches."""
+    """Copy the rows, so that the rest of their batches can be freed."""
     return [replace(row, levels=row.levels.clone()) for row in rows]
 
 

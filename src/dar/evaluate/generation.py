@@ -26,7 +26,7 @@ from dar.samples.samples import Samples, check_square
 from dar.sheets import captioned_grid, display_scale
 
 NEIGHBOURS = 3
-DRAWS = 20
+RESAMPLES = 20
 """Of the bootstrap of Inception Scores."""
 
 INTERVAL_SEED = 0
@@ -46,7 +46,7 @@ def evaluate_samples(
     class_names: Sequence[str] = (),
     batch_size: int = 64,
 ) -> EvaluationResult:
-    """Compare samples with a reference in each feature space.
+    """Measure how close samples come to a reference in each feature space.
 
     Args:
         samples: of one model.
@@ -67,27 +67,27 @@ def evaluate_samples(
     for extractor, _ in spaces:  # before hours are spent
         check_count(len(samples), extractor, samples.width)
         labels[extractor.name] = _labels_in_space(samples, class_names, extractor)
-    figures, constants = {}, {}
+    metrics, constants = {}, {}
     for extractor, reference in spaces:
         store = extract(
             samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size
         )
-        figures[extractor.name] = figures_in_space(store, extractor, reference, labels[extractor.name])
+        metrics[extractor.name] = metrics_in_space(store, extractor, reference, labels[extractor.name])
         constants[extractor.name] = _space_protocol(extractor, reference)
     protocol = {"num": len(samples), "image_size": samples.width, "spaces": constants}
-    told = {
+    subject = {
         **model_info,
         "samples": {"path": str(samples.path), "sha256": samples.hash},
         "references": {extractor.name: reference.source for extractor, reference in spaces},
     }
-    report = Report("generation", told, protocol, figures)
+    report = Report("generation", subject, protocol, metrics)
     return EvaluationResult(report, {"Samples": _sample_sheet(samples, class_names)})
 
 
-def figures_in_space(
+def metrics_in_space(
     store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None
 ) -> dict[str, Estimate]:
-    """All metrics of one feature space; those that it has no features for are left out.
+    """Measure all metrics of one feature space; those that it has no features for are left out.
 
     Args:
         store: features of the samples.
@@ -115,12 +115,12 @@ def figures_in_space(
     found[name] = _frechet(pooled, reference.mean, reference.covariance, extractor.name)
     covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
     found["precision"] = mean_estimate(covered.samples_covered)
-    found["recall"] = _around(covered.recall, *recall_confidence(pooled, reference.pooled, _chance(), NEIGHBOURS))
+    found["recall"] = _around(covered.recall, *recall_confidence(pooled, reference.pooled, _generator(), NEIGHBOURS))
     return {name: found[name] for name in METRICS if name in found}
 
 
 def _labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Extractor) -> Tensor | None:
-    """Labels of the samples as the extractor counts its classes: N, int64; None where either doesn't tell classes.
+    """Translate the samples' labels to the extractor's classes: N, int64; None where either has no classes.
 
     Raises:
         DARError: if the extractor lacks a class, or a label has no name.
@@ -147,7 +147,7 @@ def check_count(count: int, extractor: Extractor, image_size: int) -> None:
 
     Args:
         count: of the samples.
-        extractor: looks at a blank image, to tell its dimensions.
+        extractor: its dimensions are found by a blank image.
         image_size: pixels a side of the samples.
 
     Raises:
@@ -164,7 +164,7 @@ def check_count(count: int, extractor: Extractor, image_size: int) -> None:
 
 
 def _sample_sheet(samples: Samples, class_names: Sequence[str]) -> Image.Image:
-    """The first samples, in rows, with their classes where these are known."""
+    """Draw the first samples, in rows, with their classes where these are known."""
     first = next(samples.batches(SHOWN_ROWS * SHOWN_COLUMNS)).permute(0, 2, 3, 1).numpy()
     images = [Image.fromarray(levels) for levels in first]
     labels = [] if samples.labels is None else samples.labels[: len(images)].tolist()
@@ -198,19 +198,21 @@ def _frechet(rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str)
     if not moments.covariance.any():
         raise DARError(f"all samples look the same to {space}: a distance between distributions says nothing of them")
     distance = frechet_distance(moments.mean, moments.covariance, mean_D, covariance_DD)
-    return _around(distance, *frechet_confidence(rows_ND, mean_D, covariance_DD, _chance()))
+    return _around(distance, *frechet_confidence(rows_ND, mean_D, covariance_DD, _generator()))
 
 
 def _inception_score(logits_NC: Tensor) -> Estimate:
     score = inception_score(logits_NC, SPLIT_SIZE)
-    interval = confidence(lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), _chance(), DRAWS)
+    interval = confidence(
+        lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), _generator(), RESAMPLES
+    )
     return _around(score, *interval)
 
 
-def _chance() -> torch.Generator:
+def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(INTERVAL_SEED)
 
 
 def _around(value: float, low: float, high: float) -> Estimate:
-    """An estimate whose interval was found by adding up in another order, so that rounding may leave the value out."""
+    """Widen an interval to hold its value, which rounding may leave out where sums were taken in another order."""
     return Estimate(value, min(low, value), max(high, value))

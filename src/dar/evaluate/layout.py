@@ -47,13 +47,13 @@ def evaluate_layout(
     batch_size: int = 32,
     workers: int = 0,
 ) -> EvaluationResult:
-    """Give images another class while keeping 0, some and all N of their first tokens, and see what becomes of them.
+    """Measure images that get another class while they keep 0, some and all N of their first tokens.
 
     Each reference image gets a class drawn from the model's others, and the noise and random numbers of its own seed,
     the same for every number of tokens. Two metrics are means over images, with their closed-form 95 % intervals:
     similarity of layout (``dar.metrics.similarity.layout_similarity`` with the reference), and agreement, the share in
-    which the classifier sees the new class. Keeping 0 tokens tells how much alike layouts are by chance, keeping all N
-    is a reconstruction, the ceiling. Pictures are measured as saved, rounded to the nearest of 256 levels.
+    which the classifier sees the new class. Keeping 0 tokens measures how much alike layouts are by chance, keeping all
+    N is a reconstruction, the ceiling. Pictures are measured as saved, rounded to the nearest of 256 levels.
 
     Args:
         pipeline: the model.
@@ -80,7 +80,7 @@ def evaluate_layout(
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
     used = pipeline.resolved(settings)
-    measured = _Accumulator(lengths, images.few(ROWS), data.class_names)
+    measured = _Accumulator(lengths, images.preview_indices(ROWS), data.class_names)
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
@@ -100,7 +100,7 @@ def evaluate_layout(
             "images": images.description(),
         },
         protocol=_protocol(images, classifier, lengths, config.num_classes),
-        figures={_tokens(length): by_metric for length, by_metric in estimates.items()},
+        metrics={_tokens(length): by_metric for length, by_metric in estimates.items()},
         curves=_curves(estimates),
     )
     return EvaluationResult(report, measured.sheet())
@@ -132,7 +132,7 @@ def _tokens(count: int) -> str:
 def _generated(
     pipeline: DARPipeline, kept: Tensor, labels: list[int], seeds: list[int], used: GenerationSettings
 ) -> Tensor:
-    """Images of B labels that keep B x P tokens: B x 3 x H x W levels, on the CPU."""
+    """Generate images of B labels that keep B x P tokens: B x 3 x H x W levels, on the CPU."""
     return saved_levels(pipeline(labels, **keywords(used, seed=seeds, kept_tokens=kept)).pixels)
 
 
@@ -150,7 +150,7 @@ def _curves(estimates: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
 
 
 class _Classes:
-    """Which class an image had, which it is to get, and whether it did.
+    """Draws a new class for each image, and asks a classifier whether the image shows it.
 
     Raises:
         DARError: if the model has a single class, or classes do not fit.
@@ -164,11 +164,11 @@ class _Classes:
         self.of_classifier = torch.tensor(_logit_indices(config, classifier))
 
     def new_labels(self, batch: CroppedImages) -> list[int]:
-        """A model's class for each image, other than its own; drawn from the seed and the image's index alone."""
+        """Draw a model's class for each image, other than its own, from the seed and the image's index alone."""
         return [self._new_label(index, label) for index, label in zip(batch.indices, batch.labels, strict=True)]
 
     def agreement(self, levels: Tensor, labels: list[int]) -> Tensor:
-        """Whether the classifier sees these of the model's classes: B, bool."""
+        """Ask whether the classifier sees these of the model's classes: B, bool."""
         logits_BC = self.classifier(levels).logits
         if logits_BC is None:
             raise DARError(f"{self.classifier.name} tells no classes: choose an extractor with logits")
@@ -181,7 +181,7 @@ class _Classes:
 
 
 def _model_classes(data: ImageDataset, config: PriorConfig) -> list[int]:
-    """The model's class for each of the data's; empty where these have none."""
+    """Find the model's class for each of the data's; empty where these have none."""
     if data.class_names == config.class_names:
         return list(range(config.num_classes))
     try:
@@ -191,7 +191,7 @@ def _model_classes(data: ImageDataset, config: PriorConfig) -> list[int]:
 
 
 def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
-    """Which logit stands for each of the model's classes."""
+    """Find the logit of each of the model's classes."""
     found = logit_indices(config.class_names, classifier.class_names)
     if missing := [name for name, place in zip(config.class_names, found, strict=True) if place is None]:
         known = classifier.class_names
@@ -225,14 +225,14 @@ class _Accumulator:
                 self.own_classes.append(self.data_classes[batch.labels[i]] if batch.labels[i] >= 0 else "")
 
     def estimates(self) -> dict[int, dict[str, Estimate]]:
-        """Both metrics by number of tokens."""
+        """Average both metrics, by number of tokens."""
         values = {name: torch.cat(parts, dim=1).double() for name, parts in self.values.items()}
         return {
             length: {name: mean_estimate(of[i]) for name, of in values.items()} for i, length in enumerate(self.lengths)
         }
 
     def sheet(self) -> dict[str, Image.Image]:
-        """The images shown, with a column a number of tokens, by title."""
+        """Draw the images to show, with a column a number of tokens, by title."""
         kept = ", ".join(map(str, self.lengths[:-1])) + f" and {self.lengths[-1]}"
         title = f"References, then samples that keep {kept} of their tokens; rows become {', '.join(self.classes)}"
         if not self.rows:

@@ -75,8 +75,8 @@ def evaluate_reconstruction(
         workers: processes that decode images ahead; 0 decodes in this one.
 
     Returns:
-        The report, and sheets of the worst and the best reconstructions (by PSNR) and of a
-        spread, by title. A row is the original, then its first 1, 2, ... and all groups decoded.
+        The report, and sheets of the worst and the best reconstructions (by PSNR) and of a spread, by title. A row is
+        the original, then its first 1, 2, ... and all groups decoded.
 
     Raises:
         DARError: if there are fewer images than asked for, fewer than two, too many broken ones; if images are too
@@ -99,7 +99,7 @@ def evaluate_reconstruction(
             "images": images.description(),
         },
         protocol=_protocol(images, extractor, perceptual),
-        figures={space: {name: groups[-1] for name, groups in of.items()} for space, of in spaces.items()},
+        metrics={space: {name: groups[-1] for name, groups in of.items()} for space, of in spaces.items()},
         curves=tuple(_curves(spaces)),
     )
     return EvaluationResult(report, measured.gallery.sheets())
@@ -181,7 +181,7 @@ class _Accumulator:
         self.values = {name: torch.empty(groups, count, dtype=torch.float64) for name in self.measures}
         self.codes_KV = torch.zeros(groups, self.config.codebook_size, dtype=torch.int64)
         self.features = PairedFeatures(extractor, count) if extractor else None
-        self.gallery = Gallery(images.few(ROWS))
+        self.gallery = Gallery(images.preview_indices(ROWS))
 
     def add(self, batch: CroppedImages, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
         """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
@@ -198,7 +198,7 @@ class _Accumulator:
         self.gallery.add(decibels, batch.indices, torch.cat([originals[None], decoded]).cpu())
 
     def spaces(self, generator: torch.Generator) -> Spaces:
-        """All metrics for each number of groups."""
+        """Compute all metrics for each number of groups."""
         means = {
             name: [mean_estimate(one_N) for one_N in of_KN[:, : self.count]] for name, of_KN in self.values.items()
         }

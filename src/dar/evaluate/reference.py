@@ -39,7 +39,7 @@ def load_reference(
     workers: int = 0,
     image_column: str = "",
 ) -> Reference:
-    """Statistics of real images, read where they were saved and else computed.
+    """Load statistics of real images where they were saved, else compute them.
 
     Args:
         source: a ``.safetensors`` file of ``Reference.save``; an ``.npz`` with images in ``arr_0``, whose own
@@ -104,7 +104,7 @@ def _from_data(data: ImageDataset, extractor: Extractor, image_size: int, batch_
 
 
 def _from_npz(path: Path, extractor: Extractor, image_size: int, batch_size: int) -> Reference:
-    """Under Inception, an npz's own means and covariances are used where it has them."""
+    """Compute statistics of an npz; under Inception, its own means and covariances are used where it has them."""
     samples = open_samples(path)
     check_square(samples)
     _check_size(str(path), samples.width, image_size)
@@ -125,7 +125,7 @@ def _from_npz(path: Path, extractor: Extractor, image_size: int, batch_size: int
 
 
 def _own_statistics(path: Path) -> dict[str, Any]:
-    """A file's own means and covariances; none where it has no ``mu``, as in the ADM suite."""
+    """Read a file's own means and covariances; none where it has no ``mu``, as in the ADM suite."""
     try:
         with np.load(path, allow_pickle=False) as content:
             if "mu" not in content.files:

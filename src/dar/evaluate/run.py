@@ -1,4 +1,4 @@
-"""One evaluation from start to end: its clock, the record of what it ran on, the folder that it owns, its report."""
+"""One evaluation from start to end: its clock, the record of its environment, its folder, its report."""
 
 import shutil
 import time
@@ -35,7 +35,7 @@ class EvaluationResult:
 
 
 def with_environment(evaluation: Callable[P, EvaluationResult]) -> Callable[P, EvaluationResult]:
-    """Decorate an evaluation so that its report's environment tells the seconds that it took, and on what it ran."""
+    """Decorate an evaluation to record in its report how many seconds it took, and on what it ran."""
 
     @wraps(evaluation)
     def timed(*args: P.args, **kwargs: P.kwargs) -> EvaluationResult:

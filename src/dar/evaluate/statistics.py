@@ -1,4 +1,4 @@
-"""What samples are measured against: statistics of real images, found batch by batch, saved, and read again."""
+"""Statistics of real images, to measure samples against: found batch by batch, saved, and read again."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,14 +25,14 @@ UNKNOWN = "None"
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images in one feature space.
+    """Statistics of real images in one feature space.
 
     Attributes:
         source: what the user calls them.
         hash: SHA-256 of the file, or of the pixels of a data set.
         extractor: name of the feature space.
         extractor_hash: of its weights.
-        images: how many the mean and covariance are of; None where a file brings them along and doesn't tell.
+        images: how many the mean and covariance are of; None where a file brings them along without their number.
         image_size: pixels a side.
         pooled: M x D, features of up to 10 000 images, for precision and recall.
         mean: D, float64.
@@ -54,7 +54,7 @@ class Reference:
     spatial_covariance: Tensor | None = None
 
     def save(self, path: Path) -> None:
-        """Write it as a safetensors file, for ``load_reference``.
+        """Write a safetensors file, for ``load_reference``.
 
         Features are kept as float16 if that can hold their squared distances: these are computed in it anyway.
 
@@ -116,9 +116,10 @@ def check_statistics(reference: Reference) -> None:
 
 
 class StatisticsCollector:
-    """Statistics of images that come in batches, and rows of some for precision and recall.
+    """Finds statistics of images that come in batches, and keeps features of some for precision and recall.
 
-    These are drawn, the same each time: data often take classes in turn, and equal distances would keep one of them.
+    The kept ones are drawn, the same each time: data often take classes in turn, and equal distances would keep one
+    class.
 
     Args:
         extractor: the feature space.

@@ -58,7 +58,7 @@ def evaluate_sweep(
     """
     if len({guidance_name(scale) for scale in scales}) < len(scales):
         raise DARError("a guidance was given twice, or two differ beyond six digits: give each once")
-    figures: dict[str, dict[str, Estimate]] = {}
+    metrics: dict[str, dict[str, Estimate]] = {}
     pictures: dict[str, Image.Image] = {}
     protocol: dict[str, Any] = {}
     samples: dict[str, str] = {}
@@ -74,34 +74,34 @@ def evaluate_sweep(
             class_names=pipe.prior.config.class_names,
             batch_size=batch_size,
         )
-        figures |= {f"{space}, {name}": found for space, found in result.report.figures.items()}
+        metrics |= {f"{space}, {name}": found for space, found in result.report.metrics.items()}
         pictures |= {f"{title}, {name}": picture for title, picture in result.pictures.items()}
         protocol = result.report.protocol
         samples[name] = result.report.subject["samples"]["sha256"]
-    curves = tuple(curve for extractor, _ in spaces for curve in _trade_offs(extractor.name, scales, figures))
+    curves = tuple(curve for extractor, _ in spaces for curve in _trade_offs(extractor.name, scales, metrics))
     sampled = {name: value for name, value in identity(pipe, settings).items() if name != "guidance_scale"}
     references = {extractor.name: reference.source for extractor, reference in spaces}
-    told = {
+    subject = {
         **model_info,
         "references": references,
         "guidance": [guidance_name(scale) for scale in scales],
         "settings": sampled,
         "samples_sha256": samples,
     }
-    return EvaluationResult(Report("sweep", told, protocol, figures, curves), pictures)
+    return EvaluationResult(Report("sweep", subject, protocol, metrics, curves), pictures)
 
 
 def _with_guidance(settings: SampleSettings, guidance: Guidance) -> SampleSettings:
     return replace(settings, generation=replace(settings.generation, guidance_scale=guidance))
 
 
-def _trade_offs(space: str, scales: Sequence[Guidance], figures: dict[str, dict[str, Estimate]]) -> list[Curve]:
-    """One metric against another, for each pair that the space has: over constant scales, and over schedules."""
+def _trade_offs(space: str, scales: Sequence[Guidance], metrics: dict[str, dict[str, Estimate]]) -> list[Curve]:
+    """Plot one metric against another, for each pair that the space has: over constant scales, and over schedules."""
     kinds = {
         "constant": sorted((scale for scale in scales if scale.is_constant), key=lambda scale: scale.start),
         "linear": [scale for scale in scales if not scale.is_constant],
     }
-    found = {scale: figures[f"{space}, {guidance_name(scale)}"] for scale in scales}
+    found = {scale: metrics[f"{space}, {guidance_name(scale)}"] for scale in scales}
     return [
         Curve(
             title=f"{metric_named(y).title} against {metric_named(x).title}, {space}",
@@ -120,10 +120,10 @@ def _trade_offs(space: str, scales: Sequence[Guidance], figures: dict[str, dict[
 
 
 def samples_of(work: Path, scale: Guidance) -> Path:
-    """The file of samples of one guidance."""
+    """Name the file of samples of one guidance."""
     return work / guidance_name(scale).replace(":", "-").replace(" ", "-") / "samples.npz"
 
 
 def guidance_name(scale: Guidance) -> str:
-    """What to call a guidance: "guidance 3", or "guidance 1:3" for one that is linear over the tokens."""
+    """Name a guidance: "guidance 3", or "guidance 1:3" for one that is linear over the tokens."""
     return f"guidance {scale}"

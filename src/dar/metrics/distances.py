@@ -30,12 +30,16 @@ def tiles(rows: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def smallest(distances_NM: Tensor, count: int) -> Tensor:
-    """The ``count`` smallest of each row, or all if they are fewer: N x count, float32, ascending."""
+    """Find the ``count`` smallest of each row, or all if they are fewer: N x count, float32, ascending."""
     return distances_NM.topk(min(count, distances_NM.shape[1]), largest=False).values.float()
 
 
 def distances(u_ND: Tensor, v_MD: Tensor) -> Tensor:
-    """Squared Euclidean distances of one block, N x M: float16 if that holds all of them, else float32."""
+    """Compute squared Euclidean distances of one block, N x M: float16 if that holds all of them, else float32.
+
+    Raises:
+        DARError: if float32 cannot hold them either.
+    """
     for dtype in (torch.float16, torch.float32):
         distances_NM = _distances_in(dtype, u_ND, v_MD)
         if distances_NM is not None:
@@ -44,7 +48,7 @@ def distances(u_ND: Tensor, v_MD: Tensor) -> Tensor:
 
 
 def _distances_in(dtype: torch.dtype, u_ND: Tensor, v_MD: Tensor) -> Tensor | None:
-    """|u|^2 - 2 u v + |v|^2, every step rounded to the type, none below zero; None if a step overflows."""
+    """Compute |u|^2 - 2 u v + |v|^2, every step rounded to the type, none below zero; None if a step overflows."""
     u_ND, v_MD = u_ND.to(dtype), v_MD.to(dtype)
     u_norms_N, v_norms_M = (x.square().sum(1, dtype=torch.float32).to(dtype) for x in (u_ND, v_MD))
     v_DM = v_MD.float().T

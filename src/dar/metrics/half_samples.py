@@ -16,13 +16,13 @@ _SPLITS = GROUPS - 1
 def recall_confidence(
     samples_ND: Tensor, references_MD: Tensor, generator: torch.Generator, neighbours: int = 3
 ) -> tuple[float, float]:
-    """95 % confidence interval of recall over draws of the samples, the references given, by balanced half-samples.
+    """Estimate the 95 % confidence interval of recall over draws of the samples, the references given.
 
-    Samples are halved in 19 ways (McCarthy 1969, doi 10.2307/1402118), and how the two halves' recalls differ, each
-    with balls of its own, tells how recall varies at N / 2 samples. For a mean that is the delete-a-group jackknife
-    to the digit. But recall is none: each ball hangs on a few samples, and where balls thin out others grow. Measured
-    on Gaussians of 4 to 32 dimensions, the jackknife's intervals have 1.2 to 2 times the width that they should
-    have, 0.7 to 1.7 times if it keeps the radii, and these 0.9 to 1.2 times.
+    Balanced half-samples: samples are halved in 19 ways (McCarthy 1969, doi 10.2307/1402118), and how the two halves'
+    recalls differ, each with balls of its own, shows how recall varies at N / 2 samples. For a mean that is the
+    delete-a-group jackknife to the digit. But recall is none: each ball hangs on a few samples, and where balls thin
+    out others grow. Measured on Gaussians of 4 to 32 dimensions, the jackknife's intervals have 1.2 to 2 times the
+    width that they should have, 0.7 to 1.7 times if it keeps the radii, and these 0.9 to 1.2 times.
 
     From N / 2 to N samples only a part of the variance halves. The part that there would be if references were
     covered independently stays as it is, and is most of it where samples are many more than references.
@@ -37,7 +37,7 @@ def recall_confidence(
 
     Returns:
         Lower and upper end within 0 and 1, else around the recall of all samples. If halves always agree the interval
-        has no width, which says only that the rows are too few to tell.
+        has no width, which says only that the rows are too few.
 
     Raises:
         DARError: as for ``precision_and_recall``, and if there are fewer than 40 samples, or than four for each row
@@ -58,7 +58,7 @@ def recall_confidence(
 
 
 def _group_numbers(groups: tuple[Tensor, ...]) -> Tensor:
-    """The group of each row: N, int64."""
+    """Number the rows by their group: N, int64."""
     numbers_N = torch.empty(sum(map(len, groups)), dtype=torch.int64)
     for number, rows in enumerate(groups):
         numbers_N[rows] = number
@@ -66,7 +66,7 @@ def _group_numbers(groups: tuple[Tensor, ...]) -> Tensor:
 
 
 def _halves() -> Tensor:
-    """Which groups make up the first half of each split: S x G, bool, ten a split.
+    """Choose the groups that make up the first half of each split: S x G, bool, ten a split.
 
     These are the rows of a Hadamard matrix of order 20 but for the constant one (Paley 1933): any two groups are in
     one half about as often as in two.
@@ -77,7 +77,7 @@ def _halves() -> Tensor:
 
 
 def _nearest_by_group(features_ND: Tensor, groups_N: Tensor, count: int) -> Tensor:
-    """Squared distances of each row to the nearest ``count`` of each group, itself among them: N x G x K, float32.
+    """Compute squared distances of each row to the nearest ``count`` of each group, itself among them: N x G x K.
 
     They are infinite where a group has fewer rows.
     """
@@ -94,7 +94,7 @@ def _nearest_by_group(features_ND: Tensor, groups_N: Tensor, count: int) -> Tens
 
 
 def _radii_of_sets(nearest_NGK: Tensor, groups_N: Tensor) -> Tensor:
-    """Squared radii of all rows, then of each split's first half and of its second: (1 + 2 S) x N.
+    """Compute squared radii of all rows, then of each split's first half and of its second: (1 + 2 S) x N.
 
     Only rows of the same half are neighbours there; rows of the other half have a radius of -1, which holds nothing.
     """
@@ -109,7 +109,7 @@ def _radii_of_sets(nearest_NGK: Tensor, groups_N: Tensor) -> Tensor:
 
 
 def _references_covered(references_MD: Tensor, samples_ND: Tensor, radii_SN: Tensor) -> Tensor:
-    """Which references lie in the ball of any sample, for each set of radii: S x M, bool."""
+    """Find the references that lie in the ball of any sample, for each set of radii: S x M, bool."""
     covered_SM = radii_SN.new_zeros(len(radii_SN), len(references_MD), dtype=torch.bool)
     for own in runs(len(references_MD)):
         for other in runs(len(samples_ND)):

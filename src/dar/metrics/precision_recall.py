@@ -45,7 +45,7 @@ def precision_and_recall(samples_ND: Tensor, references_MD: Tensor, neighbours: 
     And where a product overflows, the evaluator takes the distance for zero; here the block is float32 then.
 
     Args:
-        samples_ND: any number of rows; figures of different numbers cannot be compared.
+        samples_ND: any number of rows; metrics of different numbers cannot be compared.
         references_MD: ADM takes the 10 000 images of its reference file.
         neighbours: how many neighbours of its centre a ball holds.
 
@@ -64,7 +64,7 @@ def precision_and_recall(samples_ND: Tensor, references_MD: Tensor, neighbours: 
 
 
 def neighbour_radii(features_ND: Tensor, neighbours: int = 3) -> Tensor:
-    """Squared distance of each row to its nearest neighbour but ``neighbours`` - 1: N, float32.
+    """Compute the squared distance of each row to its nearest neighbour but ``neighbours`` - 1: N, float32.
 
     A row is not its own neighbour; one that occurs twice is.
 
@@ -85,7 +85,7 @@ def neighbour_radii(features_ND: Tensor, neighbours: int = 3) -> Tensor:
 def mutual_coverage(
     references_MD: Tensor, reference_radii_M: Tensor, samples_ND: Tensor, sample_radii_N: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Which references lie in the ball of any sample (M, bool), and which samples in that of any reference (N, bool).
+    """Find the references in the ball of any sample (M, bool), and the samples in that of any reference (N, bool).
 
     Radii are squared, and a ball's surface belongs to it. A rounded distance is not the same in both directions; it
     is the one from reference to sample that counts for both.
@@ -103,7 +103,7 @@ def mutual_coverage(
 
 
 def _covered(distances_NM: Tensor, row_radii_N: Tensor, column_radii_M: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows lie in the ball of any column, and which columns in that of any row."""
+    """Find the rows that lie in the ball of any column, and the columns that lie in that of any row."""
     rows, columns = [], torch.zeros_like(column_radii_M, dtype=torch.bool)
     for tile, radii in zip(tiles(distances_NM), tiles(row_radii_N), strict=True):
         rows.append((tile <= column_radii_M).any(1))

@@ -1,4 +1,4 @@
-"""What can be wrong with rows of features."""
+"""Checks of rows of features."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ _CHUNK = 4096
 
 
 def check_rows(rows: Tensor, what: str, least: int = 1) -> None:
-    """See that ``rows`` is a table of enough finite numbers.
+    """Make sure that ``rows`` is a table of enough finite numbers.
 
     Args:
         rows: N x D.

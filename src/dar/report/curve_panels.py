@@ -31,7 +31,7 @@ def draw_curves(curves: Sequence[Curve]) -> dict[str, Image.Image]:
     Points are labelled, and marked where a curve has few; those at infinity, or nearly, are left out.
 
     Args:
-        curves: those of one title go into one panel, told apart by colour, marker and, in a legend, their names.
+        curves: those of one title go into one panel, with colours, markers and a legend of their own.
 
     Returns:
         RGB pictures by title, all of one size.
@@ -62,7 +62,7 @@ def _panel(title: str, curves: Sequence[Curve]) -> Image.Image:
 
 
 def _draw(axes: "Axes", curve: Curve, place: int) -> None:
-    """One curve, the ``place``-th of its panel."""
+    """Draw one curve, the ``place``-th of its panel."""
     points = [point for point in curve.points if abs(point.x) < _LARGEST and abs(point.y) < _LARGEST]
     colour = COLOURS[place % len(COLOURS)]
     axes.plot(

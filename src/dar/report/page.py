@@ -28,7 +28,7 @@ class Picture:
         width: pixels that it takes up where there is room.
         description: for those who cannot see it.
         caption: below it; may be empty.
-        curves: those that it shows, whose numbers the page tells too.
+        curves: those that it shows; the page lists their numbers too.
     """
 
     image: Image.Image
@@ -97,14 +97,14 @@ def curve_panels(curves: Sequence[Curve]) -> list[Picture]:
 
 
 def _described(curves: Sequence[Curve]) -> str:
-    """What a picture of curves shows, for those who cannot see it."""
+    """Describe a picture of curves for those who cannot see it."""
     names = " and ".join(curve.name for curve in curves if curve.name)
-    subject = f"{curves[0].y_name} against {curves[0].x_name}"
-    return f"{curves[0].title}: {subject}{f' for {names}' if names else ''}; the numbers are below it"
+    axes = f"{curves[0].y_name} against {curves[0].x_name}"
+    return f"{curves[0].title}: {axes}{f' for {names}' if names else ''}; the numbers are below it"
 
 
 def _picture(image: Image.Image, caption: str) -> Picture:
-    """A picture with its caption; a huge one is scaled down, and its caption says so."""
+    """Ready a picture with its caption; a huge one is scaled down, and its caption says so."""
     image = to_rgb(image)
     if max(image.size) > LARGEST:
         caption = f"{caption} (scaled down from {image.width} x {image.height} pixels)"

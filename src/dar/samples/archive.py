@@ -24,8 +24,8 @@ from dar.files import writing
 from dar.samples.samples import file_sha256
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
-LONGEST_AGO = (1980, 1, 1, 0, 0, 0)
-"""The first moment that a zip can tell: equal samples are equal bytes."""
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The first moment that a zip can hold, for all files, so that equal samples are equal bytes."""
 
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
@@ -76,7 +76,7 @@ class ArchiveSamples:
                 yield torch.frombuffer(levels, dtype=torch.uint8).view(count, *shape).permute(0, 3, 1, 2).contiguous()
 
     def _labels(self) -> Tensor | None:
-        with self._told(), zipfile.ZipFile(self.path) as archive:
+        with self._wrap_read_errors(), zipfile.ZipFile(self.path) as archive:
             if LABELS not in archive.namelist():
                 return None
         with self._member(LABELS) as (file, size):
@@ -94,8 +94,8 @@ class ArchiveSamples:
 
     @contextmanager
     def _member(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
-        """Open an array; gives its stream and length in bytes."""
-        with self._told(), zipfile.ZipFile(self.path) as archive:
+        """Open an array: its stream, and its length in bytes."""
+        with self._wrap_read_errors(), zipfile.ZipFile(self.path) as archive:
             if name not in archive.namelist():
                 raise DARError(f"{self.path} holds {listed(archive.namelist())}: images must be in {name}")
             member = archive.getinfo(name)
@@ -105,7 +105,7 @@ class ArchiveSamples:
                 yield file, member.file_size
 
     def _header(self, file: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
-        """Shape and type of an array, leaving the stream where its numbers start."""
+        """Read an array's shape and type, leaving the stream where its numbers start."""
         try:
             shape, is_fortran, dtype = READERS[np.lib.format.read_magic(file)](file)
         except Exception as error:  # whatever Python's own tokenizer and literals raise
@@ -119,8 +119,8 @@ class ArchiveSamples:
         return shape, dtype
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn whatever readers raise into a DARError."""
+    def _wrap_read_errors(self) -> Iterator[None]:
+        """Raise a DARError in place of whatever readers raise."""
         try:
             yield
         except DARError:
@@ -167,8 +167,8 @@ def write_samples(
 
 
 def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """Start a stored member that may outgrow 4 GB and tells nothing of when and where it was made."""
-    member = zipfile.ZipInfo(name, LONGEST_AGO)
+    """Start a stored member that may outgrow 4 GB, without a trace of when and where it was made."""
+    member = zipfile.ZipInfo(name, ZIP_EPOCH)
     member.create_system, member.external_attr = 3, 0o644 << 16
     return archive.open(member, "w", force_zip64=True)
 

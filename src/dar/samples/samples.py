@@ -54,7 +54,7 @@ def check_square(samples: Samples) -> None:
 
 
 def file_sha256(path: Path) -> bytes:
-    """SHA-256 of a file.
+    """Hash a file: SHA-256.
 
     Raises:
         DARError: if it cannot be read.

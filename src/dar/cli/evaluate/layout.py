@@ -28,7 +28,7 @@ def layout(
     ] = "cifar10",
     tokens: Annotated[
         list[int] | None,
-        typer.Option(help="Tokens of the reference to keep; repeat it for each point. 8, 12, 16 and 32 unless told."),
+        typer.Option(help="Tokens of the reference to keep; repeat it for each point. 8, 12, 16 and 32 unless given."),
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="Reference images, from all over the data.")] = 1000,
     seed: options.Seed = 0,

@@ -38,7 +38,7 @@ def samples(
 
         opened = open_samples(samples)
         check_square(opened)
-        record = shared.recorded(opened)
+        record = shared.read_record(opened)
         return evaluate_samples(
             opened,
             spaces.open(opened.width, len(opened), compute),

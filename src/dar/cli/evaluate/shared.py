@@ -1,4 +1,4 @@
-"""What the commands of ``dar evaluate`` share."""
+"""Options and steps that the commands of ``dar evaluate`` share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ EXTRACTORS = (
     "classifier or of a vision model of transformers, such as facebook/dinov2-base."
 )
 
-Model = Annotated[str | None, typer.Argument(help="Folder or Hub id of a model; the bundled one unless told.")]
+Model = Annotated[str | None, typer.Argument(help="Folder or Hub id of a model; the bundled one unless given.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json and report.html: new, or begun by the same command.")]
 
 FIELD = ("inception",)
@@ -79,11 +79,11 @@ class SpaceOptions:
     ]
     extractor: Annotated[
         list[str] | None,
-        typer.Option("--extractor", help=f"Inception unless told; repeat it for several: {EXTRACTORS}"),
+        typer.Option("--extractor", help=f"Inception unless given; repeat it for several: {EXTRACTORS}"),
     ] = None
     image_column: Annotated[
         str,
-        typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless told."),
+        typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless given."),
     ] = ""
 
     def check(self) -> None:
@@ -162,7 +162,7 @@ def _print_metrics(report: "Report") -> None:
     """Print what was found, a line a metric."""
     from dar.report.report import metric_named
 
-    for space, estimates in report.figures.items():
+    for space, estimates in report.metrics.items():
         typer.echo(space)
         for key, estimate in estimates.items():
             metric = metric_named(key)
@@ -173,8 +173,8 @@ def _print_metrics(report: "Report") -> None:
             )
 
 
-def recorded(samples: "Samples") -> dict[str, Any]:
-    """What a record beside samples tells of how they were made; nothing where there is none of just this file."""
+def read_record(samples: "Samples") -> dict[str, Any]:
+    """Read the record beside samples of how they were made; empty where there is none of this very file."""
     from dar.files import read_json
     from dar.samples.job import is_recorded
 
