@@ -1,4 +1,4 @@
-"""Time and peak memory of all figures of many images: ``python benchmarks/feature_statistics.py --images 50000``.
+"""Time and peak memory of all metrics of many images: ``python benchmarks/feature_statistics.py --images 50000``.
 
 Features are random, of Inception's sizes, and kept on the disk as an evaluation keeps them; no network is run.
 """
@@ -19,8 +19,8 @@ import typer
 from torch import Tensor
 
 from dar.evaluate.feature_store import BLOCK, FeatureStore
-from dar.evaluate.generation import figures_in_space
-from dar.evaluate.reference import Reference
+from dar.evaluate.generation import metrics_in_space
+from dar.evaluate.statistics import Reference
 from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.metrics.frechet import Moments
@@ -91,8 +91,8 @@ def measure(images: int, folder: Path) -> None:
             store.write(index, extractor(torch.empty(min(BLOCK, images - start))))
     with stage(f"statistics of {REFERENCES} references"):
         real = reference()
-    with stage("all figures with their intervals"):
-        figures_in_space(store, extractor, real, None)
+    with stage("all metrics with their intervals"):
+        metrics_in_space(store, extractor, real, None)
     typer.echo(f"on {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 

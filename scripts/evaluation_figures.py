@@ -28,10 +28,11 @@ from dar.images import save_image
 from dar.pipeline import load_prior
 from dar.prior.guidance import Guidance
 from dar.progress import progress_bar
-from dar.report.figures import draw_curves
+from dar.report.curve_panels import draw_curves
 from dar.report.files import REPORT, read_report
 from dar.report.report import METRICS, Estimate, Report, metric_named
-from dar.samples.file import open_samples, write_samples
+from dar.samples.archive import write_samples
+from dar.samples.opening import open_samples
 
 DOCS = Path("docs")
 NUM, SWEEP_NUM, LAYOUT_NUM = 10_000, 2_000, 500
@@ -177,7 +178,7 @@ def main(
     kept = [word for count in KEPT for word in ("--tokens", count)]
     layout = report(work / "layout", "layout", "--data", test, "--num", LAYOUT_NUM, "--guidance", GUIDANCE, *kept)
 
-    space = next(iter(rows["test images (floor)"].figures))
+    space = next(iter(rows["test images (floor)"].metrics))
     first = rows["test images (floor)"]
     text = f"""# What was measured
 
@@ -192,13 +193,13 @@ reports of the same two hashes, not with FIDs that papers print.
 {NUM:,} images each. The floor is CIFAR-10's test images; their accuracy is the classifier's own. The ceiling is each
 class's mean training image with Gaussian noise of {NOISE:g} levels.
 
-{table("samples", {name: found.figures[space] for name, found in rows.items()})}
+{table("samples", {name: found.metrics[space] for name, found in rows.items()})}
 
 ## Guidance
 
 {SWEEP_NUM:,} images a point, the same seeds at each.
 
-{table("guidance", {name.split(", guidance ")[-1]: figures for name, figures in sweep.figures.items()})}
+{table("guidance", {name.split(", guidance ")[-1]: figures for name, figures in sweep.metrics.items()})}
 
 {pictures(sweep, "guidance")}
 
@@ -216,7 +217,7 @@ reconstructions in the space named above.
 {LAYOUT_NUM} test images, guidance {GUIDANCE}, each under another class. 0 tokens is chance, all tokens the
 reconstruction.
 
-{table("kept", layout.figures)}
+{table("kept", layout.metrics)}
 
 {pictures(layout, "layout")}
 """

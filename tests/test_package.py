@@ -13,10 +13,10 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors", "lazily", "fields"},
-    {"checks", "device", "files"},
+    {"checks", "device", "files", "pages"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
     | {"rgb", "lettering"},
-    {"progress", "image_files", "model_folder"},
+    {"progress", "plots", "image_files", "model_folder"},
     {"hub"},
     {"images", "sheets"},
     {"class_sheet", "terminal"},

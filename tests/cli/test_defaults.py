@@ -17,7 +17,7 @@ from dar.features.extractor import Features
 from dar.generation.settings import SAMPLING, GenerationSettings, load_settings, save_settings
 from dar.images import to_pixels
 from dar.pipeline import DARPipeline
-from dar.samples.file import open_samples
+from dar.samples.opening import open_samples
 from dar.samples.sampling import rounded, sample_settings
 from tests.cli.test_cli import refused
 from tests.convert import published
@@ -67,9 +67,9 @@ def test_sweep_and_layout_use_and_record_them(pipeline: DARPipeline, tmp_path: P
     photos = photo_folder(tmp_path / "photos", 14)
     settings = sample_settings(pipe, {}, num=42)
     real = load_reference(str(photos), Projection(), 16)
-    report, _ = evaluate_sweep(
-        pipe, settings, [OWN.guidance_scale], [(Projection(), real)], tmp_path / "sweep", subject={}
-    )
+    report = evaluate_sweep(
+        pipe, settings, [OWN.guidance_scale], [(Projection(), real)], tmp_path / "sweep", model_info={}
+    ).report
     recorded = report.subject["settings"]
     assert all(recorded[name] == value for name, value in RECORDED.items() if name != "guidance_scale")
     (images,) = open_samples(samples_of(tmp_path / "sweep", OWN.guidance_scale)).batches(42)
@@ -84,7 +84,8 @@ def test_sweep_and_layout_use_and_record_them(pipeline: DARPipeline, tmp_path: P
             return super().__call__(images_B3HW)
 
     data = ImageDataset(photos)
-    report, pictures = evaluate_layout(pipe, data, Recorder(), prefixes=[8], settings={}, count=2)
+    result = evaluate_layout(pipe, data, Recorder(), prefixes=[8], settings={}, count=2)
+    report, pictures = result.report, result.pictures
     assert {name: report.subject[name] for name in RECORDED} == OWN.values()
     (title,) = pictures
     first = title.split("rows become ")[1].split(", ")[0]

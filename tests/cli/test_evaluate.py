@@ -35,7 +35,7 @@ def space(folder: Path) -> tuple[Any, ...]:
 
 
 def figures(out: Path) -> dict[str, set[str]]:
-    return {space: set(found) for space, found in read_report(out).figures.items()}
+    return {space: set(found) for space, found in read_report(out).metrics.items()}
 
 
 IN_SPACE = {"frechet_distance", "precision", "recall", "class_accuracy"}
@@ -65,7 +65,7 @@ def test_samples_of_anyones_model_give_the_same_figures(
         dar("sample", "--model", folder / "model", *COMMON, "--out", tmp_path / "s.npz", "--png", tmp_path / "s") == 0
     )
     assert dar("evaluate", "samples", tmp_path / "s", *space, "--out", tmp_path / "c") == 0
-    first, second, third = (read_report(tmp_path / name).figures["classifier:animals"] for name in "abc")
+    first, second, third = (read_report(tmp_path / name).metrics["classifier:animals"] for name in "abc")
     assert first == second
     assert third == {name: estimate for name, estimate in first.items() if name != "class_accuracy"}
     assert dar("evaluate", "compare", tmp_path / "a", tmp_path / "b") == 0
@@ -79,7 +79,7 @@ def test_statistics_saved_once_replace_the_data(dar, folder: Path, tmp_path: Pat
     assert dar(*sampled, *space, "--out", tmp_path / "a") == 0
     assert dar(*sampled, *extractor, "--reference", saved, "--out", tmp_path / "b") == 0
     first, second = (read_report(tmp_path / name) for name in "ab")
-    assert first.figures == second.figures
+    assert first.metrics == second.metrics
     assert first.protocol == second.protocol
 
 

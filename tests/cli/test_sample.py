@@ -15,7 +15,7 @@ from dar.images import read_image
 from dar.model_folder import RECIPE
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
-from dar.samples.file import open_samples
+from dar.samples.opening import open_samples
 from tests.cli.test_cli import refused
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dar.demo.job import Demo, make_demo
-from dar.demo.page import SMALL, data_uri, demo_page
+from dar.demo.page import SMALL, demo_page, picture_uri
 from dar.pipeline import DARPipeline
 
 HOSTILE = '<b onclick="x">&\''
@@ -125,5 +125,5 @@ def test_pictures_of_the_user_are_not_called_samples(pipeline: DARPipeline, tmp_
 
 def test_only_large_pictures_are_compressed() -> None:
     noise = Image.effect_noise((SMALL, SMALL), 80).convert("RGB")
-    assert opened(data_uri(noise)).tobytes() == noise.tobytes()
-    assert data_uri(noise.resize((SMALL + 1, SMALL))).startswith("data:image/webp")
+    assert opened(picture_uri(noise)).tobytes() == noise.tobytes()
+    assert picture_uri(noise.resize((SMALL + 1, SMALL))).startswith("data:image/webp")

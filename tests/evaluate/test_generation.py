@@ -8,15 +8,18 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.evaluate.generation import check_count, evaluate_samples
-from dar.evaluate.reference import Reference, load_reference
+from dar.evaluate.reference import load_reference
+from dar.evaluate.statistics import Reference
 from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.metrics.confidence import mean_confidence
 from dar.metrics.frechet import frechet_confidence, frechet_distance
+from dar.metrics.half_samples import recall_confidence
 from dar.metrics.inception_score import inception_score
-from dar.metrics.precision_recall import precision_and_recall, recall_confidence
+from dar.metrics.precision_recall import precision_and_recall
 from dar.report.report import Report
-from dar.samples.file import open_samples, write_samples
+from dar.samples.archive import write_samples
+from dar.samples.opening import open_samples
 from tests import tiny
 from tests.evaluate.animals import Projection
 
@@ -62,15 +65,16 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Reference, 
         (extractor, reference(folder / f"{extractor.name}.npz", extractor))
         for extractor in (InceptionLike(), Projection())
     ]
-    report, pictures = evaluate_samples(
-        samples, spaces, folder / "work", subject={"model": "m"}, class_names=CLASSES, batch_size=7
+    result = evaluate_samples(
+        samples, spaces, folder / "work", model_info={"model": "m"}, class_names=CLASSES, batch_size=7
     )
+    report, pictures = result.report, result.pictures
     assert set(pictures) == {"Samples"}
     return report, spaces[0][1], spaces[1][1]
 
 
 def test_each_space_has_its_metrics(found: tuple[Report, Reference, Reference]) -> None:
-    figures = found[0].figures
+    figures = found[0].metrics
     assert set(figures["inception-2015"]) == {"fid", "sfid", "inception_score", "precision", "recall"}
     assert set(figures["projection"]) == {"frechet_distance", "precision", "recall", "class_accuracy"}
 
@@ -80,7 +84,7 @@ def test_figures_are_those_of_the_metrics(found: tuple[Report, Reference, Refere
     features = InceptionLike()(levels())
     assert features.spatial is not None
     assert features.logits is not None
-    of_inception = {name: estimate.value for name, estimate in report.figures["inception-2015"].items()}
+    of_inception = {name: estimate.value for name, estimate in report.metrics["inception-2015"].items()}
     pooled = features.pooled.double()
     fid = frechet_distance(pooled.mean(0), pooled.T.cov(), inception.mean, inception.covariance)
     assert of_inception["fid"] == pytest.approx(fid, rel=1e-6)
@@ -95,12 +99,12 @@ def test_figures_are_those_of_the_metrics(found: tuple[Report, Reference, Refere
     logits = Projection()(levels()).logits
     assert logits is not None
     right = (logits.argmax(1) == torch.arange(COUNT) % len(CLASSES)).double().mean().item()
-    assert report.figures["projection"]["class_accuracy"].value == pytest.approx(right)
+    assert report.metrics["projection"]["class_accuracy"].value == pytest.approx(right)
 
 
 def test_intervals_are_those_of_the_metrics(found: tuple[Report, Reference, Reference]) -> None:
     report, inception, _ = found
-    figures = report.figures["inception-2015"]
+    figures = report.metrics["inception-2015"]
     rows, chance = InceptionLike()(levels()).pooled, torch.Generator().manual_seed(0)
     low, high = frechet_confidence(rows, inception.mean, inception.covariance, chance)
     assert (figures["fid"].low, figures["fid"].high) == (pytest.approx(low), pytest.approx(high))
@@ -129,20 +133,20 @@ def test_labels_are_matched_by_name(tmp_path: Path) -> None:
     assert logits is not None
     places = torch.tensor([1, 2, 0])[torch.arange(COUNT) % 3]
     expected = (logits.argmax(1) == places).double().mean().item()
-    assert report.figures["projection"]["class_accuracy"].value == pytest.approx(expected)
+    assert report.metrics["projection"]["class_accuracy"].value == pytest.approx(expected)
 
 
 def measured(folder: Path, extractor: Any = None, images: Tensor | None = None, **settings: Any) -> Report:
     extractor = extractor or Projection()
     samples = open_samples(written(folder / "samples.npz", levels() if images is None else images))
     spaces = [(extractor, reference(folder / "real.npz", extractor))]
-    settings = {"subject": {}, "class_names": CLASSES} | settings
-    return evaluate_samples(samples, spaces, folder / "work", **settings)[0]
+    settings = {"model_info": {}, "class_names": CLASSES} | settings
+    return evaluate_samples(samples, spaces, folder / "work", **settings).report
 
 
 def test_a_classifier_of_other_things_tells_no_accuracy(tmp_path: Path) -> None:
     others = Projection(class_names=("oak", "elm", "yew"))
-    assert "class_accuracy" not in measured(tmp_path, extractor=others).figures["projection"]
+    assert "class_accuracy" not in measured(tmp_path, extractor=others).metrics["projection"]
 
 
 def test_a_classifier_that_lacks_a_class_is_refused(tmp_path: Path) -> None:
@@ -186,14 +190,14 @@ def test_samples_that_all_look_the_same_are_refused(tmp_path: Path) -> None:
 
 
 def test_samples_of_the_reference_itself_are_at_no_distance(tmp_path: Path) -> None:
-    figures = measured(tmp_path, images=levels(seed=2, brightest=200)).figures["projection"]
+    figures = measured(tmp_path, images=levels(seed=2, brightest=200)).metrics["projection"]
     assert figures["frechet_distance"].value == pytest.approx(0, abs=1e-6)
     assert figures["precision"].value == figures["recall"].value == 1
 
 
 def test_batches_of_another_size_change_nothing(tmp_path: Path) -> None:
     first, second = (measured(tmp_path / str(size), batch_size=size) for size in (3, 64))
-    assert first.figures == second.figures
+    assert first.metrics == second.metrics
 
 
 def test_samples_that_are_not_square_are_refused(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_images_are_drawn_from_everywhere_and_always_the_same(data: ImageDataset
     assert few.indices == LabelledImages(data, 16, 10).indices
     assert len(Counter(index // 10 for index in few.indices)) == 3  # sorted by class
     assert len(Counter(index % 3 for index in few.indices)) == 3  # classes in turns
-    assert few.few(4) == many.few(4)
+    assert few.preview_indices(4) == many.preview_indices(4)
     assert LabelledImages(data, 16, None).indices == list(range(30))
 
 
@@ -78,7 +78,7 @@ def test_too_many_broken_images_stop_the_run(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("dar.evaluate.labelled_images.MAX_BROKEN_SHARE", 0.5)
     images = LabelledImages(ImageDataset(folder), 16, None)
     assert sum(len(batch.images) for batch in read(images)) == images.protocol()["count"] == 19
-    assert len(images.subject()["broken"]) == 11
+    assert len(images.description()["broken"]) == 11
 
 
 def test_levels_are_those_of_saved_pictures_and_never_of_nan() -> None:

@@ -10,6 +10,7 @@ from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.layout import evaluate_layout
+from dar.evaluate.run import EvaluationResult
 from dar.features.extractor import Features
 from dar.images import centre_crop, to_images, to_pixels
 from dar.metrics.similarity import layout_similarity
@@ -49,21 +50,21 @@ def classifier() -> Recorder:
 
 
 @pytest.fixture(scope="module")
-def found(pipeline: DARPipeline, data: ImageDataset, classifier: Recorder) -> tuple[Report, dict[str, Image.Image]]:
+def found(pipeline: DARPipeline, data: ImageDataset, classifier: Recorder) -> EvaluationResult:
     return evaluate_layout(pipeline, data, classifier, prefixes=[5, 2], settings=SETTINGS, seed=SEED, batch_size=COUNT)
 
 
 @pytest.fixture(scope="module")
-def classes(found: tuple[Report, dict[str, Image.Image]]) -> list[str]:
+def classes(found: EvaluationResult) -> list[str]:
     """The new classes of the eight references on the sheet, as its title tells them."""
-    (title,) = found[1]
+    (title,) = found.pictures
     return title.split("rows become ")[1].split(", ")
 
 
 @pytest.fixture(scope="module")
 def shown(data: ImageDataset) -> list[int]:
     """Places of these references."""
-    return sorted(LabelledImages(data, 16, COUNT).few(8))
+    return sorted(LabelledImages(data, 16, COUNT).preview_indices(8))
 
 
 def references() -> list[Image.Image]:
@@ -75,10 +76,10 @@ def pixels(levels: torch.Tensor) -> torch.Tensor:
 
 
 def test_every_number_of_tokens_has_both_figures(found: tuple[Report, object], classifier: Recorder) -> None:
-    report = found[0]
-    assert list(report.figures) == ["0 tokens", "2 tokens", "5 tokens", "8 tokens"]
+    report = found.report
+    assert list(report.metrics) == ["0 tokens", "2 tokens", "5 tokens", "8 tokens"]
     originals = to_pixels(references())
-    for levels, estimates in zip(classifier.shown, report.figures.values(), strict=True):
+    for levels, estimates in zip(classifier.shown, report.metrics.values(), strict=True):
         values = layout_similarity(pixels(levels), originals).double()
         half = 1.96 * values.std().item() / COUNT**0.5
         estimate = estimates["layout_similarity"]
@@ -88,12 +89,12 @@ def test_every_number_of_tokens_has_both_figures(found: tuple[Report, object], c
 
 
 def test_curves_hold_the_figures(found: tuple[Report, object]) -> None:
-    report = found[0]
-    similarity = [estimates["layout_similarity"].value for estimates in report.figures.values()]
-    agreement = [estimates["label_agreement"].value for estimates in report.figures.values()]
+    report = found.report
+    similarity = [estimates["layout_similarity"].value for estimates in report.metrics.values()]
+    agreement = [estimates["label_agreement"].value for estimates in report.metrics.values()]
     trade_off, by_similarity, by_agreement = report.curves
     assert [(point.x, point.y) for point in trade_off.points] == list(zip(agreement, similarity, strict=True))
-    assert [point.label for point in trade_off.points] == list(report.figures)
+    assert [point.label for point in trade_off.points] == list(report.metrics)
     assert [(point.x, point.y) for point in by_similarity.points] == list(zip(LENGTHS, similarity, strict=True))
     assert [(point.x, point.y) for point in by_agreement.points] == list(zip(LENGTHS, agreement, strict=True))
 
@@ -142,33 +143,33 @@ def test_agreement_is_with_the_new_class(pipeline: DARPipeline, data: ImageDatas
 
     shares = []
     for seen in range(3):
-        report, _ = evaluate_layout(pipeline, data, Constant(seen), prefixes=[8], settings={}, seed=SEED)
-        assert report.figures["0 tokens"]["label_agreement"] == report.figures["8 tokens"]["label_agreement"]
-        shares.append(report.figures["0 tokens"]["label_agreement"].value)
+        report = evaluate_layout(pipeline, data, Constant(seen), prefixes=[8], settings={}, seed=SEED).report
+        assert report.metrics["0 tokens"]["label_agreement"] == report.metrics["8 tokens"]["label_agreement"]
+        shares.append(report.metrics["0 tokens"]["label_agreement"].value)
     assert sum(shares) == pytest.approx(1)
     cats = ImageDataset(Path(data.source) / "cat")
     assert cats.class_names == ()
-    bare = [evaluate_layout(pipeline, cats, Constant(seen), prefixes=[8], settings={})[0] for seen in range(3)]
-    assert sum(report.figures["8 tokens"]["label_agreement"].value for report in bare) == pytest.approx(1)
+    bare = [evaluate_layout(pipeline, cats, Constant(seen), prefixes=[8], settings={}).report for seen in range(3)]
+    assert sum(report.metrics["8 tokens"]["label_agreement"].value for report in bare) == pytest.approx(1)
 
 
 def test_batch_size_and_workers_change_nothing_but_rounding(
     pipeline: DARPipeline, data: ImageDataset, found: tuple[Report, object]
 ) -> None:
-    again, _ = evaluate_layout(
+    again = evaluate_layout(
         pipeline, data, Projection(), prefixes=[2, 5, 5], settings=SETTINGS, seed=SEED, batch_size=5, workers=1
-    )
-    assert again.protocol == found[0].protocol
-    assert again.subject == found[0].subject
-    for estimates, others in zip(again.figures.values(), found[0].figures.values(), strict=True):
+    ).report
+    assert again.protocol == found.report.protocol
+    assert again.subject == found.report.subject
+    for estimates, others in zip(again.metrics.values(), found.report.metrics.values(), strict=True):
         assert estimates["label_agreement"] == others["label_agreement"]
         assert estimates["layout_similarity"].value == pytest.approx(others["layout_similarity"].value, abs=1e-2)
 
 
 def test_the_sheet_shows_references_and_what_became_of_them(
-    found: tuple[Report, dict[str, Image.Image]], shown: list[int], classifier: Recorder
+    found: EvaluationResult, shown: list[int], classifier: Recorder
 ) -> None:
-    (sheet,) = found[1].values()
+    (sheet,) = found.pictures.values()
     tops = []
     for index in shown:
         columns = [references()[index]]
@@ -181,7 +182,7 @@ def test_the_sheet_shows_references_and_what_became_of_them(
 
 
 def test_the_report_tells_how_it_was_sampled_and_measured(pipeline: DARPipeline, found: tuple[Report, object]) -> None:
-    report = found[0]
+    report = found.report
     assert report.kind == "layout"
     assert report.subject["prior"] == weights_hash(pipeline.prior)
     assert report.subject["tokenizer"] == weights_hash(pipeline.tokenizer)
@@ -237,5 +238,5 @@ def test_a_model_of_one_class_is_refused(pipeline: DARPipeline, data: ImageDatas
 def test_equal_layouts_have_finite_figures(pipeline: DARPipeline, tmp_path: Path) -> None:
     model = DARPipeline(white_tokenizer(), pipeline.prior)
     data = ImageDataset(white_folder(tmp_path))
-    report, _ = evaluate_layout(model, data, Projection(), prefixes=[2], settings={})
-    assert report.figures["2 tokens"]["layout_similarity"] == Estimate(100.0, 100.0, 100.0)
+    report = evaluate_layout(model, data, Projection(), prefixes=[2], settings={}).report
+    assert report.metrics["2 tokens"]["layout_similarity"] == Estimate(100.0, 100.0, 100.0)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from dar.data import ImageDataset
 from dar.errors import DARError
 from dar.evaluate.labelled_images import LabelledImages
 from dar.evaluate.reconstruction import evaluate_reconstruction
+from dar.evaluate.run import EvaluationResult
 from dar.features.perceptual import PerceptualDistance
 from dar.images import centre_crop, to_images, to_pixels
 from dar.metrics.frechet import frechet_distance
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
 
 
 @pytest.fixture(scope="module")
-def found(tokenizer: SequentialDiffusionTokenizer, data: ImageDataset) -> tuple[Report, dict[str, Image.Image]]:
+def found(tokenizer: SequentialDiffusionTokenizer, data: ImageDataset) -> EvaluationResult:
     return evaluate_reconstruction(tokenizer, data, extractor=Projection(), seed=7, batch_size=20)
 
 
@@ -54,12 +54,12 @@ def curve(report: Report, axis: str) -> list[float]:
 def test_means_are_of_pictures_as_saved(
     found: tuple[Report, object], pairs: tuple[torch.Tensor, list[torch.Tensor]]
 ) -> None:
-    report, (originals, decoded) = found[0], pairs
+    report, (originals, decoded) = found.report, pairs
     for metric, measure, axis in (("psnr", psnr, "PSNR in dB"), ("ssim", ssim, "SSIM")):
         values = [measure(pixels, originals).double() for pixels in decoded]
         # A value within rounding of two levels may fall on either side in another batch.
         assert curve(report, axis) == pytest.approx([value.mean().item() for value in values], abs=1e-3)
-        estimate = report.figures["pixels"][metric]
+        estimate = report.metrics["pixels"][metric]
         half = 1.96 * values[-1].std().item() / math.sqrt(COUNT)
         assert estimate.value == curve(report, axis)[-1]
         assert (estimate.low, estimate.high) == pytest.approx((estimate.value - half, estimate.value + half), abs=1e-3)
@@ -73,10 +73,10 @@ def test_rfid_is_the_frechet_distance_of_features(
         rows = Projection()(levels).pooled.double()
         return rows.mean(0), rows.T.cov()
 
-    report, (originals, decoded) = found[0], pairs
+    report, (originals, decoded) = found.report, pairs
     expected = [frechet_distance(*gaussian(originals), *gaussian(pixels)) for pixels in decoded]
     assert curve(report, "rFID") == pytest.approx(expected, rel=1e-3)
-    estimate = report.figures["projection"]["rfid"]
+    estimate = report.metrics["projection"]["rfid"]
     assert estimate.value == curve(report, "rFID")[-1]
     assert estimate.low is not None
     assert estimate.high is not None
@@ -95,47 +95,48 @@ def test_usage_and_perplexity_are_of_the_codes_decoded(
         shares = counts / counts.sum()
         usages.append(len(counts) / 32)
         perplexities.append(np.exp(-(shares * np.log(shares)).sum()))
-    assert curve(found[0], "codebook usage") == pytest.approx(usages)
-    assert curve(found[0], "codebook perplexity") == pytest.approx(perplexities)
-    assert found[0].figures["codebook"]["codebook_usage"] == Estimate(pytest.approx(usages[-1]))
+    assert curve(found.report, "codebook usage") == pytest.approx(usages)
+    assert curve(found.report, "codebook perplexity") == pytest.approx(perplexities)
+    assert found.report.metrics["codebook"]["codebook_usage"] == Estimate(pytest.approx(usages[-1]))
 
 
 def test_batch_size_and_workers_change_nothing_but_rounding(
     tokenizer: SequentialDiffusionTokenizer, data: ImageDataset, found: tuple[Report, object]
 ) -> None:
-    again, _ = evaluate_reconstruction(tokenizer, data, extractor=Projection(), seed=7, batch_size=7, workers=1)
-    assert again.protocol == found[0].protocol
-    assert again.subject == found[0].subject
+    again = evaluate_reconstruction(tokenizer, data, extractor=Projection(), seed=7, batch_size=7, workers=1).report
+    assert again.protocol == found.report.protocol
+    assert again.subject == found.report.subject
     for axis in ("PSNR in dB", "SSIM", "rFID", "codebook usage", "codebook perplexity"):
-        assert curve(again, axis) == pytest.approx(curve(found[0], axis), rel=1e-3)
+        assert curve(again, axis) == pytest.approx(curve(found.report, axis), rel=1e-3)
 
 
 def test_an_image_is_measured_alike_among_fewer(
     tokenizer: SequentialDiffusionTokenizer, data: ImageDataset, pairs: tuple[torch.Tensor, list[torch.Tensor]]
 ) -> None:
-    report, pictures = evaluate_reconstruction(tokenizer, data, count=3, seed=7, batch_size=2)
+    result = evaluate_reconstruction(tokenizer, data, count=3, seed=7, batch_size=2)
+    report, pictures = result.report, result.pictures
     originals, decoded = pairs
     drawn = LabelledImages(data, 16, 3).indices
     expected = psnr(decoded[-1][drawn], originals[drawn]).mean().item()
-    assert report.figures["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
+    assert report.metrics["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
     assert report.protocol["images"]["count"] == 3
-    assert set(report.figures) == {"pixels", "codebook"}
+    assert set(report.metrics) == {"pixels", "codebook"}
     assert len(pictures) == 3
     assert all(len(positions(sheet, centre_crop(photo(i), 16))) == 1 for sheet in pictures.values() for i in drawn)
 
 
 def test_sheets_show_the_extremes(
-    data: ImageDataset, found: tuple[Report, dict[str, Image.Image]], pairs: tuple[torch.Tensor, list[torch.Tensor]]
+    data: ImageDataset, found: EvaluationResult, pairs: tuple[torch.Tensor, list[torch.Tensor]]
 ) -> None:
     originals, decoded = pairs
     order = psnr(decoded[-1], originals).argsort().tolist()
     chosen = {
         "Worst": order[:8],
         "Best": order[:-9:-1],
-        "A spread of": sorted(LabelledImages(data, 16, COUNT).few(8)),
+        "A spread of": sorted(LabelledImages(data, 16, COUNT).preview_indices(8)),
     }
     for title, indices in chosen.items():
-        sheet = found[1][f"{title} reconstructions"]
+        sheet = found.pictures[f"{title} reconstructions"]
         tops = [positions(sheet, centre_crop(photo(index), 16))[0][1] for index in indices]
         assert tops == sorted(set(tops))
 
@@ -148,27 +149,29 @@ def test_lpips_is_measured_where_there_are_weights(
     linear: dict[str, torch.Tensor],  # noqa: F811
 ) -> None:
     distance = PerceptualDistance(vgg | linear)
-    report, _ = evaluate_reconstruction(tokenizer, data, perceptual=distance, count=3, seed=7)
+    report = evaluate_reconstruction(tokenizer, data, perceptual=distance, count=3, seed=7).report
     originals, decoded = pairs
     drawn = LabelledImages(data, 16, 3).indices
     expected = [distance(pixels[drawn], originals[drawn]).mean().item() for pixels in decoded]
     assert curve(report, "LPIPS") == pytest.approx(expected, rel=1e-2)
-    assert report.figures["lpips"]["lpips"].value == curve(report, "LPIPS")[-1]
+    assert report.metrics["lpips"]["lpips"].value == curve(report, "LPIPS")[-1]
     assert report.protocol["lpips"] == weights_hash(distance)
 
 
 def test_the_protocol_holds_what_must_be_equal_and_the_subject_the_rest(
     tokenizer: SequentialDiffusionTokenizer, data: ImageDataset, found: tuple[Report, object], tmp_path: Path
 ) -> None:
-    report = found[0]
+    report = found.report
     assert report.kind == "reconstruction"
     assert report.protocol["extractors"] == {"projection": "0" * 64}
     assert report.subject["tokenizer"] == weights_hash(tokenizer)
     elsewhere = ImageDataset(photo_folder(tmp_path / "copy", COUNT // 3))
-    other, _ = evaluate_reconstruction(tokenizer, elsewhere, extractor=Projection(), steps=1, solver="euler", seed=8)
+    other = evaluate_reconstruction(
+        tokenizer, elsewhere, extractor=Projection(), steps=1, solver="euler", seed=8
+    ).report
     assert other.protocol == report.protocol
     assert (other.subject["steps"], other.subject["solver"], other.subject["seed"]) == (1, "euler", 8)
-    fewer, _ = evaluate_reconstruction(tokenizer, data, extractor=Projection(), count=COUNT - 1)
+    fewer = evaluate_reconstruction(tokenizer, data, extractor=Projection(), count=COUNT - 1).report
     assert fewer.protocol["images"] != report.protocol["images"]
 
 
@@ -177,13 +180,13 @@ def test_broken_images_are_left_out_and_told(
 ) -> None:
     folder = photo_folder(tmp_path / "animals", 2)
     (folder / "cat" / "001.png").write_bytes(b"no image")
-    report, _ = evaluate_reconstruction(tokenizer, ImageDataset(folder), seed=7, batch_size=1)
+    report = evaluate_reconstruction(tokenizer, ImageDataset(folder), seed=7, batch_size=1).report
     (said,) = report.subject["images"]["broken"]
     assert "001.png" in said
     assert report.protocol["images"]["count"] == 5
     whole = [0, 2, 3, 4, 5]
     expected = psnr(pairs[1][-1][whole], pairs[0][whole]).mean().item()
-    assert report.figures["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
+    assert report.metrics["pixels"]["psnr"].value == pytest.approx(expected, abs=1e-2)
 
 
 def test_data_that_cannot_be_read_are_refused(tokenizer: SequentialDiffusionTokenizer, tmp_path: Path) -> None:
@@ -222,10 +225,10 @@ def test_a_model_that_gives_no_numbers_is_refused(data: ImageDataset) -> None:
 
 def test_perfect_reconstructions_have_finite_figures(tmp_path: Path) -> None:
     data = ImageDataset(white_folder(tmp_path))
-    report, _ = evaluate_reconstruction(white_tokenizer(), data, extractor=Projection())
-    assert report.figures["pixels"]["psnr"] == Estimate(100.0, 100.0, 100.0)
-    assert report.figures["pixels"]["ssim"].value == pytest.approx(1)
-    assert report.figures["projection"]["rfid"].value == pytest.approx(0)
+    report = evaluate_reconstruction(white_tokenizer(), data, extractor=Projection()).report
+    assert report.metrics["pixels"]["psnr"] == Estimate(100.0, 100.0, 100.0)
+    assert report.metrics["pixels"]["ssim"].value == pytest.approx(1)
+    assert report.metrics["projection"]["rfid"].value == pytest.approx(0)
 
 
 def test_images_too_small_for_lpips_are_refused_before_anything_is_measured(

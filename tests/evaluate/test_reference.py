@@ -8,12 +8,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dar.errors import DARError
-from dar.evaluate import reference as reference_module
+from dar.evaluate import statistics
 from dar.evaluate.reference import load_reference
 from dar.features.extractor import Features
 from dar.features.inception import Inception
 from dar.images import centre_crop, to_pixels, to_uint8
-from dar.samples.file import write_samples
+from dar.samples.archive import write_samples
 from tests import tiny
 from tests.evaluate.animals import Projection, photo, photo_folder
 
@@ -63,7 +63,7 @@ def test_the_hash_is_of_the_pixels_not_of_how_they_are_stored(folder: Path, tmp_
 
 def test_images_for_precision_and_recall_are_some_from_all_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = load_reference(str(folder), Projection(), SIZE).pooled
-    monkeypatch.setattr(reference_module, "NEIGHBOURHOOD_IMAGES", 4)
+    monkeypatch.setattr(statistics, "NEIGHBOURHOOD_IMAGES", 4)
     found, again = (load_reference(str(folder), Projection(), SIZE, batch_size=size) for size in (5, 12))
     places = [int((everything == row).all(1).nonzero()) for row in found.pooled]
     assert places == sorted(set(places))

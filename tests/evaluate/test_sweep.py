@@ -13,8 +13,8 @@ from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
 from dar.report.report import Report
-from dar.samples.file import open_samples
 from dar.samples.job import sample
+from dar.samples.opening import open_samples
 from dar.samples.sampling import SampleSettings
 from dar.storage import weights_hash
 from tests import tiny
@@ -30,9 +30,8 @@ def found(
 ) -> tuple[Report, dict[str, Image.Image], Path]:
     work = tmp_path_factory.mktemp("sweep")
     real = load_reference(str(photo_folder(work / "photos", 14)), Projection(), tiny.TOKENIZER.image_size)
-    report, pictures = evaluate_sweep(
-        pipeline, SETTINGS, SCALES, [(Projection(), real)], work, subject={"model": "tiny"}
-    )
+    result = evaluate_sweep(pipeline, SETTINGS, SCALES, [(Projection(), real)], work, model_info={"model": "tiny"})
+    report, pictures = result.report, result.pictures
     return report, pictures, work
 
 
@@ -50,14 +49,14 @@ def test_each_point_is_what_sampling_and_measuring_alone_give(
         tmp_path / "samples.npz",
     )
     real = load_reference(str(work / "photos"), Projection(), tiny.TOKENIZER.image_size)
-    alone, _ = evaluate_samples(
+    alone = evaluate_samples(
         open_samples(tmp_path / "samples.npz"),
         [(Projection(), real)],
         tmp_path / "features",
-        subject={},
+        model_info={},
         class_names=tiny.PRIOR.class_names,
-    )
-    assert report.figures[f"projection, {guidance_name(scale)}"] == alone.figures["projection"]
+    ).report
+    assert report.metrics[f"projection, {guidance_name(scale)}"] == alone.metrics["projection"]
 
 
 def test_guidance_draws_a_curve_of_fidelity_and_diversity(
@@ -71,7 +70,7 @@ def test_guidance_draws_a_curve_of_fidelity_and_diversity(
     }
     for name, scale, label in (("constant", SCALES[0], "1"), ("linear", SCALES[1], "1:4")):
         (point,) = curves["precision", "recall", name].points
-        figures = found[0].figures[f"projection, {guidance_name(scale)}"]
+        figures = found[0].metrics[f"projection, {guidance_name(scale)}"]
         assert (point.x, point.y, point.label) == (figures["recall"].value, figures["precision"].value, label)
 
 
@@ -103,5 +102,5 @@ def test_images_have_the_same_seeds_at_every_point(found: tuple[Report, dict[str
 def test_points_that_cannot_be_told_apart_are_refused(pipeline: DARPipeline, tmp_path: Path) -> None:
     with pytest.raises(DARError, match="a guidance was given twice"):
         evaluate_sweep(
-            pipeline, SETTINGS, [Guidance(1.0, 1.0), Guidance(1.0000001, 1.0000001)], [], tmp_path, subject={}
+            pipeline, SETTINGS, [Guidance(1.0, 1.0), Guidance(1.0000001, 1.0000001)], [], tmp_path, model_info={}
         )

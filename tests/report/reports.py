@@ -19,7 +19,7 @@ REPORT = Report(
         "num": 50000,
         "balanced": True,
     },
-    figures={
+    metrics={
         "inception-2015": {
             "fid": Estimate(12.3456, 11.9, 12.8),
             "precision": Estimate(0.5, 0.45, 0.55),

@@ -9,7 +9,7 @@ from tests.report import reports
 
 
 def measured(**estimates: Estimate) -> Report:
-    return reports.report(figures={"space": estimates})
+    return reports.report(metrics={"space": estimates})
 
 
 def standings(*found: Report) -> dict[str, list[str]]:
@@ -22,7 +22,7 @@ def protocol(**changes: Any) -> Report:
 
 
 def test_reports_of_one_protocol_can_be_compared() -> None:
-    check_comparable(reports.REPORT, reports.report(subject={"model": "other"}, figures={}, environment={}))
+    check_comparable(reports.REPORT, reports.report(subject={"model": "other"}, metrics={}, environment={}))
     check_comparable(reports.REPORT, protocol(num=50000.0))
 
 
@@ -107,7 +107,7 @@ def test_figures_that_one_report_lacks_are_absent() -> None:
 def test_the_table_holds_figures_and_differences() -> None:
     other = reports.report(
         subject={"model": {"path": "runs/b", "hash": "7e" * 32}, "guidance": [1.0, 5.0], "seed": 0},
-        figures={"inception-2015": {"fid": Estimate(12.5, 12.0, 13.0)}},
+        metrics={"inception-2015": {"fid": Estimate(12.5, 12.0, 13.0)}},
     )
     text = compare_reports([reports.REPORT, other], ["a", "b"]).text()
     words = [" ".join(line.split()) for line in text.splitlines()]

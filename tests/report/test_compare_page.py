@@ -11,7 +11,7 @@ from tests.report.test_page import Page, assert_self_contained, hostile_report
 
 def test_curves_of_one_title_are_drawn_together() -> None:
     names = ["one", "two", "three"]
-    other = reports.report(figures={"inception-2015": {"fid": Estimate(12.5, 12.0, 13.0)}}, subject={"seed": 4})
+    other = reports.report(metrics={"inception-2015": {"fid": Estimate(12.5, 12.0, 13.0)}}, subject={"seed": 4})
     page = Page(comparison_page([reports.REPORT, other, reports.REPORT], names))
     assert_self_contained(page)
     first, second = (attributes["alt"] or "" for _, attributes in page.images())

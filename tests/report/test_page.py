@@ -69,7 +69,7 @@ def hostile_report() -> Report:
         kind=HOSTILE,
         subject={HOSTILE: {"classes": [HOSTILE, "cat"]}},
         protocol={"reference": HOSTILE},
-        figures={HOSTILE: {HOSTILE: Estimate(1.5, 1.0, 2.0)}},
+        metrics={HOSTILE: {HOSTILE: Estimate(1.5, 1.0, 2.0)}},
         curves=(curve,),
         environment={"time": HOSTILE},
     )

@@ -39,7 +39,7 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
 
 def test_a_figure_that_is_no_number_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(DARError, match=r"space.fid is not a number"):
-        write_report(reports.report(figures={"space": {"fid": Estimate(float("nan"))}}), {}, tmp_path / "out")
+        write_report(reports.report(metrics={"space": {"fid": Estimate(float("nan"))}}), {}, tmp_path / "out")
     with pytest.raises(DARError, match=r"protocol.sizes is not finite"):
         write_report(reports.report(protocol={"sizes": [1.0, float("inf")]}), {}, tmp_path / "out")
     assert not (tmp_path / "out").exists()

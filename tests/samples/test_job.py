@@ -18,8 +18,8 @@ from dar.errors import DARError
 from dar.generation.settings import GenerationSettings
 from dar.pipeline import DARPipeline
 from dar.samples import job
-from dar.samples.file import open_samples
 from dar.samples.job import sample
+from dar.samples.opening import open_samples
 from dar.samples.sampling import SampleSettings, identity, rounded
 from tests import tiny
 

@@ -30,7 +30,7 @@ class Album:
     Args:
         plan: all of them.
         out: the folder.
-        metadata: whether each picture's file tells how it was made.
+        metadata: whether each picture's file describes how it was made.
     """
 
     def __init__(self, plan: "Plan", out: Path, *, metadata: bool) -> None:
@@ -85,7 +85,7 @@ class Album:
 
 
 class Journey:
-    """Keeps what some images look like after each step.
+    """Keeps some images as they look after each step.
 
     Args:
         plan: all images.
@@ -130,6 +130,6 @@ class Journey:
         return [place for place, stages in self._stages.items() if len(stages) == len(self._headings)]
 
     def _columns(self) -> "Sequence[str]":
-        """What each step is called: by groups, and by its number where some steps have no group of their own."""
+        """Name each step: by groups, and by its number where some steps have no group of their own."""
         names = [self._headings[step] for step in sorted(self._headings)]
         return names if len(set(names)) == len(names) else [f"step {i}, {name}" for i, name in enumerate(names, 1)]

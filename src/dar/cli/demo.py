@@ -48,20 +48,20 @@ def demo(
         config = pipe.prior.config
         chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
         tell_settings(pipe, given)
-        shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, tell=_tell)  # type: ignore[typeddict-item]
+        shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, on_section=_print_section)  # type: ignore[typeddict-item]
         commands = DemoCommands(config, model, device, seed, as_options(given))
-        page = demo_page(shown, _subject(pipe, model), commands.by_section(shown))
+        page = demo_page(shown, _model_info(pipe, model), commands.by_section(shown))
         with writing(out) as aside:
             aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
     typer.echo(f"{'page':<16}{printable(out)}, open {out.resolve().as_uri()}")
 
 
-def _tell(section: str, count: int, seconds: float) -> None:
+def _print_section(section: str, count: int, seconds: float) -> None:
     typer.echo(f"{section:<16}{count} images in {seconds:.1f} s")
 
 
-def _subject(pipe: "DARPipeline", model: str | None) -> dict[str, str]:
-    """What people want to know of the model and the machine."""
+def _model_info(pipe: "DARPipeline", model: str | None) -> dict[str, str]:
+    """Collect facts about the model and the machine, in words."""
     import torch
 
     from dar.environment import hardware

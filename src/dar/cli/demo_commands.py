@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DemoCommands:
-    """What to type for the same pictures, to be run in order: the later commands read what the first one writes.
+    """Writes the commands that make the same pictures, in order: later ones read what the first one writes.
 
     Attributes:
         config: names of the classes.
@@ -33,7 +33,7 @@ class DemoCommands:
     sampling: Sequence[str]
 
     def by_section(self, demo: "Demo") -> dict[str, list[str]]:
-        """The lines for "classes", "layout" and "reconstructions"."""
+        """Write the lines for "classes", "layout" and "reconstructions"."""
         from dar.demo.job import CLASSES_FOLDER
         from dar.demo.samples import PER_CLASS
 
@@ -65,7 +65,7 @@ class DemoCommands:
         return shlex.join(["dar", command, *words, *model, "--seed", str(self.seed), *device, "--out", str(out)])
 
     def _class(self, index: int) -> str:
-        """A name that means this class, or its index."""
+        """Choose a name that means this class, or its index."""
         name = self.config.class_names[index]
         try:
             return name if self.config.class_index(name) == index else str(index)
@@ -74,5 +74,5 @@ class DemoCommands:
 
 
 def _name(file: Path) -> str:
-    """A path that cannot be taken for an option."""
+    """Write a path so that it cannot be taken for an option."""
     return f"./{file}" if str(file).startswith("-") else str(file)

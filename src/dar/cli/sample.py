@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.cli.option_groups import SampleOptions, grouped
 from dar.cli.sampling import describe, made_images, setting_options, tell_settings
 from dar.generation.settings import GivenSettings
 
@@ -14,18 +15,16 @@ if TYPE_CHECKING:
     from dar.samples.sampling import SampleSettings
 
 
+@grouped
 @setting_options()
 def sample(
+    *,
     num: options.Num,
     out: Annotated[Path, typer.Option(help="The .npz file: new, or begun by the same command.")],
     model: options.Model = None,
-    labels: options.Labels = "random",
     class_: options.OnlyClasses = None,
-    seed: options.Seed = 0,
-    *,
+    sampled: SampleOptions,
     given: GivenSettings,
-    chunk: options.Chunk = 50,
-    rounding: options.Rounding = "adm",
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
     metadata: options.Metadata = True,
     device: options.Device = "cpu",
@@ -43,14 +42,14 @@ def sample(
     checks.model(model, classes=class_ or ())
     from dar.files import refuse_existing
     from dar.pipeline import DARPipeline
-    from dar.samples.file import open_samples, write_pngs
+    from dar.samples.folder import write_pngs
     from dar.samples.job import sample as sample_images
-    from dar.samples.sampling import sample_settings
+    from dar.samples.opening import open_samples
 
     if png is not None and process == 0:
         refuse_existing(png)
     pipe = DARPipeline.from_pretrained(model, device=options.own_device(device))
-    settings = sample_settings(pipe, given, class_, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)
+    settings = sampled.settings(pipe, given, num, class_)
     if process == 0:
         tell_settings(pipe, given)
     described = {**describe(model), "class_names": list(pipe.prior.config.class_names)}
@@ -65,7 +64,7 @@ def sample(
 
 
 def _texts(pipe: "DARPipeline", model: str | None, settings: "SampleSettings") -> list[dict[str, str]]:
-    """What the file of each image tells of how it was made."""
+    """Describe for the file of each image how it was made."""
     classes = [settings.label(i) for i in range(settings.num)]
     made = made_images(pipe, model, settings.generation, classes, settings.seed)
     return [one.texts() for one in made]

@@ -1,4 +1,4 @@
-"""Telling how far generation is: pictures in a terminal, a bar, or a line a batch in a log."""
+"""Progress of generation: pictures in a terminal, a bar, or a line a batch in a log."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from dar.generation.results import Preview
 
 Watch = Callable[["Preview"], None]
-"""Told of a batch after each step."""
+"""Called with a batch after each step."""
 
 
 @contextmanager

@@ -29,7 +29,7 @@ CLASSES_FOLDER = Path("out/classes")
 
 @dataclass(frozen=True)
 class Demo:
-    """What a model did.
+    """All pictures of a demonstration.
 
     Attributes:
         classes: samples of classes, and the way to them.
@@ -53,17 +53,17 @@ def make_demo(
     classes: Sequence[int] | None = None,
     images: Path | None = None,
     seed: int = 0,
-    tell: Callable[[str, int, float], None] = lambda section, count, seconds: None,
+    on_section: Callable[[str, int, float], None] = lambda section, count, seconds: None,
 ) -> Demo:
-    """Have a model do all that it can.
+    """Make all pictures of a demonstration.
 
     Args:
         pipe: the model.
         settings: guidance and the like.
-        classes: indices of those to show; ``SHOWN_CLASSES`` at equal distances unless told.
-        images: folder of pictures to keep the layout of and to reconstruct; samples of the model unless told.
+        classes: indices of those to show; None means ``SHOWN_CLASSES`` at equal distances.
+        images: folder of pictures to keep the layout of and to reconstruct; None means samples of the model.
         seed: of the first image of each section.
-        tell: called after each section with its name, how many images it has, and the seconds that they took.
+        on_section: called after each section with its name, how many images it has, and the seconds that they took.
 
     Raises:
         DARError: if the folder holds no pictures, or one cannot be read; nothing has been computed then.
@@ -73,18 +73,18 @@ def make_demo(
     shown = spread(SHOWN_CLASSES, pipe.prior.config.num_classes) if classes is None else list(classes)
 
     samples = class_samples(pipe, shown, seed, settings)
-    tell("classes", samples.count, samples.seconds)
+    on_section("classes", samples.count, samples.seconds)
     originals = own or samples_as_originals(samples, CLASSES_FOLDER)
     references = originals[-LAYOUTS:]
     layout = layout_samples(pipe, references, _new_classes(shown, own is None), seed, settings)
-    tell("layout control", layout.count, layout.seconds)
+    on_section("layout control", layout.count, layout.seconds)
     chosen = [originals[i] for i in spread(ORIGINALS, len(originals))]
     reconstructions = reconstruct_originals(pipe, chosen, seed)
-    tell("reconstruction", reconstructions.count, reconstructions.seconds)
+    on_section("reconstruction", reconstructions.count, reconstructions.seconds)
     return Demo(samples, layout, reconstructions, found, time.monotonic() - started)
 
 
 def _new_classes(shown: Sequence[int], references_are_last: bool) -> list[int]:
-    """Some classes, if possible others than those of the references, which are samples of the last ones."""
+    """Choose some classes, if possible others than those of the references, which are samples of the last ones."""
     others = (shown[:-LAYOUTS] if references_are_last else shown) or shown
     return [others[i] for i in spread(LAYOUT_CLASSES, len(others))]

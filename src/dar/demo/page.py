@@ -1,14 +1,11 @@
 """The demonstration as a page of one file, which asks for nothing from elsewhere."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from dar.demo.job import Demo
+from dar.pages import data_uri, templates
 
 SMALL = 64
 """Images of up to so many pixels a side are shown pixel by pixel, and stored as they are."""
@@ -17,45 +14,36 @@ QUALITY = 92
 """Of larger ones, which are stored as WebP."""
 
 
-def demo_page(demo: Demo, subject: Mapping[str, str], commands: Mapping[str, Sequence[str]]) -> str:
-    """The page, as HTML that runs nothing but its own script, which moves between the steps that it carries.
+def demo_page(demo: Demo, model_info: Mapping[str, str], commands: Mapping[str, Sequence[str]]) -> str:
+    """Lay out the page, as HTML that runs nothing but its own script, which moves between the steps that it carries.
 
     Args:
         demo: what to show.
-        subject: what people want to know of the model and the machine, in words, by what it is; of ``model`` at least.
+        model_info: facts about model and machine by their names, such as ``model``, which must be there.
         commands: for "classes", "layout" and "reconstructions", the command lines that make the same.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"uri": data_uri, "zip": zip, "time": "{:.1f} s".format}
+    environment = templates("dar.demo")
+    environment.filters |= {"uri": picture_uri, "zip": zip, "time": "{:.1f} s".format}
     side = demo.classes.rows[0][0].width
-    html = environment.from_string(_part("page.html")).render(
+    html = environment.get_template("page.html").render(
         demo=demo,
-        subject=subject,
+        model_info=model_info,
         commands=commands,
         journeys=_frames(demo.classes.names, demo.classes.steps),
         pairs=_frames([original.name for original in demo.reconstructions.originals], demo.reconstructions.stages),
         side=side,
         size="small" if side <= SMALL else "large",
-        style=_part("page.css"),
-        script=_part("page.js"),
     )
-    return html.lstrip() + "\n"
+    return html.lstrip()
 
 
-def data_uri(image: Image.Image) -> str:
-    """A picture as an address that holds it."""
-    content = io.BytesIO()
-    kind = "png" if max(image.size) <= SMALL else "webp"
-    image.save(content, kind, quality=QUALITY)
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+def picture_uri(image: Image.Image) -> str:
+    """Encode a picture as an address that holds it."""
+    return data_uri(image, "png" if max(image.size) <= SMALL else "webp", quality=QUALITY)
 
 
 def _frames(
     names: Sequence[str], stages: Sequence[tuple[str, list[Image.Image]]]
 ) -> list[tuple[str, list[Image.Image]]]:
-    """For each picture, its name and what it looks like at each stage."""
+    """Collect for each picture its name, and what it looks like at each stage."""
     return [(name, [images[i] for _, images in stages]) for i, name in enumerate(names)]
-
-
-def _part(name: str) -> str:
-    return files("dar.demo").joinpath(name).read_text(encoding="utf-8")

@@ -116,13 +116,13 @@ class Reconstructions:
 
 
 def spread(count: int, total: int) -> list[int]:
-    """Up to ``count`` of 0 to ``total`` - 1, at equal distances."""
+    """Choose up to ``count`` of 0 to ``total`` - 1, at equal distances."""
     count = min(count, total)
     return [i * total // count for i in range(count)]
 
 
 def originals_in(folder: Path, size: int) -> tuple[list[Original], int]:
-    """Some pictures of a folder and of those below it, cut to central squares of ``size`` pixels.
+    """Read some pictures of a folder and of those below it, cut to central squares of ``size`` pixels.
 
     Returns:
         Up to ``ORIGINALS`` of them, at equal distances, and how many there are.
@@ -140,7 +140,7 @@ def originals_in(folder: Path, size: int) -> tuple[list[Original], int]:
 
 
 def samples_as_originals(samples: ClassSamples, folder: Path) -> list[Original]:
-    """The first sample of each class, as ``dar generate`` writes them to ``folder``."""
+    """Take the first sample of each class, in the file that ``dar generate`` writes to ``folder``."""
     names = numbered_names([name for name in samples.names for _ in range(PER_CLASS)])[::PER_CLASS]
     return [
         Original(name, images[0], folder / file)
@@ -149,7 +149,7 @@ def samples_as_originals(samples: ClassSamples, folder: Path) -> list[Original]:
 
 
 def class_samples(pipe: DARPipeline, classes: Sequence[int], seed: int, settings: Settings) -> ClassSamples:
-    """``PER_CLASS`` samples of each class; image i of all uses ``seed`` + i.
+    """Generate ``PER_CLASS`` samples of each class; image i of all uses ``seed`` + i.
 
     Args:
         pipe: the model.
@@ -173,7 +173,7 @@ def class_samples(pipe: DARPipeline, classes: Sequence[int], seed: int, settings
 def layout_samples(
     pipe: DARPipeline, references: Sequence[Original], classes: Sequence[int], seed: int, settings: Settings
 ) -> LayoutSamples:
-    """A sample of each class for each reference and number of kept tokens; that of class i uses ``seed`` + i.
+    """Generate each class for each reference and number of kept tokens; class i uses ``seed`` + i.
 
     Args:
         pipe: the model.
@@ -204,7 +204,7 @@ def layout_samples(
 
 
 def reconstruct_originals(pipe: DARPipeline, originals: Sequence[Original], seed: int) -> Reconstructions:
-    """What the first 1, 2, ... and all groups of each picture's tokens decode to; picture i uses ``seed`` + i."""
+    """Decode the first 1, 2, ... and all groups of each picture's tokens; picture i uses ``seed`` + i."""
     started = time.monotonic()
     config, pixels = pipe.tokenizer.config, to_pixels([one.image for one in originals])
     decoded: list[Tensor] = reconstructions(pipe.tokenizer, pixels, seed, pipe.settings.solver)

@@ -1,1 +1,1 @@
-"""Measuring what models make."""
+"""Jobs that measure what models make."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def logit_indices(class_names: Sequence[str], known: Sequence[str]) -> list[int | None]:
-    """For each class, the index of the classifier's class of that name; None where there is none, or it is not clear.
+    """Find for each class the classifier's class of that name: its index; None where there is none, or several.
 
     Of names such as "tench, Tinca tinca" and "crane (bird)", only the first is looked at where the whole ones do not
     match; case and underscores do not matter then. Where several match, the one at the same place

@@ -26,7 +26,7 @@ FEATURES = ".features"
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """What one extractor found in all images.
+    """Features of all images by one extractor.
 
     Attributes:
         folder: where the blocks are.
@@ -37,21 +37,21 @@ class FeatureStore:
     count: int
 
     def blocks(self) -> Iterator[Features]:
-        """Features of up to BLOCK images at a time, in order."""
+        """Load features of up to BLOCK images at a time, in order."""
         for index in range(-(-self.count // BLOCK)):
             tensors = load_tensors(self._block(index))
             yield Features(tensors["pooled"], tensors.get("spatial"), tensors.get("logits"))
 
     def pooled(self) -> Tensor:
-        """N x D, float32."""
+        """Load pooled features: N x D, float32."""
         return self._filled(block.pooled for block in self.blocks())
 
     def spatial(self) -> Tensor | None:
-        """N x S, float32, or None where the extractor has no spatial features."""
+        """Load spatial features: N x S, float32; None where the extractor has none."""
         return self._whole("spatial")
 
     def logits(self) -> Tensor | None:
-        """N x C, float32, or None where the extractor knows no classes."""
+        """Load logits: N x C, float32; None where the extractor knows no classes."""
         return self._whole("logits")
 
     def _whole(self, kind: str) -> Tensor | None:
@@ -60,7 +60,7 @@ class FeatureStore:
         return self._filled(getattr(block, kind) for block in self.blocks())
 
     def _filled(self, parts: Iterator[Tensor]) -> Tensor:
-        """All rows; at once, since joining the parts would take twice the memory."""
+        """Copy all rows into one tensor, since joining the parts would take twice the memory."""
         rows, start = torch.empty(0), 0
         for part in parts:
             if not start:
@@ -77,7 +77,7 @@ class FeatureStore:
         return self._block(index).exists()
 
     def write(self, index: int, features: Features) -> None:
-        """Keep block ``index``."""
+        """Save block ``index``."""
         found = {"pooled": features.pooled, "spatial": features.spatial, "logits": features.logits}
         save_tensors(self._block(index), {name: value.cpu() for name, value in found.items() if value is not None})
 
@@ -85,15 +85,15 @@ class FeatureStore:
 def extract(
     batches: Iterable[Tensor], count: int, source_hash: str, extractor: Extractor, folder: Path, batch_size: int
 ) -> FeatureStore:
-    """Look at all images, or at those that an earlier, interrupted call has left.
+    """Extract features of all images, or of those that an earlier, interrupted call has left.
 
     Args:
         batches: BLOCK images at a time (the last may be fewer), B x 3 x H x W, uint8.
         count: how many images there are in all.
-        source_hash: tells these images from others.
-        extractor: looks at them.
+        source_hash: identifies the images.
+        extractor: finds the features.
         folder: for the blocks; made if need be.
-        batch_size: images the extractor looks at together.
+        batch_size: images per call of the extractor.
 
     Raises:
         DARError: if the folder holds features of other images or another extractor, or cannot be written to.
@@ -111,7 +111,7 @@ def extract(
 
 
 def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "tqdm[Any] | None" = None) -> Features:
-    """Features of images, a few at a time; on the CPU.
+    """Extract features of images, a few at a time; they are on the CPU.
 
     Raises:
         DARError: if some are not finite.
@@ -136,7 +136,7 @@ def look(extractor: Extractor, images_B3HW: Tensor, batch_size: int, progress: "
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:
-    """All rows, on the CPU; extractors give a kind of features always or never."""
+    """Join all rows, on the CPU; extractors give a kind of features always or never."""
     there = [part.cpu() for part in parts if part is not None]
     return torch.cat(there) if there else None
 

@@ -11,20 +11,22 @@ from torch import Tensor
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.feature_store import BLOCK, FeatureStore, extract
-from dar.evaluate.reference import Reference
+from dar.evaluate.run import EvaluationResult, with_environment
+from dar.evaluate.statistics import Reference
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.agreement import agreement
 from dar.metrics.confidence import GROUPS, confidence
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
+from dar.metrics.half_samples import recall_confidence
 from dar.metrics.inception_score import inception_score
-from dar.metrics.precision_recall import precision_and_recall, recall_confidence
-from dar.report.report import METRICS, Estimate, Findings, Report, mean_estimate
-from dar.samples.file import Samples, check_square
+from dar.metrics.precision_recall import precision_and_recall
+from dar.report.report import METRICS, Estimate, Report, mean_estimate
+from dar.samples.samples import Samples, check_square
 from dar.sheets import captioned_grid, display_scale
 
 NEIGHBOURS = 3
-DRAWS = 20
+RESAMPLES = 20
 """Of the bootstrap of Inception Scores."""
 
 INTERVAL_SEED = 0
@@ -34,27 +36,28 @@ SPLIT_SIZE = 5000
 SHOWN_ROWS, SHOWN_COLUMNS = 8, 10
 
 
+@with_environment
 def evaluate_samples(
     samples: Samples,
     spaces: Sequence[tuple[Extractor, Reference]],
     work: Path,
     *,
-    subject: dict[str, Any],
+    model_info: dict[str, Any],
     class_names: Sequence[str] = (),
     batch_size: int = 64,
-) -> Findings:
-    """Compare samples with a reference in each feature space.
+) -> EvaluationResult:
+    """Measure how close samples come to a reference in each feature space.
 
     Args:
         samples: of one model.
         spaces: extractors, each with the reference as it sees it.
         work: folder for features; what an interrupted evaluation left there is used.
-        subject: what is to be told of the samples.
+        model_info: for the report: which model made the samples, and with which settings; JSON values.
         class_names: names of the classes that the samples' labels count; empty where they are not known.
         batch_size: images to look at together.
 
     Returns:
-        The report, its environment left empty, and pictures by caption.
+        The report, and a sheet of the first samples.
 
     Raises:
         DARError: if there are too few samples, their sizes do not fit, or features are not finite.
@@ -64,26 +67,27 @@ def evaluate_samples(
     for extractor, _ in spaces:  # before hours are spent
         check_count(len(samples), extractor, samples.width)
         labels[extractor.name] = _labels_in_space(samples, class_names, extractor)
-    figures, constants = {}, {}
+    metrics, constants = {}, {}
     for extractor, reference in spaces:
         store = extract(
             samples.batches(BLOCK), len(samples), samples.hash, extractor, work / extractor.hash[:16], batch_size
         )
-        figures[extractor.name] = figures_in_space(store, extractor, reference, labels[extractor.name])
+        metrics[extractor.name] = metrics_in_space(store, extractor, reference, labels[extractor.name])
         constants[extractor.name] = _space_protocol(extractor, reference)
     protocol = {"num": len(samples), "image_size": samples.width, "spaces": constants}
-    told = {
-        **subject,
+    subject = {
+        **model_info,
         "samples": {"path": str(samples.path), "sha256": samples.hash},
         "references": {extractor.name: reference.source for extractor, reference in spaces},
     }
-    return Report("generation", told, protocol, figures), {"Samples": _sample_sheet(samples, class_names)}
+    report = Report("generation", subject, protocol, metrics)
+    return EvaluationResult(report, {"Samples": _sample_sheet(samples, class_names)})
 
 
-def figures_in_space(
+def metrics_in_space(
     store: FeatureStore, extractor: Extractor, reference: Reference, labels_N: Tensor | None
 ) -> dict[str, Estimate]:
-    """All metrics of one feature space; those that it has no features for are left out.
+    """Measure all metrics of one feature space; those that it has no features for are left out.
 
     Args:
         store: features of the samples.
@@ -111,12 +115,12 @@ def figures_in_space(
     found[name] = _frechet(pooled, reference.mean, reference.covariance, extractor.name)
     covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
     found["precision"] = mean_estimate(covered.samples_covered)
-    found["recall"] = _around(covered.recall, *recall_confidence(pooled, reference.pooled, _chance(), NEIGHBOURS))
+    found["recall"] = _around(covered.recall, *recall_confidence(pooled, reference.pooled, _generator(), NEIGHBOURS))
     return {name: found[name] for name in METRICS if name in found}
 
 
 def _labels_in_space(samples: Samples, class_names: Sequence[str], extractor: Extractor) -> Tensor | None:
-    """Labels of the samples as the extractor counts its classes: N, int64; None where either doesn't tell classes.
+    """Translate the samples' labels to the extractor's classes: N, int64; None where either has no classes.
 
     Raises:
         DARError: if the extractor lacks a class, or a label has no name.
@@ -143,7 +147,7 @@ def check_count(count: int, extractor: Extractor, image_size: int) -> None:
 
     Args:
         count: of the samples.
-        extractor: looks at a blank image, to tell its dimensions.
+        extractor: its dimensions are found by a blank image.
         image_size: pixels a side of the samples.
 
     Raises:
@@ -160,9 +164,9 @@ def check_count(count: int, extractor: Extractor, image_size: int) -> None:
 
 
 def _sample_sheet(samples: Samples, class_names: Sequence[str]) -> Image.Image:
-    """The first samples, in rows, with their classes where these are known."""
+    """Draw the first samples, in rows, with their classes where these are known."""
     first = next(samples.batches(SHOWN_ROWS * SHOWN_COLUMNS)).permute(0, 2, 3, 1).numpy()
-    images = [Image.fromarray(levels) for levels in first]
+    images = [Image.fromarray(array) for array in first]
     labels = [] if samples.labels is None else samples.labels[: len(images)].tolist()
     names = [class_names[label] if label < len(class_names) else f"class {label}" for label in labels]
     starts = range(0, len(images), SHOWN_COLUMNS)
@@ -194,19 +198,21 @@ def _frechet(rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str)
     if not moments.covariance.any():
         raise DARError(f"all samples look the same to {space}: a distance between distributions says nothing of them")
     distance = frechet_distance(moments.mean, moments.covariance, mean_D, covariance_DD)
-    return _around(distance, *frechet_confidence(rows_ND, mean_D, covariance_DD, _chance()))
+    return _around(distance, *frechet_confidence(rows_ND, mean_D, covariance_DD, _generator()))
 
 
 def _inception_score(logits_NC: Tensor) -> Estimate:
     score = inception_score(logits_NC, SPLIT_SIZE)
-    interval = confidence(lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), _chance(), DRAWS)
+    interval = confidence(
+        lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), _generator(), RESAMPLES
+    )
     return _around(score, *interval)
 
 
-def _chance() -> torch.Generator:
+def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(INTERVAL_SEED)
 
 
 def _around(value: float, low: float, high: float) -> Estimate:
-    """An estimate whose interval was found by adding up in another order, so that rounding may leave the value out."""
+    """Widen an interval to hold its value, which rounding may leave out where sums were taken in another order."""
     return Estimate(value, min(low, value), max(high, value))

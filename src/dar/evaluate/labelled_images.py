@@ -17,11 +17,11 @@ LARGEST_DECIBELS = 100.0
 """What an image that equals its reference counts as, so that means stay finite."""
 
 MAX_BROKEN_SHARE = 0.01
-"""Share of unreadable images to put up with; they are left out, and told in the report."""
+"""Share of unreadable images to put up with; they are left out, and listed in the report."""
 
 
 class LabelledImages:
-    """Images of a data set: the same ones each time, and those of a smaller count among those of a larger.
+    """Central squares of a data set: the same ones each time, a smaller count being part of a larger one.
 
     They are drawn, since data are often sorted by class or take classes in turns: neither the first images nor those at
     equal distances would be of all kinds.
@@ -29,7 +29,7 @@ class LabelledImages:
     Args:
         data: where they are from.
         size: H, side of the central squares that images are scaled and cropped to.
-        count: how many, drawn without replacement; all of them unless told.
+        count: how many, drawn without replacement; None means all.
 
     Attributes:
         indices: their places in the data, increasing.
@@ -52,17 +52,17 @@ class LabelledImages:
         self.broken = BrokenImages(data.source, MAX_BROKEN_SHARE)
         self._hash = hashlib.sha256()
 
-    def few(self, count: int) -> set[int]:
-        """Places of up to ``count`` of them, to be shown."""
+    def preview_indices(self, count: int) -> set[int]:
+        """Choose up to ``count`` of the images to show: their indices."""
         return set(self._drawn[:count])
 
     def batches(self, batch_size: int, workers: int, bar: "tqdm[Any]") -> Iterator[CroppedImages]:
-        """All of them in order, a few batches of which are in memory at a time.
+        """Read all of them in order; a few batches are in memory at a time.
 
         Args:
             batch_size: images to read at a time; where some are broken, batches are smaller.
             workers: processes that decode ahead; 0 decodes in this one.
-            bar: told of every image once its batch was used.
+            bar: moves on by every image whose batch was used.
 
         Raises:
             DARError: if an image lacks the class that others have, too many are broken, or a worker dies.
@@ -82,18 +82,18 @@ class LabelledImages:
             )
 
     def protocol(self) -> dict[str, Any]:
-        """What another evaluation's images must equal, once these have been read."""
+        """Identify the images once all have been read: evaluations of other images cannot be compared."""
         readable = self.broken.seen - len(self.broken)
         return {"count": readable, "size": self.size, "crop": "centre", "sha256": self._hash.hexdigest()}
 
-    def subject(self) -> dict[str, Any]:
-        """What else is to be told of them."""
+    def description(self) -> dict[str, Any]:
+        """Describe where they are from, and which could not be read; JSON values."""
         found = {"fingerprint": self.data.fingerprint, "found": self.data.summary.as_dict()}
         return {"data": self.data.source, **found, "broken": list(self.broken.messages)}
 
 
 def saved_uint8(pixels: Tensor) -> Tensor:
-    """What a picture saved by its nearest of 256 levels holds: [-1, 1] -> uint8.
+    """Round pixels to the nearest of 256 levels, as in a saved picture: [-1, 1] -> uint8.
 
     Raises:
         DARError: if a number is not finite.

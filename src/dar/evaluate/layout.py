@@ -12,6 +12,7 @@ from dar.data.crops import CroppedImages
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_uint8
+from dar.evaluate.run import EvaluationResult, with_environment
 from dar.features.extractor import Extractor
 from dar.generation.request import keywords
 from dar.generation.settings import GenerationSettings, GivenSettings
@@ -22,7 +23,7 @@ from dar.pipeline import DARPipeline
 from dar.prior import PriorConfig
 from dar.progress import progress_bar
 from dar.randomness import derived_seed
-from dar.report.report import Curve, Estimate, Findings, Point, Report, mean_estimate
+from dar.report.report import Curve, Estimate, Point, Report, mean_estimate
 from dar.sheets import captioned_grid, display_scale
 
 ROWS = 8
@@ -32,6 +33,7 @@ SIMILARITY, AGREEMENT = "layout_similarity", "label_agreement"
 """The two metrics."""
 
 
+@with_environment
 def evaluate_layout(
     pipeline: DARPipeline,
     data: ImageDataset,
@@ -39,19 +41,19 @@ def evaluate_layout(
     *,
     prefixes: Sequence[int],
     settings: GivenSettings,
-    subject: dict[str, Any] | None = None,
+    model_info: dict[str, Any] | None = None,
     count: int | None = None,
     seed: int = 0,
     batch_size: int = 32,
     workers: int = 0,
-) -> Findings:
-    """Give images another class while keeping 0, some and all N of their first tokens, and see what becomes of them.
+) -> EvaluationResult:
+    """Measure images that get another class while they keep 0, some and all N of their first tokens.
 
     Each reference image gets a class drawn from the model's others, and the noise and random numbers of its own seed,
-    the same for every number of tokens. Two figures are means over images, with their closed-form 95 % intervals:
+    the same for every number of tokens. Two metrics are means over images, with their closed-form 95 % intervals:
     similarity of layout (``dar.metrics.similarity.layout_similarity`` with the reference), and agreement, the share in
-    which the classifier sees the new class. Keeping 0 tokens tells how much alike layouts are by chance, keeping all N
-    is a reconstruction, the ceiling. Pictures are measured as saved, rounded to the nearest of 256 levels.
+    which the classifier sees the new class. Keeping 0 tokens measures how much alike layouts are by chance, keeping all
+    N is a reconstruction, the ceiling. Pictures are measured as saved, rounded to the nearest of 256 levels.
 
     Args:
         pipeline: the model.
@@ -59,14 +61,14 @@ def evaluate_layout(
         classifier: finds logits; its class names must contain the model's.
         prefixes: numbers of tokens to keep, 1 to N; 0 and N are added.
         settings: how to sample; the model's own where not given.
-        subject: what is to be told of the model beside its hash.
-        count: reference images, drawn from all over the data; all of them unless told.
+        model_info: for the report, beside hashes: the model's name, its recipe; JSON values.
+        count: reference images, drawn from all over the data; None means all.
         seed: image i of the data has its class drawn from this and i, and uses seed + i.
         batch_size: images computed at a time; changes nothing but rounding.
         workers: processes that decode images ahead; 0 decodes in this one.
 
     Returns:
-        The report, but for its environment, and a sheet with a row a reference, by title.
+        The report, and a sheet with a row a reference, by title.
 
     Raises:
         DARError: if classes of data, model and classifier do not fit; for a number of tokens or a setting out of range;
@@ -78,38 +80,42 @@ def evaluate_layout(
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
     used = pipeline.resolved(settings)
-    found = _Found(lengths, images.few(ROWS), data.class_names)
+    measured = _Accumulator(lengths, images.preview_indices(ROWS), data.class_names)
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)
             tokens = pipeline.tokenizer.encode(from_uint8(batch.images))
             seeds = [seed + i for i in batch.indices]
             variants = [_generated(pipeline, tokens[:, :length], labels, seeds, used) for length in lengths]
-            agreements = [classes.agreement(levels, labels) for levels in variants]
-            found.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
-    figures = found.figures()
+            agreements = [classes.agreement(shown, labels) for shown in variants]
+            measured.add(batch, torch.stack(variants), agreements, [config.class_names[label] for label in labels])
+    estimates = measured.estimates()
     report = Report(
         kind="layout",
         subject={
-            **(subject or {}),
+            **(model_info or {}),
             **pipeline.weights_hashes(),
             **used.values(),
             "seed": seed,
-            "images": images.subject(),
+            "images": images.description(),
         },
-        protocol={
-            "images": images.protocol(),
-            "rounding": "nearest of 256 levels",
-            "layout_similarity": "PSNR of mean colours in 8 x 8 cells",
-            "largest_psnr": LARGEST_DECIBELS,
-            "tokens_kept": lengths,
-            "new_classes": f"drawn from the others of {config.num_classes}",
-            "extractors": {classifier.name: classifier.hash},
-        },
-        figures={_tokens(length): estimates for length, estimates in figures.items()},
-        curves=_curves(figures),
+        protocol=_protocol(images, classifier, lengths, config.num_classes),
+        metrics={_tokens(length): by_metric for length, by_metric in estimates.items()},
+        curves=_curves(estimates),
     )
-    return report, found.sheet()
+    return EvaluationResult(report, measured.sheet())
+
+
+def _protocol(images: LabelledImages, classifier: Extractor, lengths: list[int], num_classes: int) -> dict[str, Any]:
+    return {
+        "images": images.protocol(),
+        "rounding": "nearest of 256 levels",
+        "layout_similarity": "PSNR of mean colours in 8 x 8 cells",
+        "largest_psnr": LARGEST_DECIBELS,
+        "tokens_kept": lengths,
+        "new_classes": f"drawn from the others of {num_classes}",
+        "extractors": {classifier.name: classifier.hash},
+    }
 
 
 def _lengths(prefixes: Sequence[int], num_tokens: int) -> list[int]:
@@ -126,14 +132,14 @@ def _tokens(count: int) -> str:
 def _generated(
     pipeline: DARPipeline, kept: Tensor, labels: list[int], seeds: list[int], used: GenerationSettings
 ) -> Tensor:
-    """Images of B labels that keep B x P tokens: B x 3 x H x W levels, on the CPU."""
+    """Generate images of B labels that keep B x P tokens: B x 3 x H x W uint8, on the CPU."""
     return saved_uint8(pipeline(labels, **keywords(used, seed=seeds, kept_tokens=kept)).pixels)
 
 
-def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
+def _curves(estimates: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
     axes = {SIMILARITY: "layout similarity in dB", AGREEMENT: "label agreement"}
-    values = {name: {length: estimates[name].value for length, estimates in figures.items()} for name in axes}
-    trade_off = [Point(values[AGREEMENT][n], values[SIMILARITY][n], _tokens(n)) for n in figures]
+    values = {name: {length: by_metric[name].value for length, by_metric in estimates.items()} for name in axes}
+    trade_off = [Point(values[AGREEMENT][n], values[SIMILARITY][n], _tokens(n)) for n in estimates]
     return (
         Curve("Layout against class", axes[AGREEMENT], axes[SIMILARITY], tuple(trade_off)),
         *(
@@ -144,7 +150,7 @@ def _curves(figures: dict[int, dict[str, Estimate]]) -> tuple[Curve, ...]:
 
 
 class _Classes:
-    """Which class an image had, which it is to get, and whether it did.
+    """Draws a new class for each image, and asks a classifier whether the image shows it.
 
     Raises:
         DARError: if the model has a single class, or classes do not fit.
@@ -158,12 +164,12 @@ class _Classes:
         self.of_classifier = torch.tensor(_logit_indices(config, classifier))
 
     def new_labels(self, batch: CroppedImages) -> list[int]:
-        """A model's class for each image, other than its own; drawn from the seed and the image's index alone."""
+        """Draw a model's class for each image, other than its own, from the seed and the image's index alone."""
         return [self._new_label(index, label) for index, label in zip(batch.indices, batch.labels, strict=True)]
 
-    def agreement(self, levels: Tensor, labels: list[int]) -> Tensor:
-        """Whether the classifier sees these of the model's classes: B, bool."""
-        logits_BC = self.classifier(levels).logits
+    def agreement(self, images: Tensor, labels: list[int]) -> Tensor:
+        """Ask whether the classifier sees these of the model's classes: B, bool."""
+        logits_BC = self.classifier(images).logits
         if logits_BC is None:
             raise DARError(f"{self.classifier.name} tells no classes: choose an extractor with logits")
         return agreement(logits_BC.cpu(), self.of_classifier[labels])
@@ -175,7 +181,7 @@ class _Classes:
 
 
 def _model_classes(data: ImageDataset, config: PriorConfig) -> list[int]:
-    """The model's class for each of the data's; empty where these have none."""
+    """Find the model's class for each of the data's; empty where these have none."""
     if data.class_names == config.class_names:
         return list(range(config.num_classes))
     try:
@@ -185,7 +191,7 @@ def _model_classes(data: ImageDataset, config: PriorConfig) -> list[int]:
 
 
 def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
-    """Which logit stands for each of the model's classes."""
+    """Find the logit of each of the model's classes."""
     found = logit_indices(config.class_names, classifier.class_names)
     if missing := [name for name, place in zip(config.class_names, found, strict=True) if place is None]:
         known = classifier.class_names
@@ -196,8 +202,8 @@ def _logit_indices(config: PriorConfig, classifier: Extractor) -> list[int]:
     return [place for place in found if place is not None]
 
 
-class _Found:
-    """What was measured so far, for L numbers of tokens."""
+class _Accumulator:
+    """Measures batches of images that keep L numbers of tokens, and keeps the pictures to show."""
 
     def __init__(self, lengths: list[int], shown: set[int], data_classes: Sequence[str]) -> None:
         self.lengths, self.shown, self.data_classes = lengths, shown, data_classes
@@ -207,9 +213,9 @@ class _Found:
         self.own_classes: list[str] = []
 
     def add(self, batch: CroppedImages, variants: Tensor, agreements: list[Tensor], classes: list[str]) -> None:
-        """Take in L x B x 3 x H x W levels, L times B agreements, and the names of the B new classes."""
+        """Take in L x B x 3 x H x W uint8, L times B agreements, and the names of the B new classes."""
         references = from_uint8(batch.images)
-        similarities = [layout_similarity(from_uint8(levels), references) for levels in variants]
+        similarities = [layout_similarity(from_uint8(shown), references) for shown in variants]
         self.values[SIMILARITY].append(torch.stack(similarities).clamp(max=LARGEST_DECIBELS))
         self.values[AGREEMENT].append(torch.stack(agreements))
         for i, index in enumerate(batch.indices):
@@ -218,15 +224,15 @@ class _Found:
                 self.classes.append(classes[i])
                 self.own_classes.append(self.data_classes[batch.labels[i]] if batch.labels[i] >= 0 else "")
 
-    def figures(self) -> dict[int, dict[str, Estimate]]:
-        """Both metrics by number of tokens."""
+    def estimates(self) -> dict[int, dict[str, Estimate]]:
+        """Average both metrics, by number of tokens."""
         values = {name: torch.cat(parts, dim=1).double() for name, parts in self.values.items()}
         return {
             length: {name: mean_estimate(of[i]) for name, of in values.items()} for i, length in enumerate(self.lengths)
         }
 
     def sheet(self) -> dict[str, Image.Image]:
-        """The images shown, with a column a number of tokens, by title."""
+        """Draw the images to show, with a column a number of tokens, by title."""
         kept = ", ".join(map(str, self.lengths[:-1])) + f" and {self.lengths[-1]}"
         title = f"References, then samples that keep {kept} of their tokens; rows become {', '.join(self.classes)}"
         if not self.rows:

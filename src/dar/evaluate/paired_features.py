@@ -23,13 +23,13 @@ class PairedFeatures:
         self.moments: list[Moments] = []
 
     def add(self, originals: Tensor, decoded: Tensor) -> None:
-        """Look at originals, B x 3 x H x W levels, and what they are decoded to, K x B x 3 x H x W.
+        """Take in originals, B x 3 x H x W uint8, and what they are decoded to, K x B x 3 x H x W.
 
         Raises:
             DARError: if the extractor finds something that is not a finite number, or more features than there are
                 images.
         """
-        pooled = [self.extractor(levels).pooled.cpu() for levels in (originals, *decoded)]
+        pooled = [self.extractor(images).pooled.cpu() for images in (originals, *decoded)]
         if not self.moments:
             width = pooled[0].shape[1]
             if self.count < (needed := full_rank_count(width)):
@@ -45,7 +45,7 @@ class PairedFeatures:
         self.rows_2ND[:, start : self.moments[0].count] = torch.stack([pooled[0], pooled[-1]])
 
     def rfid(self, generator: torch.Generator) -> list[Estimate]:
-        """The distance for each number of groups; for all of them with its interval, where there are enough images.
+        """Compute the distance for each number of groups; for all of them with its interval, given enough images.
 
         Args:
             generator: draws the groups of images that are left out in turn; on the CPU.
@@ -58,7 +58,7 @@ class PairedFeatures:
         return estimates
 
     def _jackknife(self, distance: float, generator: torch.Generator) -> tuple[float, float]:
-        """Leave out originals together with what they are decoded to: the two are not independent."""
+        """Leave out originals together with what they are decoded to, since the two are not independent."""
         originals, decoded = self.moments[0], self.moments[-1]
         left_out = []
         for group in jackknife_groups(originals.count, generator):

@@ -1,33 +1,29 @@
 """How well a tokenizer keeps images, as a function of the number of token groups decoded."""
 
-import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
 from dar.errors import DARError
+from dar.evaluate.gallery import ROWS, Gallery
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_uint8
 from dar.evaluate.paired_features import PairedFeatures
+from dar.evaluate.run import EvaluationResult, with_environment
 from dar.features.extractor import Extractor
 from dar.features.perceptual import PerceptualDistance
 from dar.images import from_uint8
 from dar.metrics.codebook import perplexity, usage
 from dar.metrics.similarity import psnr, ssim
 from dar.progress import progress_bar
-from dar.reconstruction import decoded_groups, reconstruction_sheet
-from dar.report.report import Curve, Estimate, Findings, Point, Report, mean_estimate
+from dar.reconstruction import decoded_groups
+from dar.report.report import Curve, Estimate, Point, Report, mean_estimate
 from dar.solvers import DEFAULT_SOLVER
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
-
-ROWS = 8
-"""Images on a sheet."""
 
 LEAST_SIDE = 16
 """Pixels below which LPIPS has no features."""
@@ -39,11 +35,12 @@ Spaces = dict[str, dict[str, list[Estimate]]]
 """By space and metric: an estimate for each number of groups, 1 to K."""
 
 
+@with_environment
 def evaluate_reconstruction(
     tokenizer: SequentialDiffusionTokenizer,
     data: ImageDataset,
     *,
-    subject: dict[str, Any] | None = None,
+    model_info: dict[str, Any] | None = None,
     extractor: Extractor | None = None,
     perceptual: PerceptualDistance | None = None,
     count: int | None = None,
@@ -52,7 +49,7 @@ def evaluate_reconstruction(
     solver: str = DEFAULT_SOLVER,
     batch_size: int = 32,
     workers: int = 0,
-) -> Findings:
+) -> EvaluationResult:
     """Measure reconstructions from the first 1, 2, ... and all K token groups of images.
 
     Every metric sees what a saved picture would hold: central squares, and reconstructions rounded to the nearest of
@@ -67,62 +64,77 @@ def evaluate_reconstruction(
     Args:
         tokenizer: the model.
         data: the images.
-        subject: what is to be told of the tokenizer beside its hash.
+        model_info: of the tokenizer, for the report, beside its hash: its name, its recipe; JSON values.
         extractor: for rFID; without it that is not measured.
         perceptual: LPIPS, on the tokenizer's device; without it that is not measured.
-        count: images, drawn from all over the data; all of them unless told.
+        count: images, drawn from all over the data; None means all.
         seed: image i of the data is decoded from the noise of seed + i, whatever else is measured.
-        steps: denoising steps; the tokenizer's default unless told.
+        steps: denoising steps; None means the tokenizer's default.
         solver: "adams-bashforth-2" or "euler".
         batch_size: images computed at a time; changes nothing but rounding.
         workers: processes that decode images ahead; 0 decodes in this one.
 
     Returns:
-        The report, but for its environment, and sheets of the worst and the best reconstructions (by PSNR) and of a
-        spread, by title. A row is the original, then its first 1, 2, ... and all groups decoded.
+        The report, and sheets of the worst and the best reconstructions (by PSNR) and of a spread, by title. A row is
+        the original, then its first 1, 2, ... and all groups decoded.
 
     Raises:
         DARError: if there are fewer images than asked for, fewer than two, too many broken ones; if images are too
             small for a metric; or if the model gives or an extractor finds something that is not a finite number.
     """
-    config = tokenizer.config
-    if perceptual is not None and config.image_size < LEAST_SIDE:
-        raise DARError(
-            f"LPIPS needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, and this tokenizer's have "
-            f"{config.image_size}: leave it out"
-        )
-    images = LabelledImages(data, config.image_size, count)
-    found = _Found(tokenizer, extractor, perceptual, images)
+    images = LabelledImages(data, tokenizer.config.image_size, count)
+    measured = _Accumulator(tokenizer, extractor, perceptual, images)
     with progress_bar(len(images.indices), desc="reconstructing") as bar:
         for batch in images.batches(batch_size, workers, bar):
             originals = batch.images.to(tokenizer.device)
             tokens = tokenizer.encode(from_uint8(originals))
             stages = decoded_groups(tokenizer, tokens, [seed + i for i in batch.indices], steps, solver)
-            found.add(batch, originals, tokens, saved_uint8(torch.stack(stages)))
-    spaces = found.spaces(torch.Generator().manual_seed(seed))
+            measured.add(batch, originals, tokens, saved_uint8(torch.stack(stages)))
+    spaces = measured.spaces(torch.Generator().manual_seed(seed))
     report = Report(
         kind="reconstruction",
         subject={
-            **(subject or {}),
-            "tokenizer": weights_hash(tokenizer),
-            "groups": config.num_groups,
-            "steps": config.num_steps if steps is None else steps,
-            "solver": solver,
-            "seed": seed,
-            "images": images.subject(),
+            **(model_info or {}),
+            **_settings(tokenizer, steps, solver, seed),
+            "images": images.description(),
         },
-        protocol={
-            "images": images.protocol(),
-            "rounding": "nearest of 256 levels",
-            "largest_psnr": LARGEST_DECIBELS,
-            "ssim": "Gaussian window of 11 x 11 pixels, colours apart",
-            "extractors": {extractor.name: extractor.hash} if extractor else {},
-            "lpips": weights_hash(perceptual) if perceptual else None,
-        },
-        figures={space: {name: groups[-1] for name, groups in of.items()} for space, of in spaces.items()},
+        protocol=_protocol(images, extractor, perceptual),
+        metrics={space: {name: groups[-1] for name, groups in of.items()} for space, of in spaces.items()},
         curves=tuple(_curves(spaces)),
     )
-    return report, found.sheets()
+    return EvaluationResult(report, measured.gallery.sheets())
+
+
+def _check_size(image_size: int) -> None:
+    """Make sure that LPIPS has features of images of this size."""
+    if image_size < LEAST_SIDE:
+        raise DARError(
+            f"LPIPS needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, and this tokenizer's have "
+            f"{image_size}: leave it out"
+        )
+
+
+def _settings(tokenizer: SequentialDiffusionTokenizer, steps: int | None, solver: str, seed: int) -> dict[str, Any]:
+    return {
+        "tokenizer": weights_hash(tokenizer),
+        "groups": tokenizer.config.num_groups,
+        "steps": tokenizer.config.num_steps if steps is None else steps,
+        "solver": solver,
+        "seed": seed,
+    }
+
+
+def _protocol(
+    images: LabelledImages, extractor: Extractor | None, perceptual: PerceptualDistance | None
+) -> dict[str, Any]:
+    return {
+        "images": images.protocol(),
+        "rounding": "nearest of 256 levels",
+        "largest_psnr": LARGEST_DECIBELS,
+        "ssim": "Gaussian window of 11 x 11 pixels, colours apart",
+        "extractors": {extractor.name: extractor.hash} if extractor else {},
+        "lpips": weights_hash(perceptual) if perceptual else None,
+    }
 
 
 def _curves(spaces: Spaces) -> list[Curve]:
@@ -149,17 +161,8 @@ _AXES = {
 }
 
 
-@dataclass(frozen=True)
-class _Row:
-    """An image on a sheet: K + 1 times 3 x H x W levels, the original first."""
-
-    psnr: float
-    index: int
-    levels: Tensor
-
-
-class _Found:
-    """What was measured so far."""
+class _Accumulator:
+    """Measures batches of reconstructions, and keeps the pictures to show."""
 
     def __init__(
         self,
@@ -171,36 +174,31 @@ class _Found:
         self.config, count = tokenizer.config, len(images.indices)
         self.measures: dict[str, Measure] = {"psnr": _finite_psnr, "ssim": ssim}
         if perceptual is not None:
+            _check_size(self.config.image_size)
             self.measures["lpips"] = perceptual
         groups = self.config.num_groups
         self.count = 0
         self.values = {name: torch.empty(groups, count, dtype=torch.float64) for name in self.measures}
         self.codes_KV = torch.zeros(groups, self.config.codebook_size, dtype=torch.int64)
         self.features = PairedFeatures(extractor, count) if extractor else None
-        self.spread = images.few(ROWS)
-        self.worst: list[_Row] = []
-        self.best: list[_Row] = []
-        self.others: list[_Row] = []
+        self.gallery = Gallery(images.preview_indices(ROWS))
 
     def add(self, batch: CroppedImages, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
-        """Measure B images: B x 3 x H x W and K x B x 3 x H x W levels, and B x N tokens."""
+        """Measure B images: B x 3 x H x W and K x B x 3 x H x W uint8, and B x N tokens."""
         pixels = from_uint8(originals)
         start, self.count = self.count, self.count + len(originals)
         for name, measure in self.measures.items():
-            for k, levels in enumerate(decoded):
-                self.values[name][k, start : self.count] = measure(from_uint8(levels), pixels)
+            for k, images in enumerate(decoded):
+                self.values[name][k, start : self.count] = measure(from_uint8(images), pixels)
         for counts_V, codes in zip(self.codes_KV, tokens.cpu().split(self.config.tokens_per_group, dim=1), strict=True):
             counts_V += codes.flatten().bincount(minlength=self.config.codebook_size)
         if self.features is not None:
             self.features.add(originals, decoded)
-        self._keep(
-            self.values["psnr"][-1, start : self.count].tolist(),
-            batch.indices,
-            torch.cat([originals[None], decoded]).cpu(),
-        )
+        decibels = self.values["psnr"][-1, start : self.count].tolist()
+        self.gallery.add(decibels, batch.indices, torch.cat([originals[None], decoded]).cpu())
 
     def spaces(self, generator: torch.Generator) -> Spaces:
-        """All metrics for each number of groups."""
+        """Compute all metrics for each number of groups."""
         means = {
             name: [mean_estimate(one_N) for one_N in of_KN[:, : self.count]] for name, of_KN in self.values.items()
         }
@@ -216,32 +214,6 @@ class _Found:
         }
         return spaces
 
-    def sheets(self) -> dict[str, Image.Image]:
-        """Rows of images, by title."""
-        titled = {
-            "Worst reconstructions": self.worst,
-            "Best reconstructions": self.best,
-            "A spread of reconstructions": self.others,
-        }
-        return {title: _sheet(rows) for title, rows in titled.items() if rows}
-
-    def _keep(self, decibels: list[float], indices: list[int], levels: Tensor) -> None:
-        """Remember the worst and the best so far, and those that happen to be in the spread."""
-        rows = [_Row(*numbers, levels[:, i]) for i, numbers in enumerate(zip(decibels, indices, strict=True))]
-        self.worst = _owned(heapq.nsmallest(ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index)))
-        self.best = _owned(heapq.nsmallest(ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index)))
-        self.others += _owned([row for row in rows if row.index in self.spread])
-
-
-def _owned(rows: list[_Row]) -> list[_Row]:
-    """The same rows, without the rest of their batches."""
-    return [replace(row, levels=row.levels.clone()) for row in rows]
-
 
 def _finite_psnr(images: Tensor, references: Tensor) -> Tensor:
     return psnr(images, references).clamp(max=LARGEST_DECIBELS)
-
-
-def _sheet(rows: list[_Row]) -> Image.Image:
-    original, *stages = from_uint8(torch.stack([row.levels for row in rows], dim=1))
-    return reconstruction_sheet(original, stages, [f"image {row.index}" for row in rows])

@@ -7,7 +7,7 @@ from dar.metrics.rows import check_rows
 
 
 def agreement(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
-    """Which images have their label's logit as the largest: N, bool; its mean is the accuracy.
+    """Find the images whose label has the largest logit: N, bool; its mean is the accuracy.
 
     Args:
         logits_NC: of a classifier of C classes.

@@ -1,4 +1,4 @@
-"""How far a figure can be trusted that was computed from a limited number of images."""
+"""Confidence intervals of metrics that were computed from a limited number of images."""
 
 import math
 import statistics
@@ -22,33 +22,33 @@ STUDENT = 2.093
 def confidence(
     statistic: Callable[[Tensor], float], count: int, generator: torch.Generator, resamples: int = 100
 ) -> tuple[float, float]:
-    """95 % confidence interval of any figure, by the bootstrap (Efron 1979).
+    """Estimate the 95 % confidence interval of any metric, by the bootstrap (Efron 1979).
 
-    Rows are drawn with replacement, and the interval is the figure of all rows, plus and minus 1.96 standard
-    deviations of the figures of the draws. Percentiles of these would lie off centre: a draw holds only about 63 % of
-    the rows, and figures of diversity depend on how many different ones there are. Their spread hardly does.
+    Rows are resampled with replacement, and the interval is the metric of all rows, plus and minus 1.96 standard
+    deviations of the metrics of the resamples. Percentiles of these would lie off centre: a resample holds only about
+    63 % of the rows, and metrics of diversity depend on how many different ones there are. Their spread hardly does.
 
     Args:
-        statistic: the figure of the rows of which it is given the indices (int64, on the CPU).
+        statistic: computes the metric of some rows from their indices (int64, on the CPU).
         count: rows in all.
         generator: draws the rows; on the CPU.
-        resamples: how many draws; the interval's width is known to about a share of 1 / sqrt(2 resamples).
+        resamples: how many; the interval's width is known to about a share of 1 / sqrt(2 resamples).
 
     Returns:
         Lower and upper end.
 
     Raises:
-        DARError: if there are fewer than two rows, or two draws.
+        DARError: if there are fewer than two rows, or two resamples.
     """
     _check_count(count, 2)
     if resamples < 2:
         raise DARError(f"{resamples} draws have no spread: at least 2 are needed")
-    draws = [statistic(torch.randint(count, (count,), generator=generator)) for _ in range(resamples)]
-    return _around(statistic(torch.arange(count)), _NORMAL * statistics.stdev(draws))
+    resampled = [statistic(torch.randint(count, (count,), generator=generator)) for _ in range(resamples)]
+    return _around(statistic(torch.arange(count)), _NORMAL * statistics.stdev(resampled))
 
 
 def mean_confidence(values_N: Tensor) -> tuple[float, float]:
-    """95 % confidence interval of the mean of one value a row: plus and minus 1.96 standard errors.
+    """Compute the 95 % confidence interval of the mean of one value a row: plus and minus 1.96 standard errors.
 
     Values may be boolean, as memberships are. If all are equal the interval has no width, which says only that the
     rows are too few to tell.
@@ -65,7 +65,7 @@ def mean_confidence(values_N: Tensor) -> tuple[float, float]:
 
 
 def jackknife_groups(count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Indices of rows in 20 random groups of equal size, but for one row.
+    """Split the indices of rows into 20 random groups of equal size, but for one row.
 
     Raises:
         DARError: if there are fewer than two rows a group.
@@ -75,11 +75,11 @@ def jackknife_groups(count: int, generator: torch.Generator) -> tuple[Tensor, ..
 
 
 def jackknife_confidence(value: float, left_out: Sequence[float]) -> tuple[float, float]:
-    """95 % confidence interval of any smooth figure, by the delete-a-group jackknife (Kott 2001).
+    """Estimate the 95 % confidence interval of any smooth metric, by the delete-a-group jackknife (Kott 2001).
 
     Args:
-        value: the figure of all rows.
-        left_out: the figures of all rows but those of each group of ``jackknife_groups``.
+        value: the metric of all rows.
+        left_out: the metric of all rows but those of each group of ``jackknife_groups``.
 
     Returns:
         Lower and upper end.

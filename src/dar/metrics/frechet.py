@@ -68,7 +68,7 @@ class Moments:
         self.mean += (mean_D - self.mean) * (len(rows_BD) / self.count)
 
     def without(self, part: "Moments") -> "Moments":
-        """The moments of all rows but those of ``part``, which must be among them and leave some over."""
+        """Subtract rows: the moments of all but those of ``part``, which must be among them and leave some over."""
         rest = Moments(len(self.mean), self.mean.device)
         rest.count = self.count - part.count
         rest.mean.copy_(self.mean + (self.mean - part.mean) * (part.count / rest.count))
@@ -77,25 +77,25 @@ class Moments:
         return rest
 
     def _between(self, count: int, mean_D: Tensor) -> Tensor:
-        """The vector whose outer product with itself is the scatter between the rows so far and ``count`` others."""
+        """Find the vector whose outer square is the scatter between the rows so far and ``count`` others."""
         return (mean_D - self.mean) * math.sqrt(self.count * count / (self.count + count))
 
 
 def full_rank_count(dimension: int) -> int:
-    """How many rows it takes for a covariance of D features to have full rank.
+    """Count the rows that it takes for a covariance of D features to have full rank.
 
-    With fewer, a Fréchet distance is defined and can be computed, but tells more of the count than of the images.
+    With fewer, a Fréchet distance is defined and can be computed, but depends more on the count than on the images.
     """
     return dimension + 1
 
 
 def frechet_distance(mean_D: Tensor, covariance_DD: Tensor, other_mean_D: Tensor, other_covariance_DD: Tensor) -> float:
-    """Squared Fréchet distance of two Gaussians, ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``; never negative.
+    """Compute the squared Fréchet distance of two Gaussians, ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))``.
 
     The trace of the root is the sum of the roots of the eigenvalues of S1 S2, which are those of the symmetric
     F^T S1 F with S2 = F F^T. Singular covariances are like any others. The ADM evaluator takes SciPy's ``sqrtm`` of
     the product instead, and only if that is not finite starts again with 1e-6 added to both diagonals; where it does
-    not, both agree up to rounding. All is done in float64.
+    not, both agree up to rounding. All is done in float64, and the result is never negative.
 
     Args:
         mean_D: of one set of features.
@@ -122,7 +122,7 @@ def frechet_distance(mean_D: Tensor, covariance_DD: Tensor, other_mean_D: Tensor
 def frechet_confidence(
     rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, generator: torch.Generator
 ) -> tuple[float, float]:
-    """95 % confidence interval of the Fréchet distance of rows to a fixed reference, by a delete-a-group jackknife.
+    """Estimate the 95 % confidence interval of rows' Fréchet distance to a fixed reference, by a jackknife.
 
     Each of 20 random groups of rows is left out in turn. Every row is thereby seen twice in all, memory stays at a
     few D x D matrices, and no set holds a row twice. A bootstrap would see every row in every replicate, and its
@@ -159,7 +159,7 @@ def frechet_confidence(
 
 
 def _gaussian(mean_D: Tensor, covariance_DD: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, seen to fit and to be finite."""
+    """Bring both to float64, and make sure that they fit and are finite."""
     if mean_D.ndim != 1 or covariance_DD.shape != (len(mean_D), len(mean_D)):
         raise DARError(
             f"a mean of shape {tuple(mean_D.shape)} and a covariance of shape {tuple(covariance_DD.shape)} do not "
@@ -175,7 +175,7 @@ def _gaussian(mean_D: Tensor, covariance_DD: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _factor(covariance_DD: Tensor) -> Tensor:
-    """F with F F^T the covariance; by Cholesky, which is many times as fast, unless that finds it singular."""
+    """Find F with F F^T the covariance; by Cholesky, which is many times as fast, unless that finds it singular."""
     factor_DD, singular = torch.linalg.cholesky_ex(covariance_DD)
     if not singular:
         return factor_DD

@@ -8,7 +8,7 @@ from dar.metrics.rows import check_rows
 
 
 def inception_score(logits_NC: Tensor, split_size: int = 5000) -> float:
-    """Exponential of the mean divergence of each image's class probabilities from those of its split, 1 to C.
+    """Compute the exponential of the mean divergence of images' class probabilities from their split's, 1 to C.
 
     As in the ADM evaluator, splits are runs of consecutive images, a shorter last one counts like the others, and
     the score is the mean over splits. Probabilities are float32, as there; sums and logarithms are float64, and a

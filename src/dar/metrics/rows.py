@@ -1,4 +1,4 @@
-"""What can be wrong with rows of features."""
+"""Checks of rows of features."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ _CHUNK = 4096
 
 
 def check_rows(rows: Tensor, what: str, least: int = 1) -> None:
-    """See that ``rows`` is a table of enough finite numbers.
+    """Make sure that ``rows`` is a table of enough finite numbers.
 
     Args:
         rows: N x D.
@@ -30,3 +30,21 @@ def check_rows(rows: Tensor, what: str, least: int = 1) -> None:
             f"{len(bad)} of {len(rows)} {what} hold NaN or infinite numbers, first row {int(bad[0])}: "
             "look at the images or the model that they came from"
         )
+
+
+def check_sets(samples_ND: Tensor, references_MD: Tensor, neighbours: int, least: int) -> None:
+    """Make sure that two sets of features can be compared: N x D and M x D, in balls of some neighbours.
+
+    Raises:
+        DARError: if their dimensions differ, no neighbour is to be counted, or one of them has too few rows (of samples
+            ``least``), or NaN or infinite numbers.
+    """
+    if samples_ND.shape[1:] != references_MD.shape[1:]:
+        raise DARError(
+            f"samples of shape {tuple(samples_ND.shape)} and references of shape {tuple(references_MD.shape)} cannot "
+            "be compared: take both from one extractor"
+        )
+    if neighbours < 1:
+        raise DARError(f"at least one neighbour must be counted, not {neighbours}")
+    check_rows(samples_ND, "samples", least)
+    check_rows(references_MD, "references", least=neighbours + 1)

@@ -13,7 +13,7 @@ _CONTRAST = 0.03**2
 
 
 def psnr(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image, both in [-1, 1]: B, in dB.
+    """Compute the peak signal-to-noise ratio of each image, both in [-1, 1]: B, in dB.
 
     The peak is 2, the whole range of values. An image that equals its reference has infinitely many dB.
 
@@ -25,7 +25,7 @@ def psnr(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
 
 
 def ssim(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
-    """Structural similarity of each image, both in [-1, 1]: B, float64, at most 1 and at that only if equal.
+    """Compute the structural similarity of each image, both in [-1, 1]: B, float64, at most 1, which means equal.
 
     After Wang et al. 2004 (doi 10.1109/TIP.2003.819861, equation 13): a Gaussian window of 11 x 11 pixels with a
     standard deviation of 1.5, whose weights also weigh the (co)variances; K1 = 0.01, K2 = 0.03; windows that lie
@@ -50,7 +50,7 @@ def ssim(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
 
 
 def low_pass(images_BCHW: Tensor, size: int = 8) -> Tensor:
-    """Each image's mean colours in a grid of ``size`` x ``size`` equal cells: B x C x size x size.
+    """Average each image's colours in a grid of ``size`` x ``size`` equal cells: B x C x size x size.
 
     Raises:
         DARError: if a side of the images is no multiple of ``size``.
@@ -62,7 +62,7 @@ def low_pass(images_BCHW: Tensor, size: int = 8) -> Tensor:
 
 
 def layout_similarity(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
-    """How alike images are in layout, both in [-1, 1] with sides that are multiples of 8: B, in dB.
+    """Compute how alike images are in layout, both in [-1, 1] with sides that are multiples of 8: B, in dB.
 
     It is the PSNR of what is left of them in a grid of 8 x 8 cells of mean colour: where large things are, and how
     they are coloured, but no contour or texture. It is infinite for equal layouts.
@@ -75,7 +75,7 @@ def layout_similarity(images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
 
 
 def _windowed(x_BCHW: Tensor) -> Tensor:
-    """Weighted means over all whole windows: B x C x (H - 10) x (W - 10)."""
+    """Compute weighted means over all whole windows: B x C x (H - 10) x (W - 10)."""
     offsets = torch.arange(_WINDOW, dtype=x_BCHW.dtype, device=x_BCHW.device) - _WINDOW // 2
     weights = (-offsets.square() / (2 * _SIGMA**2)).exp()
     weights /= weights.sum()

@@ -26,7 +26,7 @@ _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 
 
 class _Absent:
-    """In place of an entry that one of two protocols lacks."""
+    """Stands for an entry that one of two protocols lacks."""
 
     def __repr__(self) -> str:
         return "absent"
@@ -37,7 +37,7 @@ _ABSENT = _Absent()
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of one report.
+    """A metric of one report.
 
     Attributes:
         text: value and interval.
@@ -73,12 +73,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of several reports, and what tells their subjects apart.
+    """Metrics of several reports, and in what their subjects differ.
 
     Attributes:
         kind: of all the reports.
         names: one a report.
-        rows: of figures.
+        rows: of metrics.
         differences: entries of the subjects that are not the same in all, by dotted path; hashes are shortened.
     """
 
@@ -88,17 +88,17 @@ class Comparison:
     differences: dict[str, tuple[str, ...]]
 
     def text(self) -> str:
-        """Tables for a terminal."""
+        """Write tables for a terminal."""
         return self._joined(_text_table)
 
     def markdown(self) -> str:
-        """Tables in Markdown."""
+        """Write tables in Markdown."""
         return f"# Comparison: {_markdown(self.kind)}\n\n{self._joined(_markdown_table)}"
 
     def _joined(self, table: Callable[[Sequence[Sequence[str]]], str]) -> str:
-        figures = [("space", "metric", "better", *self.names)]
-        figures += [(row.space, row.title, row.metric.better or "", *map(str, row.cells)) for row in self.rows]
-        parts = [table(figures), MARKS_EXPLAINED]
+        metrics = [("space", "metric", "better", *self.names)]
+        metrics += [(row.space, row.title, row.metric.better or "", *map(str, row.cells)) for row in self.rows]
+        parts = [table(metrics), MARKS_EXPLAINED]
         if self.differences:
             parts.append(table([("subject", *self.names), *((path, *by) for path, by in self.differences.items())]))
         else:
@@ -107,7 +107,7 @@ class Comparison:
 
 
 def check_comparable(a: Report, b: Report, names: tuple[str, str] = ("the first report", "the second")) -> None:
-    """Make sure that two reports were measured alike: figures of different protocols tell nothing about models.
+    """Make sure that two reports were measured alike: metrics of different protocols say nothing about models.
 
     Raises:
         DARError: naming every entry of the protocols that differs, with both values.
@@ -120,22 +120,22 @@ def check_comparable(a: Report, b: Report, names: tuple[str, str] = ("the first 
         )
     first, second = flattened(a.protocol), flattened(b.protocol)
     different = {
-        path: _told(first.get(path, _ABSENT), second.get(path, _ABSENT))
+        path: _distinguished(first.get(path, _ABSENT), second.get(path, _ABSENT))
         for path in first | second
         if first.get(path, _ABSENT) != second.get(path, _ABSENT)
     }
     if different:
-        told = "; ".join(f"{quoted(path)} is {x} and {y}" for path, (x, y) in different.items())
+        listing = "; ".join(f"{quoted(path)} is {x} and {y}" for path, (x, y) in different.items())
         options = sorted({option for path in different if (option := _option(a.kind, path))})
         by = f", by {' and '.join(options)}" if options else ""
         raise DARError(
-            f"{one} and {other} were measured differently, so that they cannot be compared: {told}: "
+            f"{one} and {other} were measured differently, so that they cannot be compared: {listing}: "
             f"measure one of them again with the protocol of the other{by}"
         )
 
 
 def _option(kind: str, path: str) -> str | None:
-    """The option that sets an entry of the protocol: that of the last of its names which has one."""
+    """Find the option that sets an entry of the protocol: that of the last of its names which has one."""
     options = OPTIONS.get(kind, {})
     return next((options[name] for name in reversed(path.split(".")) if name in options), None)
 
@@ -155,22 +155,22 @@ def compare_reports(reports: Sequence[Report], names: Sequence[str]) -> Comparis
         raise ValueError(f"{len(reports)} reports and {len(names)} names cannot be compared")
     for report, name in zip(reports[1:], names[1:], strict=True):
         check_comparable(reports[0], report, (names[0], name))
-    keys = {(space, key): None for report in reports for space, by in report.figures.items() for key in by}
+    keys = {(space, key): None for report in reports for space, by in report.metrics.items() for key in by}
     rows = [
-        _row(space, metric_named(key), [report.figures.get(space, {}).get(key) for report in reports])
+        _row(space, metric_named(key), [report.metrics.get(space, {}).get(key) for report in reports])
         for space, key in keys
     ]
     return Comparison(reports[0].kind, tuple(names), tuple(rows), _differences([report.subject for report in reports]))
 
 
-def _told(x: Any, y: Any) -> tuple[str, str]:
-    """Two different JSON values, as short as tells them apart."""
+def _distinguished(x: Any, y: Any) -> tuple[str, str]:
+    """Write two different JSON values, as short as shows the difference."""
     brief = _brief(x), _brief(y)
     return brief if brief[0] != brief[1] else (repr(x), repr(y))
 
 
 def _brief(value: Any) -> str:
-    """A JSON value on one line, with hashes cut to the 12 digits that tell them apart."""
+    """Write a JSON value on one line, with hashes cut to 12 digits."""
     return repr(value) if value is _ABSENT else quoted(_HASH.sub(r"\1", shown(value)))
 
 
@@ -221,5 +221,5 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Plain text in which Markdown finds no meaning."""
+    """Escape plain text so that Markdown shows it as it is."""
     return re.sub(r"([\\`*_<>&|\[\]~#$])", r"\\\1", quoted(text))

@@ -34,7 +34,7 @@ def write_report(report: Report, pictures: Mapping[str, Image.Image], folder: Pa
         folder: where to; it is made if it isn't there, and may hold other files.
 
     Raises:
-        DARError: if the folder holds a report already or can't be written to, or a figure is not a number.
+        DARError: if the folder holds a report already or can't be written to, or a metric is not a number.
     """
     refuse_report(folder)
     text, page = to_json(report), report_page(report, pictures)

@@ -1,11 +1,10 @@
-"""What an evaluation found, and all that is needed to judge and repeat it."""
+"""The report of an evaluation: what was measured, and all that is needed to judge and repeat it."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from PIL import Image
 from torch import Tensor
 
 from dar.metrics.confidence import mean_confidence
@@ -16,10 +15,10 @@ LONGEST_SHOWN = 600
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, and how far it can be trusted.
+    """A measured number, and how far it can be trusted.
 
     Attributes:
-        value: the figure itself, of all samples.
+        value: the number itself, of all samples.
         low: lower end of its 95 % confidence interval; None where none was estimated.
         high: upper end of it.
 
@@ -39,7 +38,7 @@ class Estimate:
 
 
 def mean_estimate(values_N: Tensor) -> Estimate:
-    """The mean of one value an image, with its interval; shares of images keep within 0 to 1."""
+    """Take the mean of one value an image, with its interval; shares of images keep within 0 to 1."""
     values_N = values_N.double()
     low, high = mean_confidence(values_N)
     if not ((values_N == 0) | (values_N == 1)).all():
@@ -71,7 +70,7 @@ class Curve:
         x_name: what lies along the x axis, with its unit.
         y_name: along the y axis.
         points: of the curve.
-        name: tells it from others in its panel; may be empty.
+        name: its entry in the legend of the panel; may be empty.
     """
 
     title: str
@@ -83,7 +82,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Report:
-    """An evaluation.
+    """What an evaluation measured, and how.
 
     Attributes:
         kind: "generation", "reconstruction", "layout" or "sweep".
@@ -91,7 +90,7 @@ class Report:
             reports that are compared may differ in it.
         protocol: how it was measured, as JSON values: extractors and their hashes, reference and its hash, counts and
             constants of the metrics; reports can be compared only if all of it is equal.
-        figures: estimates by space, and within it by metric: {"inception-2015": {"fid": ...}}.
+        metrics: estimates by space, and within it by metric: {"inception-2015": {"fid": ...}}.
         curves: to draw.
         environment: seconds that it took, and ``dar.environment.run_record``.
     """
@@ -99,13 +98,9 @@ class Report:
     kind: str
     subject: dict[str, Any]
     protocol: dict[str, Any]
-    figures: dict[str, dict[str, Estimate]]
+    metrics: dict[str, dict[str, Estimate]]
     curves: tuple[Curve, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
-
-
-Findings = tuple[Report, Mapping[str, Image.Image]]
-"""A report, its environment left empty, and pictures to show beside it, by caption."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +120,13 @@ class Metric:
     unit: str = ""
 
     def number(self, value: float) -> str:
-        """A value, without its unit; one too small for the digits keeps two that count."""
+        """Write a value, without its unit; one too small for the digits keeps two significant ones."""
         if value and abs(value) < 10 ** (1 - self.digits):
             return f"{value:.2g}"
         return f"{value:.{self.digits}f}"
 
     def interval(self, estimate: Estimate) -> str:
-        """The 95 % interval of an estimate of the metric; empty where there is none."""
+        """Write the 95 % interval of an estimate of the metric; empty where there is none."""
         if estimate.low is None or estimate.high is None:
             return ""
         return f"{self.number(estimate.low)} to {self.number(estimate.high)}"
@@ -154,16 +149,16 @@ METRICS = {
     "layout_similarity": Metric("layout similarity", "higher", 2, "dB"),
     "label_agreement": Metric("label agreement", "higher", 3),
 }
-"""By what they are called in figures, in the order in which to tell them."""
+"""By their names in reports, in the order in which to show them."""
 
 
 def metric_named(key: str) -> Metric:
-    """How to show the metric that figures call ``key``; one that is not known is shown as it is."""
+    """Look up how to show the metric that reports call ``key``; an unknown one is shown under that name."""
     return METRICS.get(key, Metric(key, None, 4))
 
 
 def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of nested JSON objects by dotted path; lists are entries, unless they hold objects.
+    """Flatten nested JSON objects to their entries by dotted path; lists are entries, unless they hold objects.
 
     >>> flattened({"reference": {"hash": "ab", "sizes": [1, 2]}, "parts": [{"seed": 3}]})
     {'reference.hash': 'ab', 'reference.sizes': [1, 2], 'parts.0.seed': 3}
@@ -182,7 +177,7 @@ def _leaves(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: Any) -> str:
-    """A JSON value as people read it; of a very long one, the beginning."""
+    """Write a JSON value as people read it; of a very long one, the beginning."""
     if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
         text = ", ".join(map(shown, value))
     else:

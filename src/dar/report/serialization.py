@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import fields
 from typing import Any
 
 from dar.errors import DARError, listed, quoted
@@ -12,14 +11,17 @@ VERSION = 1
 """Of the format."""
 
 MARK = "dar_report"
-"""The entry that tells what the JSON is; it holds the version."""
+"""The entry by which the JSON is recognised; it holds the version."""
+
+_NAMES = (MARK, "kind", "subject", "protocol", "figures", "curves", "environment")
+"""All entries."""
 
 
 def to_json(report: Report) -> str:
-    """A report as strict JSON, in which infinite figures are the texts "inf" and "-inf".
+    """Write a report as strict JSON, in which infinite metrics are the texts "inf" and "-inf".
 
     Raises:
-        DARError: if a figure is not a number, or an entry elsewhere is not finite.
+        DARError: if a metric is not a number, or an entry elsewhere is not finite.
     """
     content = {
         MARK: VERSION,
@@ -28,7 +30,7 @@ def to_json(report: Report) -> str:
         "protocol": report.protocol,
         "figures": {
             space: {metric: _encoded_estimate(estimate, f"{space}.{metric}") for metric, estimate in estimates.items()}
-            for space, estimates in report.figures.items()
+            for space, estimates in report.metrics.items()
         },
         "curves": [_encoded_curve(curve) for curve in report.curves],
         "environment": report.environment,
@@ -44,7 +46,7 @@ def to_json(report: Report) -> str:
 
 
 def from_json(text: str) -> Report:
-    """A report from JSON that ``to_json`` made.
+    """Read a report from JSON that ``to_json`` made.
 
     Raises:
         ValueError: if anything is missing, of another type, not finite, or too much.
@@ -54,14 +56,14 @@ def from_json(text: str) -> Report:
     version = _typed(content, dict, "it").get(MARK)
     if version != VERSION:
         raise ValueError("it is none" if version is None else f"it is of version {quoted(version)}, not {VERSION}")
-    _check_names(content, {MARK} | {part.name for part in fields(Report)}, "it")
+    _check_names(content, set(_NAMES), "it")
     json.dumps(content, allow_nan=False)  # numbers that no float can hold have become infinite
     flattened(content)
     return Report(
         kind=_typed(content["kind"], str, "kind"),
         subject=_typed(content["subject"], dict, "subject"),
         protocol=_typed(content["protocol"], dict, "protocol"),
-        figures={
+        metrics={
             space: {metric: _estimate(entry, f"{space}.{metric}") for metric, entry in _typed(by, dict, space).items()}
             for space, by in _typed(content["figures"], dict, "figures").items()
         },

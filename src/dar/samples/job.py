@@ -20,7 +20,9 @@ from dar.errors import DARError, quoted
 from dar.files import read_json, write_json, writing
 from dar.pipeline import DARPipeline
 from dar.progress import progress_bar
-from dar.samples.file import Samples, open_samples, write_header, write_samples
+from dar.samples.archive import write_header, write_samples
+from dar.samples.opening import open_samples
+from dar.samples.samples import Samples
 from dar.samples.sampling import SampleSettings, identity, sample_chunk
 
 SETTINGS = "settings.json"
@@ -42,14 +44,14 @@ def sample(
     """Compute one process's chunks; in process 0, also wait for the others' and join all into ``out``.
 
     Whatever is there of an earlier run with the same settings is kept. Beside ``out`` lies then a ``.json`` of the same
-    name that tells how it was made; the folder of chunks is removed. While chunks are joined, they are on the disk
+    name that describes how it was made; the folder of chunks is removed. While chunks are joined, they are on the disk
     twice.
 
     Args:
         pipe: the model.
         settings: what to sample.
         out: the ``.npz`` to write.
-        described: what else the record is to tell, as JSON values, such as where the model came from.
+        described: further entries of the record, as JSON values, such as where the model came from.
         process: which process this is.
         processes: how many share the work.
         patience: seconds without a new chunk after which process 0 takes over the others'.
@@ -63,7 +65,7 @@ def sample(
     """
     if out.suffix != ".npz":
         raise DARError(f"samples are written as an .npz file, not {out.name!r}: choose another name")
-    pipe.check([settings.label(0)], **settings.of_stream(0))
+    pipe.check([settings.label(0)], **settings.stream_keywords(0))
     job = _Job(pipe, settings, out, described or {}, process, processes)
     job.check()
     if not job.is_complete():
@@ -72,13 +74,13 @@ def sample(
 
 
 def is_recorded(samples: Samples, record: dict[str, Any]) -> bool:
-    """Whether a record is of just these samples."""
+    """Check whether a record belongs to these samples."""
     made = record.get("file")
     return isinstance(made, dict) and made.get("sha256") == samples.hash
 
 
 class _Job:
-    """One process's view of a set of samples in the making."""
+    """A set of samples in the making, and one process's part in it."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class _Job:
         self.parts = out.with_name(f"{out.name}.parts")
 
     def check(self) -> None:
-        """Make sure that what is there already is what is wanted."""
+        """Make sure that samples which are there already are the wanted ones."""
         if self.record.exists():
             record = read_json(self.record)
             self._compare(self.record, record.get("settings"))
@@ -106,7 +108,7 @@ class _Job:
             raise DARError(f"{self.out} exists already, and no {self.record.name} tells of what: choose another name")
 
     def is_complete(self) -> bool:
-        """Whether the samples are there; chunks that are left of them are then removed."""
+        """Check whether the samples are there; chunks that are left of them are then removed."""
         if self.out.exists():
             shutil.rmtree(self.parts, ignore_errors=True)
         return self.out.exists()
@@ -130,7 +132,7 @@ class _Job:
                         shown = time.monotonic()
             if self.process != 0:
                 return
-            self._see_to_others(bar, max(patience, PATIENCE_CHUNKS * slowest))
+            self._take_over_missing_chunks(bar, max(patience, PATIENCE_CHUNKS * slowest))
         seconds = time.monotonic() - started
         self._join({"seconds": seconds, "images_per_second": left / seconds if left else None})
 
@@ -149,17 +151,19 @@ class _Job:
         self._compare(path, read_json(path))
 
     def _compare(self, path: Path, found: Any) -> None:
-        """Make sure that what was begun or done is what is wanted now."""
+        """Make sure that what was begun or done has the settings that are wanted now."""
         if not isinstance(found, dict):
             raise DARError(f"{path} does not tell how samples were made: choose another name")
         names = sorted(
             name for name in found.keys() | self.identity.keys() if found.get(name) != self.identity.get(name)
         )
         if names:
-            told = "; ".join(
+            changes = "; ".join(
                 f"{name} was {quoted(found.get(name))}, now {quoted(self.identity.get(name))}" for name in names
             )
-            raise DARError(f"{path} tells of other samples ({told}): go on as they were begun, or choose another name")
+            raise DARError(
+                f"{path} tells of other samples ({changes}): go on as they were begun, or choose another name"
+            )
 
     def _chunk(self, chunk: int) -> Path:
         return self.parts / f"chunk-{chunk:06d}.npy"
@@ -179,7 +183,7 @@ class _Job:
         left = sum(len(self.settings.indices(chunk)) for chunk in self._missing())
         bar.update(self.settings.num - left - bar.n)
 
-    def _see_to_others(self, bar: "tqdm[Any]", patience: float) -> None:
+    def _take_over_missing_chunks(self, bar: "tqdm[Any]", patience: float) -> None:
         """Wait for chunks of other processes; compute them here once none has come for ``patience`` seconds."""
         quiet_since, before = time.monotonic(), self._missing()
         if before:
@@ -202,7 +206,7 @@ class _Job:
             self._show(bar)
 
     def _named(self, chunks: Sequence[int], kind: str = "") -> str:
-        """Chunks and whose they are, in words."""
+        """Describe chunks and whose they are, in words."""
         owners = sorted({chunk % self.processes for chunk in chunks})
         return f"{len(chunks)} chunks of {kind}processes {', '.join(map(str, owners))}"
 

@@ -92,12 +92,12 @@ class SampleSettings:
             return self.classes[index % len(self.classes)]
         return self.classes[derived_seed(self.seed, "label", index) % len(self.classes)]
 
-    def of_stream(self, first: int) -> Settings:
-        """Arguments of ``DARPipeline.stream`` for a batch that starts with the image of index ``first``."""
+    def stream_keywords(self, first: int) -> Settings:
+        """Collect the keywords of ``DARPipeline.stream`` for a batch that starts with the image of index ``first``."""
         return keywords(self.generation, seed=self.seed + first)
 
     def record(self) -> dict[str, Any]:
-        """All of it, as JSON values by name."""
+        """Collect all settings, as JSON values by name."""
         own = {name: value for name, value in asdict(self).items() if name != "generation"}
         record: dict[str, Any] = json.loads(json.dumps({**self.generation.values(), **own}))
         return record
@@ -114,7 +114,7 @@ def sample_settings(
     chunk: int = CHUNK,
     rounding: str = "adm",
 ) -> SampleSettings:
-    """What to sample from a model, with its own settings for those that are not given.
+    """Settle what to sample from a model, with its own settings for those that are not given.
 
     Args:
         pipe: the model.
@@ -143,20 +143,20 @@ def sample_settings(
 
 
 def rounded(pixels_B3HW: Tensor, rounding: str) -> Tensor:
-    """Images in [-1, 1] -> B x H x W x 3, uint8, on the CPU; see ``SampleSettings.rounding``."""
+    """Round images in [-1, 1] -> B x H x W x 3, uint8, on the CPU; see ``SampleSettings.rounding``."""
     return ROUNDINGS[rounding](pixels_B3HW.float()).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
 
 
 def sample_chunk(pipe: DARPipeline, settings: SampleSettings, indices: range) -> NDArray[np.uint8]:
-    """Images of consecutive indices, as one batch: B x H x W x 3."""
+    """Generate images of consecutive indices, as one batch: B x H x W x 3."""
     labels = [settings.label(index) for index in indices]
-    pixels = pipe(labels, **settings.of_stream(indices.start)).pixels
+    pixels = pipe(labels, **settings.stream_keywords(indices.start)).pixels
     check_finite(pixels)
     return rounded(pixels, settings.rounding).numpy()
 
 
 def identity(pipe: DARPipeline, settings: SampleSettings) -> dict[str, Any]:
-    """All that the samples depend on, as JSON values."""
+    """Collect all that the samples depend on, as JSON values."""
     configs = json.dumps([asdict(pipe.tokenizer.config), asdict(pipe.prior.config)], sort_keys=True)
     installed = versions()
     used = replace(settings, generation=settings.generation.resolved(pipe.tokenizer.config))

@@ -22,8 +22,8 @@ from dar.train.distributed import Distributed, full_tensor, recompute_activation
 from dar.train.ema import AveragedModel
 from dar.train.interruption import stop_requested
 from dar.train.log import Trackers, TrainingLog
+from dar.train.log_panels import plot_log
 from dar.train.optimizer import make_optimizer
-from dar.train.plots import plot_log
 from dar.train.recipe import TrainingRecipe
 from dar.train.run_folder import RunFolder
 from dar.train.task import Task

@@ -14,7 +14,7 @@ def compare(
     reports: Annotated[list[Path], typer.Argument(help="Two or more report.json, or the folders that hold them.")],
     out: Annotated[Path | None, typer.Option(help="Also write a new .md file of tables, or an .html page.")] = None,
 ) -> None:
-    """Put reports side by side; if they were not measured alike, tell in what and stop.
+    """Put reports side by side; if they were not measured alike, say in what they differ and stop.
 
     Example: dar evaluate compare runs/a/report.json runs/b/report.json --out comparison.html
     """
@@ -45,7 +45,7 @@ def compare(
 
 
 def names_of(reports: Sequence[Path]) -> list[str]:
-    """Short names of reports: of the folder where the file has the usual name; whole paths where these are not enough.
+    """Choose short names of reports: the folder's where the file has the usual name; whole paths if need be.
 
     Raises:
         DARError: if a report is given twice.

@@ -4,30 +4,25 @@ from typing import TYPE_CHECKING
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
+from dar.cli.option_groups import SampleOptions, grouped
 from dar.cli.sampling import describe, setting_options, tell_settings
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 
+@grouped
 @setting_options()
 def generation(
-    reference: shared.References,
+    *,
+    spaces: shared.SpaceOptions,
     out: shared.Out,
     model: shared.Model = None,
-    extractor: shared.Extractors = None,
     num: options.Num = 50_000,
-    labels: options.Labels = "random",
-    seed: options.Seed = 0,
-    *,
+    sampled: SampleOptions,
     given: GivenSettings,
-    chunk: options.Chunk = 50,
-    rounding: options.Rounding = "adm",
-    batch_size: shared.BatchSize = 64,
-    workers: shared.Workers = 0,
-    image_column: shared.ReferenceColumn = "",
-    device: options.Device = "cpu",
+    compute: shared.ComputeOptions,
 ) -> None:
     """Sample a model and compare the images with real ones: dar sample and dar evaluate samples in one.
 
@@ -37,32 +32,29 @@ def generation(
     Example: dar evaluate generation --reference cifar10 --extractor cifar10 --num 5000 --out report/
     """
     checks.model(model)
-    checks.extractors(*(extractor or ()))
-    checks.references(reference)
+    spaces.check()
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
         from dar.files import read_json
         from dar.pipeline import DARPipeline
-        from dar.samples.file import open_samples
         from dar.samples.job import sample
-        from dar.samples.sampling import sample_settings
+        from dar.samples.opening import open_samples
 
-        pipe = DARPipeline.from_pretrained(model, device=device)
-        settings = sample_settings(pipe, given, num=num, labels=labels, seed=seed, chunk=chunk, rounding=rounding)
+        pipe = DARPipeline.from_pretrained(model, device=compute.device)
+        settings = sampled.settings(pipe, given, num)
         tell_settings(pipe, given)
-        size = pipe.tokenizer.config.image_size
-        spaces = shared.open_spaces(extractor, reference, size, num, batch_size, workers, device, image_column)
+        opened = spaces.open(pipe.tokenizer.config.image_size, num, compute)
         file, described, class_names = out / "samples.npz", describe(model), pipe.prior.config.class_names
         sample(pipe, settings, file, described={**described, "class_names": list(class_names)})
         return evaluate_samples(
             open_samples(file),
-            spaces,
+            opened,
             out / FEATURES,
-            subject={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
+            model_info={**described, "settings": read_json(file.with_suffix(".json"))["settings"]},
             class_names=class_names,
-            batch_size=batch_size,
+            batch_size=compute.batch_size,
         )
 
     shared.report_in(out, evaluation)

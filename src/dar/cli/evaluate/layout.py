@@ -6,63 +6,61 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
+from dar.cli.option_groups import grouped
 from dar.cli.sampling import describe, setting_options, tell_settings
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 PREFIXES = (8, 12, 16, 32)
 
 
+@grouped
 @setting_options()
 def layout(
-    data: Annotated[str, typer.Option(help=options.SOURCES)],
+    *,
+    data: shared.DataOptions,
     out: shared.Out,
     model: shared.Model = None,
-    image_column: options.ImageColumn = "",
-    label_column: options.LabelColumn = "",
     classifier: Annotated[
         str, typer.Option(help="cifar10 (of this package), a folder of dar train classifier, or one of transformers.")
     ] = "cifar10",
     tokens: Annotated[
         list[int] | None,
-        typer.Option(help="Tokens of the reference to keep; repeat it for each point. 8, 12, 16 and 32 unless told."),
+        typer.Option(help="Tokens of the reference to keep; repeat it for each point. 8, 12, 16 and 32 unless given."),
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="Reference images, from all over the data.")] = 1000,
     seed: options.Seed = 0,
-    *,
     given: GivenSettings,
-    batch_size: shared.BatchSize = 64,
-    workers: shared.Workers = 0,
-    device: options.Device = "cpu",
+    compute: shared.ComputeOptions,
 ) -> None:
     """Keep the first tokens of pictures under another class: similarity of layout against agreement with the class.
 
     Example: dar evaluate layout --data photos/ --classifier microsoft/resnet-50 --tokens 8 --tokens 32 --out report/
     """
     checks.model(model)
-    checks.data(data)
+    checks.data(data.data)
     checks.extractors(classifier)
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.layout import evaluate_layout
         from dar.features.loading import load_extractor
         from dar.pipeline import DARPipeline
 
-        pipe = DARPipeline.from_pretrained(model, device=device)
+        pipe = DARPipeline.from_pretrained(model, device=compute.device)
         tell_settings(pipe, given)
         return evaluate_layout(
             pipe,
-            shared.open_data(data, image_column, label_column),
-            load_extractor(classifier, device),
+            data.open(),
+            load_extractor(classifier, compute.device),
             prefixes=tokens or PREFIXES,
             settings=given,
-            subject=describe(model),
+            model_info=describe(model),
             count=num,
             seed=seed,
-            batch_size=batch_size,
-            workers=workers,
+            batch_size=compute.batch_size,
+            workers=compute.workers,
         )
 
     shared.report_in(out, evaluation, after_interrupt=shared.STARTS_ANEW)

@@ -6,20 +6,21 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
+from dar.cli.option_groups import grouped
 from dar.cli.sampling import describe, setting_options
 from dar.generation.settings import DENOISING, GivenSettings
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 
+@grouped
 @setting_options(DENOISING)
 def reconstruction(
-    data: Annotated[str, typer.Option(help=options.SOURCES)],
+    *,
+    data: shared.DataOptions,
     out: shared.Out,
     model: shared.Model = None,
-    image_column: options.ImageColumn = "",
-    label_column: options.LabelColumn = "",
     extractor: Annotated[
         str | None, typer.Option(help=f"For rFID, which is left out without it: {shared.EXTRACTORS}")
     ] = None,
@@ -27,13 +28,10 @@ def reconstruction(
         str | None,
         typer.Option(help="Folder with LPIPS's weights, or 'download'; without it LPIPS is left out."),
     ] = None,
-    num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all unless told.")] = None,
+    num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all unless given.")] = None,
     seed: options.Seed = 0,
-    *,
     given: GivenSettings,
-    batch_size: shared.BatchSize = 64,
-    workers: shared.Workers = 0,
-    device: options.Device = "cpu",
+    compute: shared.ComputeOptions,
 ) -> None:
     """Measure a tokenizer by the number of groups decoded: rFID, PSNR, SSIM, LPIPS, codebook usage and perplexity.
 
@@ -42,10 +40,10 @@ def reconstruction(
     Example: dar evaluate reconstruction --data photos/ --extractor inception --out report/
     """
     checks.tokenizer(model)
-    checks.data(data)
+    checks.data(data.data)
     checks.extractors(extractor)
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.reconstruction import evaluate_reconstruction
         from dar.features.loading import load_extractor
         from dar.features.perceptual import load_perceptual_distance
@@ -56,17 +54,17 @@ def reconstruction(
         settings = load_settings(model_folder(model)).replaced(given)
         weights = "" if lpips == "download" else lpips
         return evaluate_reconstruction(
-            load_tokenizer(model, device=device),
-            shared.open_data(data, image_column, label_column),
-            subject=describe(model),
-            extractor=None if extractor is None else load_extractor(extractor, device),
-            perceptual=None if weights is None else load_perceptual_distance(weights, "--lpips").to(device),
+            load_tokenizer(model, device=compute.device),
+            data.open(),
+            model_info=describe(model),
+            extractor=None if extractor is None else load_extractor(extractor, compute.device),
+            perceptual=None if weights is None else load_perceptual_distance(weights, "--lpips").to(compute.device),
             count=num,
             seed=seed,
             steps=settings.steps,
             solver=settings.solver,
-            batch_size=batch_size,
-            workers=workers,
+            batch_size=compute.batch_size,
+            workers=compute.workers,
         )
 
     shared.report_in(out, evaluation, after_interrupt=shared.STARTS_ANEW)

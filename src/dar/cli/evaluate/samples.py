@@ -5,22 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import checks, options
+from dar.cli import checks
 from dar.cli.evaluate import shared
+from dar.cli.option_groups import grouped
 
 if TYPE_CHECKING:
-    from dar.report.report import Findings
+    from dar.evaluate.run import EvaluationResult
 
 
+@grouped
 def samples(
+    *,
     samples: Annotated[Path, typer.Argument(help="An .npz with uint8 images in arr_0, or a folder of PNG files.")],
-    reference: shared.References,
+    spaces: shared.SpaceOptions,
     out: shared.Out,
-    extractor: shared.Extractors = None,
-    batch_size: shared.BatchSize = 64,
-    workers: shared.Workers = 0,
-    image_column: shared.ReferenceColumn = "",
-    device: options.Device = "cpu",
+    compute: shared.ComputeOptions,
 ) -> None:
     """Compare images of any model with real ones: FID, sFID, Inception Score, precision, recall, class accuracy.
 
@@ -29,26 +28,24 @@ def samples(
     Example: dar evaluate samples samples.npz --reference VIRTUAL_imagenet256_labeled.npz --out report/
     """
     checks.paths("file or folder of samples", samples)
-    checks.extractors(*(extractor or ()))
-    checks.references(reference)
+    spaces.check()
 
-    def evaluation() -> "Findings":
+    def evaluation() -> "EvaluationResult":
         from dar.evaluate.feature_store import FEATURES
         from dar.evaluate.generation import evaluate_samples
-        from dar.samples.file import check_square, open_samples
+        from dar.samples.opening import open_samples
+        from dar.samples.samples import check_square
 
         opened = open_samples(samples)
         check_square(opened)
-        record = shared.recorded(opened)
+        record = shared.read_record(opened)
         return evaluate_samples(
             opened,
-            shared.open_spaces(
-                extractor, reference, opened.width, len(opened), batch_size, workers, device, image_column
-            ),
+            spaces.open(opened.width, len(opened), compute),
             out / FEATURES,
-            subject={name: record[name] for name in ("model", "recipe", "settings") if name in record},
+            model_info={name: record[name] for name in ("model", "recipe", "settings") if name in record},
             class_names=record.get("class_names", ()),
-            batch_size=batch_size,
+            batch_size=compute.batch_size,
         )
 
     shared.report_in(out, evaluation)

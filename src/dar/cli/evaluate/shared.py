@@ -1,109 +1,137 @@
-"""What the commands of ``dar evaluate`` share."""
+"""Options and steps that the commands of ``dar evaluate`` share."""
 
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dar.cli import options
+from dar.cli import checks, options
 from dar.errors import DARError
 from dar.extras import require_extra
 
 if TYPE_CHECKING:
     from dar.data import ImageDataset
-    from dar.evaluate.reference import Reference
+    from dar.evaluate.run import EvaluationResult
+    from dar.evaluate.statistics import Reference
     from dar.features.extractor import Extractor
-    from dar.report.report import Findings, Report
-    from dar.samples.file import Samples
+    from dar.report.report import Report
+    from dar.samples.samples import Samples
 
 EXTRACTORS = (
     "inception, a file of its weights, cifar10 (the small classifier of this package), or a folder or Hub id of a "
     "classifier or of a vision model of transformers, such as facebook/dinov2-base."
 )
 
-Model = Annotated[str | None, typer.Argument(help="Folder or Hub id of a model; the bundled one unless told.")]
+Model = Annotated[str | None, typer.Argument(help="Folder or Hub id of a model; the bundled one unless given.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json and report.html: new, or begun by the same command.")]
-References = Annotated[
-    list[str],
-    typer.Option(
-        "--reference",
-        help="Real images: .npz with or without statistics, a data set, statistics saved by `dar evaluate statistics`, "
-        "or cifar10 (statistics of its training images, of this package). One for all extractors, or one for each.",
-    ),
-]
-Extractors = Annotated[
-    list[str] | None, typer.Option("--extractor", help=f"Inception unless told; repeat it for several: {EXTRACTORS}")
-]
-ReferenceColumn = Annotated[
-    str, typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless told.")
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images looked at together.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")]
 
 FIELD = ("inception",)
-"""The extractor behind the figures that papers report."""
+"""The extractor behind the metrics that papers report."""
 
 RESUMES, STARTS_ANEW = "the same command goes on", "nothing was written; the same command starts anew"
 """What holds after Ctrl-C."""
 
 
-def open_data(data: str, image_column: str, label_column: str) -> "ImageDataset":
-    """Open images, and say what was found.
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """How images are read and looked at."""
 
-    Raises:
-        DARError: if they cannot be opened.
-    """
-    from dar.data import ImageDataset
-
-    images = ImageDataset(data, image_column=image_column, label_column=label_column)
-    typer.echo(images.summary.sentence())
-    return images
+    batch_size: Annotated[int, typer.Option(min=1, help="Images looked at together.")] = 64
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0
+    device: options.Device = "cpu"
 
 
-def open_spaces(
-    extractors: Sequence[str] | None,
-    references: Sequence[str],
-    image_size: int,
-    samples: int,
-    batch_size: int,
-    workers: int,
-    device: str,
-    image_column: str,
-) -> "list[tuple[Extractor, Reference]]":
-    """Each extractor with its reference; Inception alone if none is given.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Images that a model encodes."""
 
-    Raises:
-        DARError: if they do not pair up, one cannot be had, or there are too few samples for it.
-    """
-    from dar.evaluate.generation import check_count
-    from dar.evaluate.reference import load_reference
-    from dar.features.loading import load_extractor
+    data: Annotated[str, typer.Option(help=options.SOURCES)]
+    image_column: options.ImageColumn = ""
+    label_column: options.LabelColumn = ""
 
-    sources = extractors or FIELD
-    if len(references) not in (1, len(sources)):
-        raise DARError(
-            f"{len(references)} references were given for {len(sources)} extractors: give one for all, or one for each"
-        )
-    opened = [load_extractor(source, device) for source in sources]
-    if len({extractor.name for extractor in opened}) < len(opened):
-        raise DARError("two of the extractors have one name, so that a report could not tell them apart: give one")
-    spaces = []
-    for i, extractor in enumerate(opened):
-        check_count(samples, extractor, image_size)
-        reference = load_reference(
-            references[i % len(references)], extractor, image_size, batch_size, workers, image_column
-        )
-        spaces.append((extractor, reference))
-    return spaces
+    def open(self) -> "ImageDataset":
+        """Open them, and print what was found.
+
+        Raises:
+            DARError: if they cannot be opened.
+        """
+        from dar.data import ImageDataset
+
+        images = ImageDataset(self.data, image_column=self.image_column, label_column=self.label_column)
+        typer.echo(images.summary.sentence())
+        return images
 
 
-def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrupt: str = RESUMES) -> None:
-    """Run an evaluation, write its report and tell its figures; features kept on the way are then removed.
+@dataclass(frozen=True, kw_only=True)
+class SpaceOptions:
+    """Feature spaces, each with its reference."""
+
+    reference: Annotated[
+        list[str],
+        typer.Option(
+            "--reference",
+            help="Real images: .npz with or without statistics, a data set, statistics saved by "
+            "`dar evaluate statistics`, or cifar10 (statistics of its training images, of this package). "
+            "One for all extractors, or one for each.",
+        ),
+    ]
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option("--extractor", help=f"Inception unless given; repeat it for several: {EXTRACTORS}"),
+    ] = None
+    image_column: Annotated[
+        str,
+        typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless given."),
+    ] = ""
+
+    def check(self) -> None:
+        """Make sure, before anything heavy is loaded, that the files are there.
+
+        Raises:
+            DARError: if not.
+        """
+        checks.extractors(*(self.extractor or ()))
+        checks.references(self.reference)
+
+    def open(self, image_size: int, samples: int, compute: ComputeOptions) -> "list[tuple[Extractor, Reference]]":
+        """Load each extractor with its reference; Inception alone if none is given.
+
+        Args:
+            image_size: pixels a side of the samples.
+            samples: how many there are.
+            compute: how to look at a reference.
+
+        Raises:
+            DARError: if they do not pair up, one cannot be had, or there are too few samples for it.
+        """
+        from dar.evaluate.generation import check_count
+        from dar.evaluate.reference import load_reference
+        from dar.features.loading import load_extractor
+
+        sources, references = self.extractor or FIELD, self.reference
+        if len(references) not in (1, len(sources)):
+            raise DARError(
+                f"{len(references)} references were given for {len(sources)} extractors: "
+                "give one for all, or one for each"
+            )
+        opened = [load_extractor(source, compute.device) for source in sources]
+        if len({extractor.name for extractor in opened}) < len(opened):
+            raise DARError("two of the extractors have one name, so that a report could not tell them apart: give one")
+        spaces = []
+        for i, extractor in enumerate(opened):
+            check_count(samples, extractor, image_size)
+            source = references[i % len(references)]
+            reference = load_reference(
+                source, extractor, image_size, compute.batch_size, compute.workers, self.image_column
+            )
+            spaces.append((extractor, reference))
+        return spaces
+
+
+def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_interrupt: str = RESUMES) -> None:
+    """Run an evaluation, write its report and print its metrics.
 
     Args:
         out: folder of the report.
@@ -111,8 +139,7 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
         after_interrupt: what to say after Ctrl-C.
 
     Raises:
-        DARError: if there is a report already, several processes were launched, another evaluation is at work in the
-            folder, or the evaluation fails.
+        DARError: if several processes were launched, and as ``dar.evaluate.run.evaluate_into`` does.
     """
     _, processes = options.place_among_processes()
     if processes > 1:
@@ -120,45 +147,24 @@ def report_in(out: Path, evaluation: "Callable[[], Findings]", *, after_interrup
             "dar evaluate runs in one process: leave the launcher out; to sample by many, run dar sample under it first"
         )
     require_extra("evaluate")
-    from dar.environment import run_record
-    from dar.evaluate.feature_store import FEATURES
-    from dar.report.files import PAGE, refuse_report, write_report
+    from dar.evaluate.run import evaluate_into
+    from dar.report.files import PAGE, refuse_report
 
     refuse_report(out)
     options.probe_output(out)
-    started = time.monotonic()
-    with options.interruptible(after_interrupt), _owned(out):
-        report, pictures = evaluation()
-        environment = {"seconds": round(time.monotonic() - started, 1), **run_record()}
-        write_report(replace(report, environment=environment), pictures, out)
-        shutil.rmtree(out / FEATURES, ignore_errors=True)
-    _print_figures(report)
+    with options.interruptible(after_interrupt):
+        result = evaluate_into(out, evaluation)
+    _print_metrics(result.report)
     typer.echo(f"report: {out / PAGE}")
 
 
-@contextmanager
-def _owned(out: Path) -> Iterator[None]:
-    """Own a report's folder within the block; it vanishes if it is new and nothing came of it."""
-    from dar.locking import owned
-
-    new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with owned(out):
-            yield
-    finally:
-        with suppress(OSError):  # something was written
-            for folder in new:
-                folder.rmdir()
-
-
-def _print_figures(report: "Report") -> None:
-    """Say what was found, a line a metric."""
+def _print_metrics(report: "Report") -> None:
+    """Print what was found, a line a metric."""
     from dar.report.report import metric_named
 
-    for space, figures in report.figures.items():
+    for space, estimates in report.metrics.items():
         typer.echo(space)
-        for key, estimate in figures.items():
+        for key, estimate in estimates.items():
             metric = metric_named(key)
             interval = metric.interval(estimate)
             unit = f" {metric.unit}" if metric.unit else ""
@@ -167,8 +173,8 @@ def _print_figures(report: "Report") -> None:
             )
 
 
-def recorded(samples: "Samples") -> dict[str, Any]:
-    """What a record beside samples tells of how they were made; nothing where there is none of just this file."""
+def read_record(samples: "Samples") -> dict[str, Any]:
+    """Read the record beside samples of how they were made; empty where there is none of this very file."""
     from dar.files import read_json
     from dar.samples.job import is_recorded
 

@@ -7,17 +7,18 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
+from dar.cli.option_groups import grouped
 
 
+@grouped
 def statistics(
+    *,
     data: Annotated[str, typer.Argument(help=f"An .npz of images, or a data set. {options.SOURCES}")],
     image_size: Annotated[int, typer.Option(min=1, help="Side of the squares that a data set is cropped to.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     image_column: options.ImageColumn = "",
     extractor: Annotated[str, typer.Option(help=shared.EXTRACTORS)] = "inception",
-    batch_size: shared.BatchSize = 64,
-    workers: shared.Workers = 0,
-    device: options.Device = "cpu",
+    compute: shared.ComputeOptions,
 ) -> None:
     """Look at reference images once, for --reference of the other commands.
 
@@ -38,8 +39,7 @@ def statistics(
     refuse_existing(out)
     options.probe_output(out.parent)
     with options.interruptible(shared.STARTS_ANEW):
-        reference = load_reference(
-            data, load_extractor(extractor, device), image_size, batch_size, workers, image_column
-        )
+        space = load_extractor(extractor, compute.device)
+        reference = load_reference(data, space, image_size, compute.batch_size, compute.workers, image_column)
     reference.save(out)
     typer.echo(f"{out}: statistics of {data} as {reference.extractor} sees it")

@@ -1,4 +1,4 @@
-"""Training curves as a picture."""
+"""A training's log as a picture, a panel a metric."""
 
 import math
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dar.files import writing
+from dar.plots import new_figure, png, set_up, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ FIRST = (
 LAST = ("gradient_norm", "images_per_second", "memory_gb", "broken_images")
 UNITS = {"psnr": "dB", "memory_gb": "GB"}
 COLUMNS = 3
+DENSITY = 90
+"""Pixels an inch."""
 
 Points = list[tuple[int, float]]
 """Steps and values."""
@@ -36,19 +39,15 @@ def plot_log(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
         entries: lines of the log.
         path: PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = panels(entries)
     if not shown:
         return
     rows = -(-len(shown) // COLUMNS)
-    figure = Figure(figsize=(4.5 * COLUMNS, 3 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.5 * COLUMNS, 3 * rows)
     for i, (name, lines) in enumerate(shown.items()):
         _draw(figure.add_subplot(rows, COLUMNS, i + 1), name, lines)
     with writing(path) as aside:
-        figure.savefig(aside, dpi=90)
+        aside.write_bytes(png(figure, DENSITY))
 
 
 def panels(entries: Sequence[Mapping[str, Any]]) -> Panels:
@@ -90,12 +89,10 @@ def _are_alike(one: Points, other: Points) -> bool:
 
 def _draw(panel: "Axes", name: str, lines: Mapping[str, Points]) -> None:
     for i, (group, points) in enumerate(lines.items()):
-        colour = (0.05 + 0.3 * i / len(lines), 0.3 + 0.5 * i / len(lines), 0.65)
+        colour = shade(i, len(lines))
         panel.plot(*zip(*points, strict=True), linewidth=1, label=group, color=colour, marker=_marker(points))
     unit = f" ({UNITS[name]})" if name in UNITS else ""
-    panel.set_title(name.removesuffix("_gb").replace("_", " ") + unit)
-    panel.set_xlabel("step")
-    panel.grid(alpha=0.3)
+    set_up(panel, name.removesuffix("_gb").replace("_", " ") + unit, "step")
     if len(lines) > 1:
         panel.legend(fontsize=7, ncols=2)
     if name.startswith(("loss", "flow")) and all(value > 0 for points in lines.values() for _, value in points):

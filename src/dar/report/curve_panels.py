@@ -1,20 +1,17 @@
-"""Curves as pictures."""
+"""Curves of reports as pictures."""
 
 import io
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from dar.errors import DARError, quoted
+from dar.plots import COLOURS, LONGEST_LABEL, new_figure, png, set_up, shortened
 from dar.report.report import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Of Okabe and Ito, told apart by all kinds of colour vision."""
 
 MARKERS = "os^Dv*X"
 LINES = ("-", "--", ":")
@@ -34,7 +31,7 @@ def draw_curves(curves: Sequence[Curve]) -> dict[str, Image.Image]:
     Points are labelled, and marked where a curve has few; those at infinity, or nearly, are left out.
 
     Args:
-        curves: those of one title go into one panel, told apart by colour, marker and, in a legend, their names.
+        curves: those of one title go into one panel, with colours, markers and a legend of their own.
 
     Returns:
         RGB pictures by title, all of one size.
@@ -49,36 +46,23 @@ def draw_curves(curves: Sequence[Curve]) -> dict[str, Image.Image]:
 
 
 def _panel(title: str, curves: Sequence[Curve]) -> Image.Image:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     first = curves[0]
     if any((curve.x_name, curve.y_name) != (first.x_name, first.y_name) for curve in curves):
         raise DARError(f"curves titled {quoted(title)} have different axes: draw them under different titles")
-    figure = Figure(figsize=INCHES, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*INCHES)
     axes = figure.add_subplot()
-    axes.set_title(_short(title, 72), fontsize=11, parse_math=False)
-    axes.set_xlabel(_short(first.x_name, 72), parse_math=False)
-    axes.set_ylabel(_short(first.y_name, 48), parse_math=False)
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    set_up(axes, title, first.x_name, first.y_name)
     axes.margins(0.08)
     for i, curve in enumerate(curves):
         _draw(axes, curve, i)
     _set_whole_ticks(axes, curves)
     if len(curves) > 1 or first.name:
         _add_legend(axes, [curve.name for curve in curves])
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # of a script that the font lacks: it is drawn as boxes
-        figure.savefig(content, dpi=DENSITY, format="png")
-    return Image.open(content).convert("RGB")
+    return Image.open(io.BytesIO(png(figure, DENSITY))).convert("RGB")
 
 
 def _draw(axes: "Axes", curve: Curve, place: int) -> None:
-    """One curve, the ``place``-th of its panel."""
+    """Draw one curve, the ``place``-th of its panel."""
     points = [point for point in curve.points if abs(point.x) < _LARGEST and abs(point.y) < _LARGEST]
     colour = COLOURS[place % len(COLOURS)]
     axes.plot(
@@ -92,7 +76,7 @@ def _draw(axes: "Axes", curve: Curve, place: int) -> None:
     )
     for point in points:
         axes.annotate(
-            _short(point.label, 24),
+            shortened(point.label, 24),
             (point.x, point.y),
             xytext=(4, 4),
             textcoords="offset points",
@@ -114,9 +98,4 @@ def _add_legend(axes: "Axes", names: Sequence[str]) -> None:
     legend = axes.legend(axes.get_lines(), [str(i) for i in range(len(names))], fontsize=8, framealpha=0.9)
     for text, name in zip(legend.get_texts(), names, strict=True):  # only here may names start with an underscore
         text.set_parse_math(False)
-        text.set_text(_short(name, 48))
-
-
-def _short(text: str, most: int) -> str:
-    line = quoted(text)
-    return line if len(line) <= most else line[: most - 1] + "…"
+        text.set_text(shortened(name, LONGEST_LABEL))

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dar.train.plots import panels, plot_log
+from dar.train.log_panels import panels, plot_log
 
 LOG = [
     {

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from dar.errors import DARError
-from dar.report.figures import COLOURS, draw_curves
+from dar.plots import COLOURS
+from dar.report.curve_panels import draw_curves
 from dar.report.report import Curve, Point
 from tests.report.reports import CURVE
 

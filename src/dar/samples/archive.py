@@ -1,97 +1,35 @@
-"""The field's file of samples, and whatever else images to be judged come in.
+"""The field's file of samples, written and read.
 
-The file is a zip with stored ``arr_0.npy``, uint8, N x H x W x 3, and perhaps ``arr_1.npy``, N labels, int64; a
-reference may hold statistics beside them. It is written and read a few images at a time: 50 000 of 256 x 256 pixels are
+It is a zip with stored ``arr_0.npy``, uint8, N x H x W x 3, and perhaps ``arr_1.npy``, N labels, int64; a
+reference may hold statistics beside them. Images are written and read a few at a time: 50 000 of 256 x 256 pixels are
 10 GB.
 """
 
-import hashlib
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from dar.data.listing import list_folder
-from dar.errors import DARError, listed, printable
-from dar.files import check_regular_file, writing
-from dar.images import png_texts, read_image
-from dar.progress import progress_bar
+from dar.errors import DARError, listed
+from dar.files import writing
+from dar.samples.samples import file_sha256
 
 IMAGES, LABELS = "arr_0.npy", "arr_1.npy"
-LONGEST_AGO = (1980, 1, 1, 0, 0, 0)
-"""The first moment that a zip can tell: equal samples are equal bytes."""
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The first moment that a zip can hold, for all files, so that equal samples are equal bytes."""
 
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
 """What a damaged or hostile zip or array makes the readers raise."""
-
-
-class Samples(Protocol):
-    """Images to be judged, or to judge by, read as they are needed.
-
-    Attributes:
-        path: the file or folder.
-        height: H, of every image.
-        width: W.
-        labels: N class indices, int64; None where they are not known.
-    """
-
-    path: Path
-    height: int
-    width: int
-    labels: Tensor | None
-
-    def __len__(self) -> int:
-        """N."""
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the file, or of the names and contents of a folder's images."""
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in order, uint8, B x 3 x H x W; B is ``size`` but for the last.
-
-        Raises:
-            DARError: if the file turns out to be damaged, or an image to be of another size or unreadable.
-        """
-
-
-def open_samples(path: str | Path) -> Samples:
-    """Open an ``.npz`` of samples, or a folder of images, subfolders included, in the order of their names.
-
-    Raises:
-        DARError: if it is neither, holds no images, or holds them in another type or layout.
-    """
-    path = Path(path)
-    check_regular_file(path)
-    if path.is_dir():
-        return FolderSamples(path)
-    if not path.exists():
-        raise DARError(f"{path} does not exist: give an .npz file of samples, or a folder of images")
-    return ArchiveSamples(path)
-
-
-def check_square(samples: Samples) -> None:
-    """Make sure that samples can be compared with square crops of references.
-
-    Raises:
-        DARError: if they are no squares.
-    """
-    if samples.width != samples.height:
-        raise DARError(
-            f"the images of {samples.path} are {samples.width} x {samples.height} pixels: evaluation takes squares"
-        )
 
 
 class ArchiveSamples:
@@ -125,7 +63,7 @@ class ArchiveSamples:
     @cached_property
     def hash(self) -> str:
         """See ``Samples``."""
-        return _digest(self.path).hex()
+        return file_sha256(self.path).hex()
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """See ``Samples``."""
@@ -134,11 +72,11 @@ class ArchiveSamples:
             self._header(file, length, IMAGES)
             for start in range(0, len(self), size):
                 count = min(size, len(self) - start)
-                levels = _read(file, count * math.prod(shape))
-                yield torch.frombuffer(levels, dtype=torch.uint8).view(count, *shape).permute(0, 3, 1, 2).contiguous()
+                images = _read(file, count * math.prod(shape))
+                yield torch.frombuffer(images, dtype=torch.uint8).view(count, *shape).permute(0, 3, 1, 2).contiguous()
 
     def _labels(self) -> Tensor | None:
-        with self._told(), zipfile.ZipFile(self.path) as archive:
+        with self._wrap_read_errors(), zipfile.ZipFile(self.path) as archive:
             if LABELS not in archive.namelist():
                 return None
         with self._member(LABELS) as (file, size):
@@ -156,8 +94,8 @@ class ArchiveSamples:
 
     @contextmanager
     def _member(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
-        """Open an array; gives its stream and length in bytes."""
-        with self._told(), zipfile.ZipFile(self.path) as archive:
+        """Open an array: its stream, and its length in bytes."""
+        with self._wrap_read_errors(), zipfile.ZipFile(self.path) as archive:
             if name not in archive.namelist():
                 raise DARError(f"{self.path} holds {listed(archive.namelist())}: images must be in {name}")
             member = archive.getinfo(name)
@@ -167,7 +105,7 @@ class ArchiveSamples:
                 yield file, member.file_size
 
     def _header(self, file: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
-        """Shape and type of an array, leaving the stream where its numbers start."""
+        """Read an array's shape and type, leaving the stream where its numbers start."""
         try:
             shape, is_fortran, dtype = READERS[np.lib.format.read_magic(file)](file)
         except Exception as error:  # whatever Python's own tokenizer and literals raise
@@ -181,8 +119,8 @@ class ArchiveSamples:
         return shape, dtype
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn whatever readers raise into a DARError."""
+    def _wrap_read_errors(self) -> Iterator[None]:
+        """Raise a DARError in place of whatever readers raise."""
         try:
             yield
         except DARError:
@@ -192,57 +130,6 @@ class ArchiveSamples:
                 f"{self.path} is not a whole .npz file of samples ({str(error) or type(error).__name__}): "
                 "it may be truncated, so copy or write it again"
             ) from error
-
-
-class FolderSamples:
-    """Images in a folder, and in those inside it; see ``Samples``. Their classes are not known.
-
-    What else is there, as ``dar.data.listing`` finds it, is left out and said.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        DARError: if it holds no images, or its first cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.labels: Tensor | None = None
-        listing = list_folder(path)
-        self._files = [path.joinpath(*parts) for parts in listing.files.get("images", ())]
-        if listing.left_out:
-            tqdm.write(printable(f"left out of {path}: {', '.join(map(str, listing.left_out))}"))
-        if not self._files:
-            raise DARError(f"{path} holds no images: give a folder of PNG files, or an .npz file")
-        self.width, self.height = read_image(self._files[0]).size
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @cached_property
-    def hash(self) -> str:
-        """See ``Samples``."""
-        digest = hashlib.sha256()
-        for file in self._files:
-            digest.update(hashlib.sha256(file.relative_to(self.path).as_posix().encode()).digest())
-            digest.update(_digest(file))
-        return digest.hexdigest()
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """See ``Samples``."""
-        for start in range(0, len(self), size):
-            levels = np.stack([self._levels(file) for file in self._files[start : start + size]])
-            yield torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous()
-
-    def _levels(self, file: Path) -> NDArray[np.uint8]:
-        image = read_image(file)
-        if image.size != (self.width, self.height):
-            raise DARError(
-                f"{file} is {image.width} x {image.height} pixels, {self._files[0].name} {self.width} x {self.height}: "
-                "all images must have one size"
-            )
-        return np.asarray(image)
 
 
 def write_samples(
@@ -279,40 +166,9 @@ def write_samples(
             file.write(little.data)
 
 
-def write_pngs(
-    samples: Samples, folder: Path, texts: Sequence[Mapping[str, str]] | None = None, batch_size: int = 50
-) -> None:
-    """Write all samples as ``000000.png`` and so on into a new folder, whole or not at all.
-
-    Args:
-        samples: the images.
-        folder: the folder.
-        texts: what the file of each image is to hold as text, by keyword.
-        batch_size: images read at a time.
-    """
-    with writing(folder) as aside:
-        aside.mkdir()
-        with progress_bar(len(samples), desc="writing PNGs") as bar:
-            for images_B3HW in samples.batches(batch_size):
-                start = int(bar.n)
-                for i, levels in enumerate(images_B3HW.permute(0, 2, 3, 1).numpy(), start):
-                    Image.fromarray(levels).save(aside / f"{i:06d}.png", **png_texts(texts[i] if texts else None))
-                    bar.update()
-
-
-def _digest(path: Path) -> bytes:
-    """SHA-256 of a file."""
-    check_regular_file(path)
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise DARError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from error
-
-
 def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """Start a stored member that may outgrow 4 GB and tells nothing of when and where it was made."""
-    member = zipfile.ZipInfo(name, LONGEST_AGO)
+    """Start a stored member that may outgrow 4 GB, without a trace of when and where it was made."""
+    member = zipfile.ZipInfo(name, ZIP_EPOCH)
     member.create_system, member.external_attr = 3, 0o644 << 16
     return archive.open(member, "w", force_zip64=True)
 
