@@ -43,12 +43,12 @@ def main(
     llama: Annotated[Path, typer.Argument(help="Folder that `dar export llama` wrote.")],
     out: Annotated[Path, typer.Option(help="Picture to write.")],
     tokenizer: Annotated[
-        str | None, typer.Option(help="Model whose tokenizer and settings to use; the bundled one unless told.")
+        str | None, typer.Option(help="Model whose tokenizer and settings to use; the bundled one by default.")
     ] = None,
     class_index: Annotated[int, typer.Option(help="Which class.")] = 0,
     num: Annotated[int, typer.Option(help="How many images.")] = 4,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; 1 is unguided. The mean of the model's own unless given.")
+        float | None, typer.Option(help="Guidance scale; 1 is unguided. By default the mean of the model's own.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the tokens and of the noise.")] = 0,
 ) -> None:

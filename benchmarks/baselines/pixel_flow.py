@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.data.in_memory import DecodedImages, InMemoryStream
-from dar.data.order import piece_positions
+from dar.data.order import micro_batch_positions
 from dar.flow import Clock, interpolate
 from dar.images import to_uint8
 from dar.randomness import draw_noise, image_seeds
@@ -94,33 +94,33 @@ class PixelFlowTask(Task):
         self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
         self.extra, self.recomputed = {}, ()
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[LabelledBatch]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[LabelledBatch]:
         """Pieces of steps ``first`` to ``last`` (excluded)."""
         size, stream = self.settings.batch_size, self.stream
-        batches = stream.batches(size, first, last, 0, share)
-        for batch, positions in zip(batches, piece_positions(size, first, last, share), strict=True):
+        batches = stream.batches(size, first, last, 0, micro_batches)
+        for batch, positions in zip(batches, micro_batch_positions(size, first, last, micro_batches), strict=True):
             yield LabelledBatch(batch.pixels, stream.data.labels[[stream.order[position] for position in positions]])
 
     def losses(
-        self, model: nn.Module, piece: LabelledBatch, step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: LabelledBatch, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Weighted terms of the loss of one piece, which is the whole batch."""
-        config, settings, count = self.recipe.tokenizer, self.settings, len(piece.pixels)
+        """Weighted terms of the loss of one micro-batch, which is the whole batch."""
+        config, settings, count = self.recipe.tokenizer, self.settings, len(batch.pixels)
         t = self.flow.clock.time(stratified_uniform(count, generator))
-        noise = torch.randn(piece.pixels.shape, generator=generator)
+        noise = torch.randn(batch.pixels.shape, generator=generator)
         dropped = torch.rand(count, generator=generator) < LABEL_DROPOUT
         offsets = torch.randint(2 * settings.perceptual_shift + 1, (count, 2), generator=generator)
-        image = config.data_std * piece.pixels
+        image = config.data_std * batch.pixels
         x_t = interpolate(image, noise, t)
-        velocity = model(x_t, t, piece.labels.masked_fill(dropped, self.flow.num_classes)).float()
+        velocity = model(x_t, t, batch.labels.masked_fill(dropped, self.flow.num_classes)).float()
         predicted = (x_t + (1 - t)[:, None, None, None] * velocity) / config.data_std
         found = {}
         if self.frozen_losses.distances:
-            distances = self.frozen_losses.perceptual_distances(predicted, piece.pixels, offsets)
+            distances = self.frozen_losses.perceptual_distances(predicted, batch.pixels, offsets)
             found["perceptual"] = settings.perceptual_weight * (t * distances).mean()
         return found | {
             "flow": (velocity - (image - noise)).square().mean() / config.data_std**2,
-            "pixel": settings.pixel_weight * (predicted - piece.pixels).square().mean(),
+            "pixel": settings.pixel_weight * (predicted - batch.pixels).square().mean(),
         }
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.data import Batch, Share
+from dar.data import Batch, MicroBatches
 from dar.data.in_memory import DecodedImages, InMemoryStream
 from dar.images import from_uint8, to_uint8
 from dar.metrics.codebook import perplexity
@@ -129,22 +129,22 @@ class RasterTask(Task):
         self.extra = {"counts": self.counts}
         self._features: Tensor = torch.empty(0)
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[Batch]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[Batch]:
         """Pieces of steps ``first`` to ``last`` (excluded)."""
-        return self.stream.batches(self.settings.batch_size, first, last, 0, share)
+        return self.stream.batches(self.settings.batch_size, first, last, 0, micro_batches)
 
     def losses(
-        self, model: nn.Module, piece: Batch, step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: Batch, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Weighted terms of the loss of one piece, which is the whole batch."""
+        """Weighted terms of the loss of one micro-batch, which is the whole batch."""
         quantised, shift = step >= self.settings.continuous_steps, self.settings.perceptual_shift
-        image, features, entries, codes = model(piece.pixels, quantised)
+        image, features, entries, codes = model(batch.pixels, quantised)
         self._features = features.detach().flatten(0, 1)
         self.counts += torch.bincount(codes.flatten(), minlength=len(self.counts))
         offsets = torch.randint(2 * shift + 1, (len(image), 2), generator=generator)
-        distances = self.frozen_losses.perceptual_distances(image, piece.pixels, offsets)
+        distances = self.frozen_losses.perceptual_distances(image, batch.pixels, offsets)
         return {
-            "pixel": F.mse_loss(image, piece.pixels),
+            "pixel": F.mse_loss(image, batch.pixels),
             "perceptual": PERCEPTUAL_WEIGHT * distances.mean(),
             "codebook": quantised * F.mse_loss(entries, features.detach()),
             "commitment": quantised * COMMITMENT_WEIGHT * F.mse_loss(features, entries.detach()),
@@ -152,12 +152,7 @@ class RasterTask(Task):
 
     @torch.no_grad()
     def after_step(
-        self,
-        optimizer: torch.optim.Optimizer,
-        averaged: nn.Module,
-        step: int,
-        generator: torch.Generator,
-        distributed: Distributed,
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
     ) -> None:
         """Fit the codebook when the continuous phase ends; re-seed unused codes from time to time."""
         quantised_steps, codebook = step + 1 - self.settings.continuous_steps, self.model.quantizer.codebook
@@ -175,7 +170,7 @@ class RasterTask(Task):
             return
         self.counts.zero_()
 
-    def statistics(self, distributed: Distributed) -> dict[str, float]:
+    def statistics(self) -> dict[str, float]:
         """How evenly codes were used since the last re-seeding."""
         return {"codebook_perplexity": perplexity(self.counts)}
 

@@ -43,7 +43,7 @@ OTHER_ENDINGS = RAW_ENDINGS | {
 
 
 MAX_PIXELS = 2**27
-"""Pixels of the largest picture that is read unless told, 11585 x 11585: a small file can claim any size, and decoding
+"""Pixels of the largest picture that is read by default, 11585 x 11585: a small file can claim any size, and decoding
 takes 8 bytes a pixel, 16 of WebP, which is 2 GiB."""
 
 MAX_PIXELS_VARIABLE = "DAR_MAX_PIXELS"
@@ -79,7 +79,7 @@ def opened_image(source: str | Path | bytes, name: str, max_pixels: int | None =
     Args:
         source: a file, or its content; the content alone tells the kind.
         name: what to call it in errors.
-        max_pixels: width times height of the largest image to open; ``default_max_pixels`` unless told.
+        max_pixels: width times height of the largest image to open; None means ``default_max_pixels``.
 
     Raises:
         DARError: if there is no such file or image, it is too large, or the block that uses it finds it damaged.

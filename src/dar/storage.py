@@ -123,6 +123,6 @@ def check_names_and_shapes(
         if wanted[name] != found[name]
     ]
     problems = {"missing": wanted.keys() - found.keys(), "extra": found.keys() - wanted.keys(), "mis-shaped": wrong}
-    complaints = [f"{kind}: {listed(names)}" for kind, names in problems.items() if names]
-    if complaints:
-        raise DARError(f"{path} does not hold the tensors of its configuration; {'; '.join(complaints)}")
+    parts = [f"{kind}: {listed(names)}" for kind, names in problems.items() if names]
+    if parts:
+        raise DARError(f"{path} does not hold the tensors of its configuration; {'; '.join(parts)}")

@@ -8,7 +8,7 @@ import torch
 from benchmarks.baselines.pixel_flow import PixelFlow, PixelFlowTask
 from benchmarks.baselines.raster import RasterTokenizer, raster_samples, raster_tokens
 from benchmarks.contenders import RECIPE
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.data.in_memory import DecodedImages
 from dar.images import to_uint8
 from dar.prior import Prior
@@ -42,7 +42,7 @@ def randomised_flow(recipe: Recipe) -> PixelFlow:
 def test_the_flow_is_told_the_class_of_each_image(recipe: Recipe, data: DecodedImages) -> None:
     task = PixelFlowTask(recipe, data, CLASSES, Distributed())
     seen = []
-    for batch in task.batches(0, COUNT // 4, Share()):
+    for batch in task.batches(0, COUNT // 4, MicroBatches()):
         images_uint8 = to_uint8(batch.pixels)[:, 0, 0, 0].long()
         assert torch.equal(images_uint8 % CLASSES, batch.labels)
         seen += images_uint8.tolist()
@@ -51,8 +51,8 @@ def test_the_flow_is_told_the_class_of_each_image(recipe: Recipe, data: DecodedI
 
 def test_pieces_of_two_processes_are_the_whole_batch(recipe: Recipe, data: DecodedImages) -> None:
     task = PixelFlowTask(recipe, data, CLASSES, Distributed())
-    (whole,) = task.batches(1, 2, Share())
-    parts = [next(task.batches(1, 2, Share(index, 2, 1))) for index in range(2)]
+    (whole,) = task.batches(1, 2, MicroBatches())
+    parts = [next(task.batches(1, 2, MicroBatches(index, 2, 1))) for index in range(2)]
     assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
     assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
 

@@ -1,18 +1,18 @@
 import pytest
 
-from dar.cli.options import own_device, place_among_processes
+from dar.cli.options import own_device, rank_and_world_size
 from dar.errors import DARError
 
 
 def test_a_process_learns_its_place_from_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    assert place_among_processes() == (0, 1)
+    assert rank_and_world_size() == (0, 1)
     assert own_device("cuda") == "cuda"
     monkeypatch.setenv("RANK", "5")
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert place_among_processes() == (5, 8)
+    assert rank_and_world_size() == (5, 8)
     assert [own_device(device) for device in ("cuda", "cuda:3", "cpu")] == ["cuda:1", "cuda:3", "cpu"]
 
 
@@ -21,4 +21,4 @@ def test_places_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch, rank
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", size)
     with pytest.raises(DARError, match="cannot be: RANK counts from 0 to WORLD_SIZE - 1"):
-        place_among_processes()
+        rank_and_world_size()

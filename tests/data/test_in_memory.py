@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dar.data import Augmentation, ImageDataset, Share, training_stream
+from dar.data import Augmentation, ImageDataset, MicroBatches, training_stream
 from dar.data.in_memory import InMemoryStream, decode_images
 from dar.errors import DARError
 from tests.train.photos import photo_folder
@@ -17,8 +17,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
 
 
 @pytest.mark.parametrize("flip", [True, False])
-@pytest.mark.parametrize("share", [None, Share(1, 2, 2)])
-def test_batches_are_those_of_decoding_as_one_goes(photos: ImageDataset, flip: bool, share: Share | None) -> None:
+@pytest.mark.parametrize("share", [None, MicroBatches(1, 2, 2)])
+def test_batches_are_those_of_decoding_as_one_goes(
+    photos: ImageDataset, flip: bool, share: MicroBatches | None
+) -> None:
     decoded = training_stream(photos, Augmentation(16, "centre", flip), seed=3)
     held = InMemoryStream(decode_images(photos, 16, 0.0), flip, seed=3)
     for one, other in zip(decoded.batches(8, 2, 5, 0, share), held.batches(8, 2, 5, 0, share), strict=True):

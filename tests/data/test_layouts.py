@@ -16,7 +16,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from dar.data import Augmentation, DataSummary, ImageDataset, Share, StreamedImages, open_images, training_stream
+from dar.data import Augmentation, DataSummary, ImageDataset, MicroBatches, StreamedImages, open_images, training_stream
 from dar.errors import DARError
 from tests.data.making import picture, png
 
@@ -774,7 +774,7 @@ def test_rows_may_name_files_of_their_own_folder_alone(tmp_path: Path) -> None:
 def pieces_of(given: str, streaming: bool, rank: int, size: int) -> tuple[torch.Tensor, str]:
     """What one process sees of three batches, and what it says of the data."""
     images = open_images(given, streaming=streaming, shuffle_buffer=4)
-    batches = training_stream(images, Augmentation(8, flip=False), seed=0).batches(4, 0, 3, 0, Share(rank, size))
+    batches = training_stream(images, Augmentation(8, flip=False), seed=0).batches(4, 0, 3, 0, MicroBatches(rank, size))
     return torch.stack([batch.pixels for batch in batches]), images.summary.sentence()
 
 

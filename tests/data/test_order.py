@@ -4,7 +4,7 @@ import pytest
 
 from dar.data import (
     EndlessOrder,
-    Share,
+    MicroBatches,
 )
 from dar.errors import DARError
 
@@ -34,12 +34,12 @@ def test_order_follows_the_seed() -> None:
 @pytest.mark.parametrize(("processes", "pieces"), [(1, 1), (2, 1), (1, 3), (2, 3), (6, 2)])
 def test_shares_cover_each_batch_once_and_in_order(processes: int, pieces: int) -> None:
     for batch in (0, 5):
-        shares = [Share(index, processes, pieces).positions(12, batch) for index in range(processes)]
+        shares = [MicroBatches(index, processes, pieces).positions(12, batch) for index in range(processes)]
         assert all(len(share) == pieces for share in shares)
         joined = [position for share in shares for piece in share for position in piece]
         assert joined == list(range(12 * batch, 12 * batch + 12))
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(DARError, match="a batch of 12 cannot be shared by 5 processes in 2 pieces each"):
-        Share(0, 5, 2).positions(12, 0)
+    with pytest.raises(DARError, match="a batch of 12 cannot be divided among 5 processes in 2 micro-batches each"):
+        MicroBatches(0, 5, 2).positions(12, 0)

@@ -11,7 +11,7 @@ from dar.data import (
     Batch,
     BrokenImage,
     ImageDataset,
-    Share,
+    MicroBatches,
     StreamedImages,
     open_images,
     preview_pixels,
@@ -138,7 +138,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def streamed_batches(
-    source: Path, first: int, last: int, share: Share | None = None, workers: int = 0, seed: int = 3
+    source: Path, first: int, last: int, share: MicroBatches | None = None, workers: int = 0, seed: int = 3
 ) -> list[Batch]:
     images = open_images(source, streaming=True, shuffle_buffer=5)
     stream = training_stream(images, Augmentation(4, "random"), seed)
@@ -148,7 +148,7 @@ def streamed_batches(
 @pytest.mark.parametrize(("processes", "pieces"), [(1, 2), (2, 1), (3, 1), (2, 3)])
 def test_streamed_batches_do_not_depend_on_processes(tars: Path, processes: int, pieces: int) -> None:
     whole = streamed_batches(tars, 0, 6)
-    shares = [streamed_batches(tars, 0, 6, Share(index, processes, pieces)) for index in range(processes)]
+    shares = [streamed_batches(tars, 0, 6, MicroBatches(index, processes, pieces)) for index in range(processes)]
     for step, batch in enumerate(whole):
         parts = [piece for share in shares for piece in share[step * pieces : (step + 1) * pieces]]
         assert torch.equal(torch.cat([part.pixels for part in parts]), batch.pixels)
@@ -165,7 +165,7 @@ def whole_message(tars: Path) -> str:
 @pytest.mark.parametrize("first", [1, 3, 5])
 def test_resumed_stream_equals_uninterrupted_one(tars: Path, first: int) -> None:
     assert_same_batches(streamed_batches(tars, first, 6), streamed_batches(tars, 0, 6)[first:])
-    share = Share(1, 3)
+    share = MicroBatches(1, 3)
     assert_same_batches(streamed_batches(tars, first, 6, share), streamed_batches(tars, 0, 6, share)[first:])
 
 

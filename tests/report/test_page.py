@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dar.report.page import LARGEST, report_page
+from dar.report.page import MAX_PICTURE_SIDE, report_page
 from dar.report.report import Curve, Estimate, Point, Report
 from dar.report.serialization import to_json
 from tests.report import reports
@@ -149,11 +149,14 @@ def test_pictures_of_any_mode_are_carried_whole(mode: str) -> None:
 
 
 def test_only_a_huge_picture_is_scaled_down() -> None:
-    pictures = {"just": Image.new("RGB", (LARGEST, 3), "red"), "huge": Image.new("RGB", (2 * LARGEST, 100), "red")}
+    pictures = {
+        "just": Image.new("RGB", (MAX_PICTURE_SIDE, 3), "red"),
+        "huge": Image.new("RGB", (2 * MAX_PICTURE_SIDE, 100), "red"),
+    }
     page = Page(report_page(Report("samples", {}, {}, {}), pictures))
     (just, _), (huge, attributes) = page.images()
-    assert just.size == (LARGEST, 3)
-    assert huge.size == (LARGEST, 50)
-    assert huge.getpixel((LARGEST // 2, 25)) == (255, 0, 0)
-    assert attributes["alt"] == f"huge (scaled down from {2 * LARGEST} x 100 pixels)"
-    assert pictures["huge"].size == (2 * LARGEST, 100)
+    assert just.size == (MAX_PICTURE_SIDE, 3)
+    assert huge.size == (MAX_PICTURE_SIDE, 50)
+    assert huge.getpixel((MAX_PICTURE_SIDE // 2, 25)) == (255, 0, 0)
+    assert attributes["alt"] == f"huge (scaled down from {2 * MAX_PICTURE_SIDE} x 100 pixels)"
+    assert pictures["huge"].size == (2 * MAX_PICTURE_SIDE, 100)

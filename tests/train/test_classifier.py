@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from dar.cli import main
-from dar.data import ImageDataset, Share
+from dar.data import ImageDataset, MicroBatches
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.errors import DARError
 from dar.features.classifier import load_classifier
@@ -126,8 +126,8 @@ def test_resuming_with_other_sizes_or_seed_is_refused(run: Path, data: Path, cha
 def test_pieces_of_a_batch_are_those_of_the_whole() -> None:
     images = torch.randint(0, 256, (20, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
     task = ClassifierTask(small_recipe(), CLASSES, DecodedImages(images, torch.arange(20) % 3), None)
-    whole = list(task.batches(3, 5, Share()))
-    pieces = list(task.batches(3, 5, Share(1, 2, 2)))  # the second process's
+    whole = list(task.batches(3, 5, MicroBatches()))
+    pieces = list(task.batches(3, 5, MicroBatches(1, 2, 2)))  # the second process's
     for step in range(2):
         for i, start in enumerate((8, 12)):
             for found, expected in zip(pieces[2 * step + i], whole[step], strict=True):

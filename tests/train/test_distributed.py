@@ -79,7 +79,7 @@ def test_accumulated_pieces_train_as_whole_batches(photos: Path, tmp_path: Path)
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_written(photos: Path, tmp_path: Path) -> None:
     recipe = small_recipe("tokenizer_training.gradient_accumulation=3")
-    with pytest.raises(DARError, match="a batch of 4 cannot be shared by 1 processes in 3 pieces"):
+    with pytest.raises(DARError, match="a batch of 4 cannot be divided among 1 processes in 3 micro-batches"):
         train_tokenizer(recipe, photos, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -137,7 +137,7 @@ def test_a_classifier_is_counted() -> None:
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused() -> None:
-    with pytest.raises(DARError, match="cannot be shared by 3 processes"):
+    with pytest.raises(DARError, match="cannot be divided among 3 processes"):
         estimate_prior(small_recipe(), 2, processes=3)
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model
 
-from dar.data import ImageDataset, Share
+from dar.data import ImageDataset, MicroBatches
 from dar.errors import DARError
 from dar.features.classifier import ClassifierConfig, ImageClassifier
 from dar.features.perceptual import LINEAR, VGG
@@ -89,7 +89,7 @@ def test_the_discriminator_too_goes_on_as_if_it_had_never_stopped(photos: Path, 
 
 def test_the_tokenizer_s_loss_gives_the_discriminator_no_gradient(photos: Path, guided: Recipe) -> None:
     task = TokenizerTask(guided, ImageDataset(photos), ImageDataset(photos), Distributed())
-    piece = next(task.batches(0, 1, Share()))
+    piece = next(task.batches(0, 1, MicroBatches()))
     losses = task.losses(task.model, piece, 6, range(4), torch.Generator().manual_seed(0))
     assert task.adversarial is not None
     own = [parameter.grad.clone() for parameter in task.adversarial.discriminator.parameters()]
@@ -106,7 +106,7 @@ def test_pieces_add_up_to_the_batch(photos: Path, guided: Recipe) -> None:
     for pieces in (1, 2):
         task = TokenizerTask(guided, ImageDataset(photos), ImageDataset(photos), Distributed())
         make_optimizer(task.model, task.settings)
-        share = Share(0, 1, pieces)
+        share = MicroBatches(0, 1, pieces)
         for piece, rows in zip(task.batches(5, 6, share), share.positions(4, 0), strict=True):
             generator = torch.Generator().manual_seed(0)
             torch.stack(list(task.losses(task.model, piece, 5, rows, generator).values())).sum().backward()
@@ -141,7 +141,7 @@ def test_a_classifier_serves_as_perceptual_network_alone_or_with_others(photos: 
             f"tokenizer_training.perceptual_network={names}",
         )
         task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
-        piece = next(task.batches(0, 1, Share()))
+        piece = next(task.batches(0, 1, MicroBatches()))
         losses = task.losses(task.model, piece, 0, range(4), torch.Generator().manual_seed(0))
         found[names] = losses["perceptual"].item()
     one, other, both = found.values()
@@ -168,7 +168,7 @@ def test_time_weighs_the_perceptual_loss(photos: Path) -> None:
             f"tokenizer_training.perceptual_timed={timed}",
         )
         task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
-        pixels = next(task.batches(0, 1, Share())).pixels
+        pixels = next(task.batches(0, 1, MicroBatches())).pixels
         u = torch.full((4,), 0.5)
         output = task.tokenizer(pixels, u, torch.zeros_like(pixels))
         losses.append(task.frozen_losses.losses(output, pixels, torch.zeros(4, 2).long())["perceptual"].item())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.errors import DARError
 from dar.storage import load_tensors
 from dar.train import run_folder
@@ -39,33 +39,28 @@ class LineTask(Task):
     def before_step(self, step: int) -> float:
         return 1.0
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[Tensor]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[Tensor]:
         for step in range(first, last):
-            for positions in share.positions(RECIPE.batch_size, 0):
+            for positions in micro_batches.positions(RECIPE.batch_size, 0):
                 yield torch.tensor(positions, dtype=torch.float32)[:, None] + step % 3
 
     def shard_units(self, model: nn.Module) -> list[nn.Module]:
         return []
 
     def losses(
-        self, model: nn.Module, piece: Tensor, step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        self.extra["seen"] += len(piece)
+        self.extra["seen"] += len(batch)
         noise = torch.randn(RECIPE.batch_size, 1, generator=generator)[rows.start : rows.stop]
-        error = (model(piece) - (3 * piece - 1) - 0.1 * noise).square()
+        error = (model(batch) - (3 * batch - 1) - 0.1 * noise).square()
         return {"square": self.before_step(step) * error.sum() / RECIPE.batch_size}
 
     def after_step(
-        self,
-        optimizer: torch.optim.Optimizer,
-        averaged: nn.Module,
-        step: int,
-        generator: torch.Generator,
-        distributed: Distributed,
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
     ) -> None:
         pass
 
-    def statistics(self, distributed: Distributed) -> dict[str, float]:
+    def statistics(self) -> dict[str, float]:
         return {"weight": self.model.weight.item()}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
@@ -146,12 +141,7 @@ class Spoilt(LineTask):
         self.spoilt_at = spoilt_at
 
     def after_step(
-        self,
-        optimizer: torch.optim.Optimizer,
-        averaged: nn.Module,
-        step: int,
-        generator: torch.Generator,
-        distributed: Distributed,
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
     ) -> None:
         if step == self.spoilt_at:
             with torch.no_grad():

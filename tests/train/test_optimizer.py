@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.storage import load_tensors
 from dar.train.distributed import Distributed
 from dar.train.loop import Outcome, fit
@@ -49,16 +49,16 @@ class BlocksTask(Task):
     def __init__(self, stop_before: int | None = None) -> None:
         self.model, self.extra, self.stop_before = Blocks(), {}, stop_before
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[Tensor]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[Tensor]:
         for step in range(first, last):
             if step == self.stop_before:
                 signal.raise_signal(signal.SIGINT)
             yield torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
 
     def losses(
-        self, model: nn.Module, piece: Tensor, step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        return {"square": (model(piece)[:, 0] - piece.sum(1)).square().mean()}
+        return {"square": (model(batch)[:, 0] - batch.sum(1)).square().mean()}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         return {}

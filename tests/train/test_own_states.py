@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dar.data import ImageDataset, Share
+from dar.data import ImageDataset, MicroBatches
 from dar.tokenizer.output import ReachedStates, TokenizerOutput
 from dar.train.distributed import Distributed
 from dar.train.draws import draw
@@ -76,7 +76,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TokenizerTask:
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(task: TokenizerTask) -> None:
-    (batch,) = task.batches(0, 1, Share())
+    (batch,) = task.batches(0, 1, MicroBatches())
 
     def losses(rows: range) -> dict[str, torch.Tensor]:
         piece = dataclasses.replace(batch, pixels=batch.pixels[rows.start : rows.stop])
@@ -88,7 +88,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(task: TokenizerTask) -> None:
 
 
 def test_the_model_is_given_the_states_and_their_clocks(task: TokenizerTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    (batch,) = task.batches(0, 1, Share())
+    (batch,) = task.batches(0, 1, MicroBatches())
     given = {}
 
     def spied(

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar import DARPipeline
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.errors import DARError
 from dar.generation.settings import SAMPLING
 from dar.storage import load_tensors, weights_hash
@@ -65,13 +65,18 @@ def test_labels_are_dropped_at_the_recipe_s_rate() -> None:
     training = dataclasses.replace(RECIPE.prior_training, batch_size=400, label_dropout=0.25)
     task = prior_task(dataclasses.replace(RECIPE, prior_training=training), CLASSES, tokens)
     task.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    task.losses(task.model, next(task.batches(0, 1, Share())), 0, range(400), torch.Generator().manual_seed(0))
+    task.losses(task.model, next(task.batches(0, 1, MicroBatches())), 0, range(400), torch.Generator().manual_seed(0))
     assert set(seen[0].tolist()) == {0, task.prior.config.null_class}
     assert (seen[0] != 0).double().mean().item() == pytest.approx(0.25, abs=0.07)
 
 
-def seen(task: PriorTask, first: int, last: int, share: Share | None = None) -> list[tuple[list[int], list[int]]]:
-    return [(labels.tolist(), tokens[:, 0].tolist()) for labels, tokens in task.batches(first, last, share or Share())]
+def seen(
+    task: PriorTask, first: int, last: int, share: MicroBatches | None = None
+) -> list[tuple[list[int], list[int]]]:
+    return [
+        (labels.tolist(), tokens[:, 0].tolist())
+        for labels, tokens in task.batches(first, last, share or MicroBatches())
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,7 @@ def test_each_visit_of_an_image_draws_one_of_its_views(many_views: PriorTask) ->
 def test_views_do_not_depend_on_processes_or_resuming(many_views: PriorTask) -> None:
     whole = seen(many_views, 0, 6)
     assert seen(many_views, 4, 6) == whole[4:]
-    shares = [seen(many_views, 0, 6, Share(index, 2, 2)) for index in range(2)]
+    shares = [seen(many_views, 0, 6, MicroBatches(index, 2, 2)) for index in range(2)]
     for step, (labels, tokens) in enumerate(whole):
         pieces = [piece for share in shares for piece in share[2 * step : 2 * step + 2]]
         assert [label for piece, _ in pieces for label in piece] == labels

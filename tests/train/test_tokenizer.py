@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dar.data import ImageDataset, Share
+from dar.data import ImageDataset, MicroBatches
 from dar.storage import load_tensors
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.distributed import Distributed
@@ -39,14 +39,14 @@ def test_training_in_parts_equals_training_at_once(photos: Path, tmp_path: Path)
 
 def test_first_steps_are_continuous_then_the_codebook_is_fitted_to_features(photos: Path) -> None:
     task = TokenizerTask(small_recipe(), ImageDataset(photos), ImageDataset(photos), Distributed())
-    batch = next(task.batches(0, 1, Share()))
+    batch = next(task.batches(0, 1, MicroBatches()))
     generator = torch.Generator().manual_seed(0)
     continuous = task.losses(task.model, batch, 3, range(4), generator)
     assert (continuous["codebook"], continuous["commitment"]) == (0, 0)
     quantised = task.losses(task.model, batch, 4, range(4), generator)
     assert all(quantised[name] > 0 for name in ("flow", "codebook", "commitment"))
     averaged = SequentialDiffusionTokenizer(task.tokenizer.config)
-    task.after_step(make_optimizer(task.model, task.settings), averaged, 3, generator, Distributed())
+    task.after_step(make_optimizer(task.model, task.settings), averaged, 3, generator)
     codebook = task.tokenizer.quantizer.codebook
     torch.testing.assert_close(codebook.norm(dim=-1), torch.ones(64))
     assert torch.equal(codebook, averaged.quantizer.codebook)
@@ -59,14 +59,14 @@ def test_unused_codes_are_reseeded_with_fresh_optimiser_state(photos: Path) -> N
     task = TokenizerTask(recipe, ImageDataset(photos), ImageDataset(photos), Distributed())
     generator = torch.Generator().manual_seed(0)
     optimizer = make_optimizer(task.model, task.settings)
-    piece = next(task.batches(0, 1, Share()))
+    piece = next(task.batches(0, 1, MicroBatches()))
     used = torch.bincount(task.tokenizer.encode(piece.pixels).flatten(), minlength=64) > 0
     sum(task.losses(task.model, piece, 0, range(4), generator).values()).backward()
     optimizer.step()
     codebook = task.tokenizer.quantizer.codebook
     before = codebook.detach().clone()
     averaged = SequentialDiffusionTokenizer(task.tokenizer.config)
-    task.after_step(optimizer, averaged, 0, generator, Distributed())
+    task.after_step(optimizer, averaged, 0, generator)
     assert 0 < used.sum() < 64
     assert torch.equal(codebook[used], before[used])
     assert not torch.equal(codebook[~used], before[~used])

@@ -46,7 +46,7 @@ def generate(
     device: options.Device = "cpu",
     show: Annotated[
         bool | None,
-        typer.Option("--show/--no-show", help="Pictures in the terminal; where it has 2^24 colours, unless told."),
+        typer.Option("--show/--no-show", help="Pictures in the terminal; where it has 2^24 colours, by default."),
     ] = None,
     metadata: options.Metadata = True,
     overwrite: options.Overwrite = False,

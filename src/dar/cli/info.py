@@ -27,7 +27,7 @@ Line = tuple[str, str]
 
 def info(
     model: Annotated[
-        str | None, typer.Argument(help="Folder, Hub id, or a picture; the bundled model unless told.")
+        str | None, typer.Argument(help="Folder, Hub id, or a picture; the bundled model by default.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also tell hashes, all metrics and the recipe.")] = False,
 ) -> None:
@@ -115,10 +115,10 @@ def _how_it_was_trained(folder: Path, *, with_prior: bool) -> Iterator[Line]:
         return
     took = read_json(folder / TRAINING) if (folder / TRAINING).exists() else {}
     parts = {"tokenizer": recipe.tokenizer_training, **({"prior": recipe.prior_training} if with_prior else {})}
-    yield from _under("trained", (_told(name, part, took.get(name, {})) for name, part in parts.items()))
+    yield from _under("trained", (_training_line(name, part, took.get(name, {})) for name, part in parts.items()))
 
 
-def _told(name: str, training: "TrainingRecipe", took: Mapping[str, Any]) -> str:
+def _training_line(name: str, training: "TrainingRecipe", took: Mapping[str, Any]) -> str:
     time = f", in {took['seconds'] / 60:.0f} min" if "seconds" in took else ""
     return f"{name}: {training.steps:,} steps of {training.batch_size} images{time}"
 

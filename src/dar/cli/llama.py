@@ -25,7 +25,7 @@ def import_() -> None:
 @export_app.command("llama")
 def export_llama(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    model: Annotated[str | None, typer.Argument(help="Folder or Hub id; the bundled model unless told.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Folder or Hub id; the bundled model by default.")] = None,
 ) -> None:
     """Write the prior as a folder that transformers and serving engines load by themselves.
 

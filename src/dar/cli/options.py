@@ -15,7 +15,7 @@ from dar.errors import DARError
 SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset shards (.tar), or Hub id."
 
 
-Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one unless told.")]
+Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one by default.")]
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
 Num = Annotated[int, typer.Option(min=1, help="Images.")]
 Labels = Annotated[str, typer.Option(help="random, or balanced: equally many of each class.")]
@@ -25,10 +25,10 @@ OnlyClasses = Annotated[
 Chunk = Annotated[int, typer.Option(min=1, help="Consecutive images computed as one batch.")]
 Rounding = Annotated[str, typer.Option(help="adm: down from 127.5 (x + 1); dit: down from 127.5 x + 128.")]
 ImageColumn = Annotated[
-    str, typer.Option(help="Column of the images, or their ending in tars, where several fit; found unless told.")
+    str, typer.Option(help="Column of the images, or their ending in tars, where several fit; found by default.")
 ]
 LabelColumn = Annotated[
-    str, typer.Option(help="Column of the labels, or their ending in tars, where several fit; found unless told.")
+    str, typer.Option(help="Column of the labels, or their ending in tars, where several fit; found by default.")
 ]
 Metadata = Annotated[bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")]
 Device = Annotated[str, typer.Option(parser=str.lower, metavar="DEVICE", help="Where to compute, such as cpu or cuda.")]
@@ -105,7 +105,7 @@ def probe_output(out: Path, names: Iterable[str] = (), *, overwrite: bool = Fals
         folder.rmdir()
 
 
-def place_among_processes() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """This process's number and how many there are, as launchers tell it: RANK and WORLD_SIZE.
 
     Raises:

@@ -38,7 +38,7 @@ def sample(
 
     Example: torchrun --nproc-per-node 8 -m -- dar sample --num 50000 --out samples.npz --device cuda
     """
-    process, processes = options.place_among_processes()
+    process, processes = options.rank_and_world_size()
     checks.model(model, classes=class_ or ())
     from dar.files import refuse_existing
     from dar.pipeline import DARPipeline

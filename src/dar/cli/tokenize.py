@@ -47,7 +47,7 @@ def tokenize(
     from dar.train.token_shards import missing_shards
     from dar.train.tokenization import tokenize_images
 
-    process, processes = options.place_among_processes()
+    process, processes = options.rank_and_world_size()
     with options.interruptible("the same command goes on"):
         images = ImageDataset(data, image_column=image_column, label_column=label_column)
         if process == 0:

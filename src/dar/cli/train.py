@@ -1,12 +1,14 @@
 """``dar train tokenizer``, ``dar train prior`` and ``dar train classifier``."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dar.cli import checks, options
+from dar.cli.option_groups import grouped
 from dar.errors import DARError
 
 if TYPE_CHECKING:
@@ -24,20 +26,62 @@ Recipe = Annotated[
 ]
 Data = Annotated[str, typer.Option(help=options.SOURCES)]
 Out = Annotated[Path, typer.Option(help="Run folder; must be new or empty, unless resumed.")]
-Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and figures.")]
+Validation = Annotated[str | None, typer.Option(help="Held-out images, for pictures and metrics.")]
 Init = Annotated[
     str | None, typer.Option(help="Model to begin with the weights of (fine-tuning): cifar10, a folder or a Hub id.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")]
 Tracker = Annotated[list[str] | None, typer.Option(help="tensorboard or wandb, beside log.jsonl; repeatable.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell sizes, memory and time.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate sizes, memory and time.")]
 On = Annotated[
     str | None, typer.Option("--on", help="With --dry-run: for other hardware, such as h100x8, as published.")
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.field=value, replacing the recipe's.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """How a training starts, whatever it trains."""
+
+    image_column: options.ImageColumn = ""
+    label_column: options.LabelColumn = ""
+    resume: Resume = False
+    tracker: Tracker = None
+    dry_run: DryRun = False
+    on: On = None
+
+    def columns(self, section: str) -> list[str]:
+        """Choose columns by overrides of a recipe, which keeps its own where nothing is chosen."""
+        chosen = {"image_column": self.image_column, "label_column": self.label_column}
+        return [f"{section}.{name}={json.dumps(column)}" for name, column in chosen.items() if column]
+
+    def check(self, out: Path) -> None:
+        """Check what takes nothing heavy to check.
+
+        Raises:
+            DARError: for an unknown tracker or hardware, hardware without --dry-run, or a folder that can't be used.
+        """
+        from dar.extras import check_trackers
+        from dar.train.hardware import split_name
+        from dar.train.run_folder import RunFolder
+
+        check_trackers(self.tracker or ())
+        if self.on is not None:
+            if not self.dry_run:
+                raise DARError("--on goes with --dry-run: a training itself runs here")
+            split_name(self.on)
+        if not self.dry_run:
+            RunFolder(out).check(resume=self.resume)
+
+    def hardware(self, processes: int, training: "TrainingRecipe") -> "Hardware":
+        """Describe the hardware that --on names, or else this machine."""
+        from dar.train.hardware import published, this_machine
+
+        return published(self.on, training.precision) if self.on else this_machine(processes, training.precision)
+
+
 @app.command("tokenizer")
+@grouped
 def tokenizer(
     recipe: Recipe,
     data: Data,
@@ -47,13 +91,9 @@ def tokenizer(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Read images as they come, for what is large.")
     ] = False,
-    image_column: options.ImageColumn = "",
-    label_column: options.LabelColumn = "",
-    resume: Resume = False,
-    tracker: Tracker = None,
-    dry_run: DryRun = False,
-    on: On = None,
     overrides: Overrides = None,
+    *,
+    start: StartOptions,
 ) -> None:
     """Train a tokenizer; OUT/model then holds it.
 
@@ -62,32 +102,33 @@ def tokenizer(
     from dar.extras import require_extra
 
     require_extra("train")
-    process, processes = options.place_among_processes()
+    process, processes = options.rank_and_world_size()
     from dar.train.recipe import load_recipe
 
-    chosen = _columns("data", image_column, label_column)
+    chosen = start.columns("data")
     settings = load_recipe(recipe, [*(overrides or ()), *(["data.streaming=true"] if streaming else []), *chosen])
-    _check(out, tracker, on, resume=resume, dry_run=dry_run)
+    start.check(out)
     checks.data(data, validation)
     if init is not None:
         checks.tokenizer(init)
     from dar.train.tokenizer import train_tokenizer
 
-    if dry_run:
+    if start.dry_run:
         from dar.train.estimate import estimate_tokenizer
         from dar.train.run_images import open_training_images, open_validation
 
-        _tell_found(process, open_training_images(settings.data, data), open_validation(settings.data, validation))
-        hardware = _hardware(on, processes, settings.tokenizer_training)
-        _tell(process, estimate_tokenizer(settings, hardware.processes, bf16=hardware.bf16), hardware)
+        _report_found(process, open_training_images(settings.data, data), open_validation(settings.data, validation))
+        hardware = start.hardware(processes, settings.tokenizer_training)
+        _report_estimate(process, estimate_tokenizer(settings, hardware.processes, bf16=hardware.bf16), hardware)
         return
     outcome = train_tokenizer(
-        settings, data, out, validation=validation, init=init, resume=resume, trackers=tracker or ()
+        settings, data, out, validation=validation, init=init, resume=start.resume, trackers=start.tracker or ()
     )
     _report(outcome, out, process)
 
 
 @app.command("prior")
+@grouped
 def prior(
     recipe: Recipe,
     tokenizer: Annotated[str, typer.Option(help="Folder or Hub id of the trained tokenizer.")],
@@ -96,13 +137,9 @@ def prior(
     tokens: Annotated[str | None, typer.Option(help="Folder that dar tokenize wrote, in place of --data.")] = None,
     validation: Validation = None,
     init: Init = None,
-    image_column: options.ImageColumn = "",
-    label_column: options.LabelColumn = "",
-    resume: Resume = False,
-    tracker: Tracker = None,
-    dry_run: DryRun = False,
-    on: On = None,
     overrides: Overrides = None,
+    *,
+    start: StartOptions,
 ) -> None:
     """Train a prior on a tokenizer's tokens; OUT/model then holds both.
 
@@ -111,29 +148,29 @@ def prior(
     from dar.extras import require_extra
 
     require_extra("train")
-    process, processes = options.place_among_processes()
+    process, processes = options.rank_and_world_size()
     from dar.train.recipe import load_recipe
 
-    settings = load_recipe(recipe, [*(overrides or ()), *_columns("data", image_column, label_column)])
-    _check(out, tracker, on, resume=resume, dry_run=dry_run)
+    settings = load_recipe(recipe, [*(overrides or ()), *start.columns("data")])
+    start.check(out)
     checks.data(data, validation)
     checks.paths("folder of tokens", tokens)
     if init is not None:
         checks.tokenizer(init)
-    if not dry_run:
+    if not start.dry_run:
         checks.tokenizer(tokenizer)
     from dar.train.prior import train_prior
 
-    if dry_run:
+    if start.dry_run:
         from dar.train.estimate import estimate_prior
         from dar.train.run_images import open_validation
         from dar.train.token_sources import open_token_source
 
         source = open_token_source(settings, data, tokens)
-        _tell_found(process, source, open_validation(settings.data, validation))
-        hardware = _hardware(on, processes, settings.prior_training)
+        _report_found(process, source, open_validation(settings.data, validation))
+        hardware = start.hardware(processes, settings.prior_training)
         estimate = estimate_prior(settings, len(source.class_names), hardware.processes, bf16=hardware.bf16)
-        _tell(process, estimate, hardware)
+        _report_estimate(process, estimate, hardware)
         return
     outcome = train_prior(
         settings,
@@ -143,25 +180,22 @@ def prior(
         tokens=tokens,
         validation=validation,
         init=init,
-        resume=resume,
-        trackers=tracker or (),
+        resume=start.resume,
+        trackers=start.tracker or (),
     )
     _report(outcome, out, process)
 
 
 @app.command("classifier")
+@grouped
 def classifier(
     recipe: Annotated[str, typer.Option(help="classifier-cifar10, or a YAML file.")],
     data: Data,
     out: Out,
     validation: Annotated[str | None, typer.Option(help="Held-out images, to measure the accuracy on.")] = None,
-    image_column: options.ImageColumn = "",
-    label_column: options.LabelColumn = "",
-    resume: Resume = False,
-    tracker: Tracker = None,
-    dry_run: DryRun = False,
-    on: On = None,
     overrides: Overrides = None,
+    *,
+    start: StartOptions,
 ) -> None:
     """Train a small classifier, whose features and classes compare models; OUT/model then holds it.
 
@@ -170,63 +204,38 @@ def classifier(
     from dar.extras import require_extra
 
     require_extra("train")
-    process, processes = options.place_among_processes()
+    process, processes = options.rank_and_world_size()
     from dar.train.classifier_recipe import load_classifier_recipe
 
-    _check(out, tracker, on, resume=resume, dry_run=dry_run)
+    start.check(out)
     checks.data(data, validation)
-    chosen = _columns("classifier_training", image_column, label_column)
+    chosen = start.columns("classifier_training")
     settings = load_classifier_recipe(recipe, [*(overrides or ()), *chosen])
     from dar.train.classifier import open_classes, train_classifier
 
-    if dry_run:
+    if start.dry_run:
         from dar.train.estimate import estimate_classifier
 
         source, held_out = open_classes(settings, data, validation)
-        _tell_found(process, source, held_out)
-        hardware = _hardware(on, processes, settings.classifier_training)
+        _report_found(process, source, held_out)
+        hardware = start.hardware(processes, settings.classifier_training)
         estimate = estimate_classifier(settings, len(source.class_names), hardware.processes, bf16=hardware.bf16)
-        _tell(process, estimate, hardware)
+        _report_estimate(process, estimate, hardware)
         return
-    outcome = train_classifier(settings, data, out, validation=validation, resume=resume, trackers=tracker or ())
+    outcome = train_classifier(
+        settings, data, out, validation=validation, resume=start.resume, trackers=start.tracker or ()
+    )
     _report(outcome, out, process)
 
 
-def _columns(section: str, image_column: str, label_column: str) -> list[str]:
-    """Overrides of a recipe that choose columns; what the recipe says stays where nothing is chosen."""
-    chosen = {"image_column": image_column, "label_column": label_column}
-    return [f"{section}.{name}={json.dumps(column)}" for name, column in chosen.items() if column]
-
-
-def _tell_found(process: int, *sources: object) -> None:
+def _report_found(process: int, *sources: object) -> None:
     """Say what was found; tokens have been looked at when they were made."""
     for source in sources:
         if process == 0 and (summary := getattr(source, "summary", None)) is not None:
             typer.echo(summary.sentence())
 
 
-def _check(out: Path, trackers: list[str] | None, on: str | None, *, resume: bool, dry_run: bool) -> None:
-    """Check what takes nothing heavy to check."""
-    from dar.extras import check_trackers
-    from dar.train.hardware import split_name
-    from dar.train.run_folder import RunFolder
-
-    check_trackers(trackers or ())
-    if on is not None:
-        if not dry_run:
-            raise DARError("--on goes with --dry-run: a training itself runs here")
-        split_name(on)
-    if not dry_run:
-        RunFolder(out).check(resume=resume)
-
-
-def _hardware(on: str | None, processes: int, training: "TrainingRecipe") -> "Hardware":
-    from dar.train.hardware import published, this_machine
-
-    return published(on, training.precision) if on else this_machine(processes, training.precision)
-
-
-def _tell(process: int, estimate: "Estimate", hardware: "Hardware") -> None:
+def _report_estimate(process: int, estimate: "Estimate", hardware: "Hardware") -> None:
     if process == 0:
         for line in estimate.lines(hardware):
             typer.echo(line)

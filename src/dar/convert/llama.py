@@ -36,7 +36,7 @@ _PLAIN = {
     "quantization_config": None,
     "rope_type": "default",
 }
-"""How a prior is built, where Llamas differ; None is told by the sizes."""
+"""How a prior is built, where Llamas differ; None is config by the sizes."""
 
 _NO_WEIGHTS = "rotary_emb.inv_freq"
 """A table that old folders hold, and that follows from the settings."""
@@ -87,13 +87,13 @@ def import_llama(folder: Path, tokenizer: TokenizerConfig) -> Prior:
     Raises:
         DARError: if the folder holds another network, a Llama that is built otherwise, or damaged files.
     """
-    told = _told(folder)
+    stored = _read_config(folder)
     files = _weight_files(folder)
     with ExitStack() as stack:
         shards = [stack.enter_context(open_tensors(file)) for file in files]
         places = {name: shard for shard in shards for name in shard.keys() if not name.endswith(_NO_WEIGHTS)}  # noqa: SIM118
         shapes = {name: tuple(shard.get_slice(name).get_shape()) for name, shard in places.items()}
-        config = _prior_config(folder, told, tokenizer, shapes)
+        config = _prior_config(folder, stored, tokenizer, shapes)
         with torch.device("meta"):
             wanted = {name: tuple(tensor.shape) for name, tensor in Prior(config).llama.state_dict().items()}
         check_names_and_shapes(folder, wanted, shapes)
@@ -119,20 +119,20 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _told(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json, if it is a Llama's."""
-    told = read_json(folder / CONFIG)
-    kind = told.get("model_type", "model of another kind")
+    config = read_json(folder / CONFIG)
+    kind = config.get("model_type", "model of another kind")
     if kind != "llama":
         raise DARError(f"{folder / CONFIG} describes a {quoted(kind)}, not a Llama that transformers saved")
-    return told
+    return config
 
 
 def _prior_config(
-    folder: Path, told: Mapping[str, Any], tokenizer: TokenizerConfig, shapes: Mapping[str, tuple[int, ...]]
+    folder: Path, config: Mapping[str, Any], tokenizer: TokenizerConfig, shapes: Mapping[str, tuple[int, ...]]
 ) -> PriorConfig:
     """The prior that config.json describes, sizes being those of the weights."""
-    sizes: dict[str, int] = {name: told.get(name, 0) for name in _SIZES}
+    sizes: dict[str, int] = {name: config.get(name, 0) for name in _SIZES}
     if odd := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
         raise DARError(f"{folder / CONFIG} does not describe a Llama: {listed(odd)} must be whole numbers above 0")
     layers = {name.split(".")[2] for name in shapes if name.startswith("model.layers.")}
@@ -142,7 +142,7 @@ def _prior_config(
             f"{folder} has an embedding of {embedding} and {len(layers)} layers; config.json tells "
             f"{(sizes['vocab_size'], sizes['hidden_size'])} and {sizes['num_hidden_layers']}: save the Llama again"
         )
-    theta = _check_plain(folder, told)
+    theta = _check_plain(folder, config)
     num_classes = embedding[0] - tokenizer.codebook_size - 1
     if num_classes < 1:
         raise DARError(
@@ -151,23 +151,23 @@ def _prior_config(
         )
     try:
         return PriorConfig(
-            class_names=_class_names(told.get("id2label"), num_classes),
+            class_names=_class_names(config.get("id2label"), num_classes),
             codebook_size=tokenizer.codebook_size,
             num_tokens=tokenizer.num_tokens,
             **{ours: sizes[theirs] for theirs, ours in _SIZES.items() if ours},
             rope_theta=theta,
-            norm_eps=told.get("rms_norm_eps", 1e-6),
+            norm_eps=config.get("rms_norm_eps", 1e-6),
         )
     except (TypeError, ValueError) as error:
         raise DARError(f"{folder} holds a Llama that cannot be a prior: {quoted(error)}") from error
 
 
-def _check_plain(folder: Path, told: Mapping[str, Any]) -> Any:
+def _check_plain(folder: Path, config: Mapping[str, Any]) -> Any:
     """Refuse a Llama that is built unlike a prior; returns the base of its rotary frequencies."""
-    heads, width = told["num_attention_heads"], told["hidden_size"]
-    rope = told.get("rope_parameters") or told.get("rope_scaling") or {}
+    heads, width = config["num_attention_heads"], config["hidden_size"]
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     rope = rope if isinstance(rope, dict) else {"rope_type": rope}
-    found = {name: told.get(name, usual) for name, usual in _PLAIN.items()}
+    found = {name: config.get(name, usual) for name, usual in _PLAIN.items()}
     found["rope_type"] = rope.get("rope_type", rope.get("type", _PLAIN["rope_type"]))
     wanted = _PLAIN | {
         "num_key_value_heads": heads,
@@ -177,7 +177,7 @@ def _check_plain(folder: Path, told: Mapping[str, Any]) -> Any:
         follows = found[name] is None and _PLAIN[name] is None
         if not follows and found[name] != value:
             raise DARError(f"{folder} has {name} = {quoted(repr(found[name]))}; a prior has {value!r}")
-    return rope.get("rope_theta", told.get("rope_theta", 10000.0))
+    return rope.get("rope_theta", config.get("rope_theta", 10000.0))
 
 
 def _class_names(recorded: Any, num_classes: int) -> tuple[str, ...]:

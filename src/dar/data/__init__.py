@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dar.data.dataset import ImageDataset
     from dar.data.found import LeftOut
     from dar.data.opening import Images, open_images, preview_pixels
-    from dar.data.order import EndlessOrder, Share
+    from dar.data.order import EndlessOrder, MicroBatches
     from dar.data.stream import Batch, ImageStream, training_stream
     from dar.data.streamed import StreamedImages
     from dar.data.summary import DataSummary
@@ -35,7 +35,7 @@ __all__ = [
     "ImageStream",
     "Images",
     "LeftOut",
-    "Share",
+    "MicroBatches",
     "StreamedImages",
     "in_workers",
     "open_images",
@@ -56,7 +56,7 @@ _HOMES = {
     "ImageStream": "dar.data.stream",
     "Images": "dar.data.opening",
     "LeftOut": "dar.data.found",
-    "Share": "dar.data.order",
+    "MicroBatches": "dar.data.order",
     "StreamedImages": "dar.data.streamed",
     "UNLABELLED": "dar.data.classes",
     "in_workers": "dar.data.workers",

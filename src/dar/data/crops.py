@@ -1,4 +1,4 @@
-"""Central crops of the images of a data set, decoded piece by piece."""
+"""Central crops of the images of a data set, decoded batch by batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from dar.images import centre_crop
 
 @dataclass(frozen=True)
 class CroppedImages:
-    """A piece of a data set: M central squares, and complaints about the images that cannot be read.
+    """A part of a data set: M central squares, and messages about the images that cannot be read.
 
     Attributes:
         images: M x 3 x H x H, uint8.
@@ -30,7 +30,7 @@ class CroppedImages:
 
     @property
     def seen(self) -> int:
-        """How many images the piece has, broken ones among them."""
+        """Number of images in this part, broken ones among them."""
         return len(self.indices) + len(self.broken)
 
 

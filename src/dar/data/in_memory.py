@@ -8,14 +8,14 @@ from torch import Tensor
 
 from dar.data.crops import CenterCropDecoder
 from dar.data.dataset import ImageDataset
-from dar.data.order import EndlessOrder, Share, piece_positions
+from dar.data.order import EndlessOrder, MicroBatches, micro_batch_positions
 from dar.data.stream import Batch, position_rng
 from dar.data.unreadable import BrokenImages
 from dar.errors import DARError
 from dar.images import from_uint8
 from dar.progress import progress_bar
 
-BATCH = 250
+DECODED_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def decode_images(data: ImageDataset, size: int, max_broken_share: float) -> Dec
     """
     broken, decoder, found = BrokenImages(data.source, max_broken_share), CenterCropDecoder(data, size), []
     with progress_bar(len(data), desc="decoding") as bar:
-        for start in range(0, len(data), BATCH):
-            found.append(decoder(range(start, min(start + BATCH, len(data)))))
+        for start in range(0, len(data), DECODED_BATCH):
+            found.append(decoder(range(start, min(start + DECODED_BATCH, len(data)))))
             broken.add(found[-1].seen, found[-1].broken)
             bar.update(found[-1].seen)
     labels = [label for squares in found for label in squares.labels]
@@ -68,10 +68,10 @@ class InMemoryStream:
         self.order = EndlessOrder(len(data), seed)
 
     def batches(
-        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+        self, batch_size: int, first: int, last: int, workers: int, micro_batches: MicroBatches | None = None
     ) -> Iterator[Batch]:
         """See ``ImageStream``; there is nothing for workers to do."""
-        return map(self._batch, piece_positions(batch_size, first, last, share))
+        return map(self._batch, micro_batch_positions(batch_size, first, last, micro_batches))
 
     def _batch(self, positions: Sequence[int]) -> Batch:
         images = self.data.images[[self.order[position] for position in positions]]

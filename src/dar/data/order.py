@@ -35,18 +35,18 @@ class EndlessOrder:
 
 
 @dataclass(frozen=True)
-class Share:
-    """The part of every batch that one process computes: consecutive positions, in consecutive pieces.
+class MicroBatches:
+    """The micro-batches that one process computes of every batch: consecutive positions.
 
     Attributes:
-        index: which process this is.
-        processes: how many share a batch.
-        pieces: how many forward and backward passes the process makes of its part (gradient accumulation).
+        rank: of the process, 0 to world_size - 1.
+        world_size: number of processes that share a batch.
+        accumulation: micro-batches, each a forward and a backward pass, that a process makes of its part of a batch.
     """
 
-    index: int = 0
-    processes: int = 1
-    pieces: int = 1
+    rank: int = 0
+    world_size: int = 1
+    accumulation: int = 1
 
     def check_divides(self, batch_size: int) -> None:
         """Make sure that a batch can be divided evenly.
@@ -54,25 +54,28 @@ class Share:
         Raises:
             DARError: if it cannot.
         """
-        if batch_size % (self.processes * self.pieces):
+        if batch_size % (self.world_size * self.accumulation):
             raise DARError(
-                f"a batch of {batch_size} cannot be shared by {self.processes} processes in {self.pieces} pieces each: "
-                f"make batch_size a multiple of {self.processes * self.pieces}"
+                f"a batch of {batch_size} cannot be divided among {self.world_size} processes in {self.accumulation} "
+                f"micro-batches each: "
+                f"make batch_size a multiple of {self.world_size * self.accumulation}"
             )
 
     def positions(self, batch_size: int, batch: int) -> list[range]:
-        """Positions in the stream of each piece of batch number ``batch``.
+        """List the positions in the stream of each micro-batch of batch number ``batch``.
 
         Raises:
             DARError: if the batch cannot be divided evenly.
         """
         self.check_divides(batch_size)
-        size = batch_size // (self.processes * self.pieces)
-        start = batch * batch_size + self.index * self.pieces * size
-        return [range(start + i * size, start + (i + 1) * size) for i in range(self.pieces)]
+        size = batch_size // (self.world_size * self.accumulation)
+        start = batch * batch_size + self.rank * self.accumulation * size
+        return [range(start + i * size, start + (i + 1) * size) for i in range(self.accumulation)]
 
 
-def piece_positions(batch_size: int, first: int, last: int, share: Share | None) -> Iterator[range]:
-    """Positions of each piece of the batches, in order."""
+def micro_batch_positions(
+    batch_size: int, first: int, last: int, micro_batches: MicroBatches | None
+) -> Iterator[range]:
+    """List the positions of each micro-batch of the batches, in order."""
     for i in range(first, last):
-        yield from (share or Share()).positions(batch_size, i)
+        yield from (micro_batches or MicroBatches()).positions(batch_size, i)

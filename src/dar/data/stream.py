@@ -16,7 +16,7 @@ from torch import Tensor
 from dar.data.augmentation import Augmentation
 from dar.data.dataset import ImageDataset, first_readable
 from dar.data.opening import Images
-from dar.data.order import EndlessOrder, Share, piece_positions
+from dar.data.order import EndlessOrder, MicroBatches, micro_batch_positions
 from dar.data.streamed import StreamedImages
 from dar.data.unreadable import BrokenImage
 from dar.data.workers import in_workers
@@ -48,16 +48,16 @@ class ImageStream(Protocol):
     """An endless sequence of augmented training images."""
 
     def batches(
-        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+        self, batch_size: int, first: int, last: int, workers: int, micro_batches: MicroBatches | None = None
     ) -> Iterator[Batch]:
-        """One process's pieces of the batches ``first`` to ``last`` (excluded), in order.
+        """Give one process's micro-batches of the batches ``first`` to ``last`` (excluded), in order.
 
         Args:
             batch_size: images a batch, over all processes.
             first: number of the first batch; batch i holds positions i * batch_size and on.
             last: number of the batch to stop before.
             workers: processes that decode ahead; 0 decodes in this one.
-            share: which part of each batch to give; the whole batch unless told.
+            micro_batches: of each batch, that this process computes; None means the whole batch.
 
         Raises:
             DARError: if the batch cannot be shared, too many images in a row are broken, or a worker dies.
@@ -110,10 +110,10 @@ class AugmentedStream:
         return scaled, broken
 
     def batches(
-        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+        self, batch_size: int, first: int, last: int, workers: int, micro_batches: MicroBatches | None = None
     ) -> Iterator[Batch]:
         """See ``ImageStream``."""
-        return in_workers(self._batch, piece_positions(batch_size, first, last, share), workers)
+        return in_workers(self._batch, micro_batch_positions(batch_size, first, last, micro_batches), workers)
 
     def _batch(self, positions: range) -> Batch:
         return _batch([self[position] for position in positions])
@@ -136,24 +136,26 @@ class ShuffledStream:
     seed: int
 
     def batches(
-        self, batch_size: int, first: int, last: int, workers: int, share: Share | None = None
+        self, batch_size: int, first: int, last: int, workers: int, micro_batches: MicroBatches | None = None
     ) -> Iterator[Batch]:
         """See ``ImageStream``."""
-        return in_workers(self._batch, self._windows(piece_positions(batch_size, first, last, share)), workers)
+        return in_workers(
+            self._batch, self._windows(micro_batch_positions(batch_size, first, last, micro_batches)), workers
+        )
 
-    def _windows(self, pieces: Iterable[range]) -> Iterator[tuple[range, list[dict[str, Any]]]]:
-        """Each piece with the rows at its positions, and SPARE_ROWS more."""
+    def _windows(self, micro_batches: Iterable[range]) -> Iterator[tuple[range, list[dict[str, Any]]]]:
+        """Pair each micro-batch with the rows at its positions, and SPARE_ROWS more."""
         waiting: deque[dict[str, Any]] = deque()
         rows: Iterator[dict[str, Any]] | None = None
         at = 0
-        for piece in pieces:
+        for positions in micro_batches:
             if rows is None:
-                rows, at = self.data.rows(self.seed, piece.start), piece.start
-            while at < piece.start:
+                rows, at = self.data.rows(self.seed, positions.start), positions.start
+            while at < positions.start:
                 waiting.popleft() if waiting else next(rows)
                 at += 1
-            waiting.extend(itertools.islice(rows, max(0, len(piece) + SPARE_ROWS - len(waiting))))
-            yield piece, list(itertools.islice(waiting, len(piece) + SPARE_ROWS))
+            waiting.extend(itertools.islice(rows, max(0, len(positions) + SPARE_ROWS - len(waiting))))
+            yield positions, list(itertools.islice(waiting, len(positions) + SPARE_ROWS))
 
     def _batch(self, window: tuple[range, list[dict[str, Any]]]) -> Batch:
         positions, rows = window

@@ -16,7 +16,7 @@ from dar.data.columns import CAPTION_NAMES, LABEL_NAMES
 from dar.errors import DARError, listed, quoted
 from dar.image_files import IMAGE_ENDINGS
 
-LOOKED_AT = 16
+SAMPLED_ROWS = 16
 """Samples at the beginning that say what a set has."""
 
 Sample = dict[str, tuple[str, bytes]]
@@ -64,7 +64,7 @@ def first_rows(source: str, files: Sequence[Path], image_column: str, label_colu
     """
     rows: list[dict[str, Any]] = []
     for file in files:
-        rows = list(islice(tar_rows([str(file)], image_column, label_column), LOOKED_AT))
+        rows = list(islice(tar_rows([str(file)], image_column, label_column), SAMPLED_ROWS))
         labelled = not label_column or any(row["label"] is not None for row in rows)
         if labelled and any(row["image"]["bytes"] is not None for row in rows):
             return rows

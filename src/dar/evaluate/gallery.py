@@ -11,7 +11,7 @@ from torch import Tensor
 from dar.images import from_uint8
 from dar.reconstruction import reconstruction_sheet
 
-ROWS = 8
+GALLERY_ROWS = 8
 """Images on a sheet."""
 
 
@@ -46,8 +46,8 @@ class Gallery:
             images: 1 + K times B x 3 x H x W, uint8: the originals, then what their first 1 to K groups decode to.
         """
         rows = [_Row(*numbers, images[:, i]) for i, numbers in enumerate(zip(decibels, indices, strict=True))]
-        self.worst = _owned(heapq.nsmallest(ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index)))
-        self.best = _owned(heapq.nsmallest(ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index)))
+        self.worst = _owned(heapq.nsmallest(GALLERY_ROWS, self.worst + rows, key=lambda row: (row.psnr, row.index)))
+        self.best = _owned(heapq.nsmallest(GALLERY_ROWS, self.best + rows, key=lambda row: (-row.psnr, row.index)))
         self.others += _owned([row for row in rows if row.index in self.spread])
 
     def sheets(self) -> dict[str, Image.Image]:

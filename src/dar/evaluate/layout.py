@@ -26,7 +26,7 @@ from dar.randomness import derived_seed
 from dar.report.report import Curve, Estimate, Point, Report, mean_estimate
 from dar.sheets import captioned_grid, display_scale
 
-ROWS = 8
+SHEET_ROWS = 8
 """Images on the sheet."""
 
 SIMILARITY, AGREEMENT = "layout_similarity", "label_agreement"
@@ -80,7 +80,7 @@ def evaluate_layout(
     classes = _Classes(config, data, classifier, seed)
     images = LabelledImages(data, pipeline.tokenizer.config.image_size, count)
     used = pipeline.resolved(settings)
-    measured = _Accumulator(lengths, images.preview_indices(ROWS), data.class_names)
+    measured = _Accumulator(lengths, images.preview_indices(SHEET_ROWS), data.class_names)
     with progress_bar(len(images.indices), desc="laying out") as bar:
         for batch in images.batches(batch_size, workers, bar):
             labels = classes.new_labels(batch)

@@ -9,7 +9,7 @@ from torch import Tensor
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
 from dar.errors import DARError
-from dar.evaluate.gallery import ROWS, Gallery
+from dar.evaluate.gallery import GALLERY_ROWS, Gallery
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_uint8
 from dar.evaluate.paired_features import PairedFeatures
 from dar.evaluate.run import EvaluationResult, with_environment
@@ -181,7 +181,7 @@ class _Accumulator:
         self.values = {name: torch.empty(groups, count, dtype=torch.float64) for name in self.measures}
         self.codes_KV = torch.zeros(groups, self.config.codebook_size, dtype=torch.int64)
         self.features = PairedFeatures(extractor, count) if extractor else None
-        self.gallery = Gallery(images.preview_indices(ROWS))
+        self.gallery = Gallery(images.preview_indices(GALLERY_ROWS))
 
     def add(self, batch: CroppedImages, originals: Tensor, tokens: Tensor, decoded: Tensor) -> None:
         """Measure B images: B x 3 x H x W and K x B x 3 x H x W uint8, and B x N tokens."""

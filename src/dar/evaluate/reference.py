@@ -27,7 +27,7 @@ ADM_STATISTICS = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial_mean", "
 REFERENCE = "reference.safetensors"
 """The file of statistics that lies beside the classifier that the package brings along, which sees images so."""
 
-LOOKED_AT = 16
+PREVIEWED_IMAGES = 16
 """A data set of which so many images, from all over, are all smaller than the samples is of a lower resolution."""
 
 
@@ -89,7 +89,7 @@ def _check_size(source: str, found: int, wanted: int) -> None:
 
 def _from_data(data: ImageDataset, extractor: Extractor, image_size: int, batch_size: int, workers: int) -> Reference:
     tqdm.write(data.summary.sentence())
-    shown = data.preview_images(LOOKED_AT)
+    shown = data.preview_images(PREVIEWED_IMAGES)
     if shown and max(min(image.size) for image in shown) < image_size:
         raise DARError(
             f"the images of {data.source} are smaller than the samples' {image_size} x {image_size} pixels: "

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import Dinov2Config, Dinov2Model
 
 from dar.errors import DARError
-from dar.features.pretrained import find_pretrained, load_config, load_network, told_loading_errors
+from dar.features.pretrained import find_pretrained, load_config, load_network, wrap_loading_errors
 
 DINOV2_BASE = "facebook/dinov2-base"
 
@@ -21,7 +21,7 @@ def load_dinov2(source: str | Path, setting: str) -> Dinov2Model:
         DARError: if it is neither, another network, or not whole.
     """
     remedy = f"put the config.json and model.safetensors of {DINOV2_BASE} into a folder and give it as {setting}"
-    with told_loading_errors(source, "DINOv2", remedy):
+    with wrap_loading_errors(source, "DINOv2", remedy):
         place = find_pretrained(source, "DINOv2", remedy)
         config = load_config(place)
         if not isinstance(config, Dinov2Config):

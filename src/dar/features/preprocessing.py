@@ -17,7 +17,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODES = {2: "bilinear", 3: "bicubic"}
 """Ways to resize by Pillow's number of them."""
 
-LARGEST = 4096
+MAX_SIDE = 4096
 """No network looks at larger images; a number that is larger came from a damaged or hostile file."""
 
 WARPED = 384
@@ -128,8 +128,8 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _side(pixels: Any) -> int:
-    if not isinstance(pixels, int) or not 1 <= pixels <= LARGEST:
-        raise ValueError(f"{pixels} is no number of pixels from 1 to {LARGEST}")
+    if not isinstance(pixels, int) or not 1 <= pixels <= MAX_SIDE:
+        raise ValueError(f"{pixels} is no number of pixels from 1 to {MAX_SIDE}")
     return pixels
 
 

@@ -23,7 +23,7 @@ _ERRORS = (
 
 
 @contextmanager
-def told_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[None]:
+def wrap_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[None]:
     """Turn whatever transformers raises about ``source`` into a DARError.
 
     Args:
@@ -54,7 +54,7 @@ class Pretrained:
 
 
 def find_pretrained(source: str | Path, kind: str, remedy: str) -> Pretrained:
-    """Find a network, asking the Hub at most once; arguments are those of ``told_loading_errors``.
+    """Find a network, asking the Hub at most once; arguments are those of ``wrap_loading_errors``.
 
     Raises:
         DARError: if it is neither here nor on the Hub.

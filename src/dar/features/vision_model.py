@@ -11,7 +11,7 @@ from transformers.utils.hub import cached_file
 
 from dar.features.extractor import Extractor, Features, check_images, full_precision
 from dar.features.preprocessing import Preprocessing, read_preprocessing
-from dar.features.pretrained import find_pretrained, load_config, load_network, told_loading_errors
+from dar.features.pretrained import find_pretrained, load_config, load_network, wrap_loading_errors
 from dar.files import read_json
 from dar.storage import weights_hash
 
@@ -85,7 +85,7 @@ def load_vision_model(source: str | Path, device: str | torch.device = "cpu") ->
     Raises:
         DARError: if it is neither, no network for images, or not whole.
     """
-    with told_loading_errors(source, "vision model", REMEDY):
+    with wrap_loading_errors(source, "vision model", REMEDY):
         place = find_pretrained(source, "vision model", REMEDY)
         config = load_config(place)
         kind = AutoModelForImageClassification if _classifies(config) else AutoModel

@@ -9,7 +9,7 @@ from PIL import Image
 from dar.sheets import VISIBLE_SIDE, captioned_grid, display_scale
 
 COLUMNS = 8
-ROWS = 20
+SHEET_ROWS = 20
 """At ``VISIBLE_SIDE`` pixels a picture; of larger ones there are fewer."""
 
 ROWS_OF_MIXED = 8
@@ -55,7 +55,7 @@ class ContactSheet:
     def __init__(
         self, class_names: Sequence[str], images: int, size: int | None = None, *, all_classes: bool = False
     ) -> None:
-        rows = max(4, ROWS * VISIBLE_SIDE // max(VISIBLE_SIDE, size or 0))
+        rows = max(4, SHEET_ROWS * VISIBLE_SIDE // max(VISIBLE_SIDE, size or 0))
         few_of_each = images < len(class_names) * COLUMNS // 2
         self.by_class = len(class_names) > 0 and (all_classes or not few_of_each)
         self._classes = class_names if all_classes else class_names[:rows]

@@ -100,15 +100,15 @@ class DataReport:
         Args:
             all_classes: whether to tell the images of each class, however many there are.
         """
-        yield from _told("looked at", self._looked_at())
-        yield from _told("broken", _count(len(self.broken), "picture"), self.broken)
+        yield from _item("looked at", self._looked_at())
+        yield from _item("broken", _count(len(self.broken), "picture"), self.broken)
         if self.sizes:
-            yield from _told("sizes", _sizes(self.sizes), _small(self.sizes, self.readable))
-            yield from _told("shapes", _shapes(self.sizes))
-            yield from _told("formats", _by_frequency(self.formats))
-            yield from _told("pixels", _by_frequency(self.modes) + self._transparency())
-        yield from _told("duplicates", *self._duplicates())
-        yield from _told("captions", *self._captions())
+            yield from _item("sizes", _sizes(self.sizes), _small(self.sizes, self.readable))
+            yield from _item("shapes", _shapes(self.sizes))
+            yield from _item("formats", _by_frequency(self.formats))
+            yield from _item("pixels", _by_frequency(self.modes) + self._transparency())
+        yield from _item("duplicates", *self._duplicates())
+        yield from _item("captions", *self._captions())
         yield from self._class_lines(all_classes)
 
     def _looked_at(self) -> str:
@@ -136,16 +136,16 @@ class DataReport:
 
     def _class_lines(self, all_classes: bool) -> Iterator[str]:
         if not self.classes:
-            yield from _told("classes", "none")
+            yield from _item("classes", "none")
             return
         counts = sorted(self.classes.items(), key=lambda item: (-item[1], item[0]))
-        yield from _told("classes", f"{len(counts):,}, {_balance([count for _, count in counts])}")
+        yield from _item("classes", f"{len(counts):,}, {_balance([count for _, count in counts])}")
         rows = [f"{count:>{len(f'{counts[0][1]:,}')},}  {quoted(name)}" for name, count in counts]
         half = LISTED_CLASSES // 2
         if not all_classes and len(rows) > LISTED_CLASSES:
             rows = [*rows[:half], f"... {len(rows) - 2 * half:,} more, which --all tells", *rows[-half:]]
         yield from (f"  {row}" for row in rows)
-        yield from _told("unlabelled", _count(self.unlabelled, "image"))
+        yield from _item("unlabelled", _count(self.unlabelled, "image"))
 
     def _captions(self) -> tuple[str, Sequence[str]]:
         if not self.captions:
@@ -159,7 +159,7 @@ class DataReport:
         return told, self.captions.examples
 
 
-def _told(title: str, text: str, items: Sequence[str] = ()) -> Iterator[str]:
+def _item(title: str, text: str, items: Sequence[str] = ()) -> Iterator[str]:
     """A line, and one for each of the first few items."""
     yield f"{title:<12}{text}"
     for item in items[:LISTED]:

@@ -21,7 +21,7 @@ DENSITY = 200
 """Pixels an inch: twice what screens show, for those that show more."""
 
 _MOST_MARKED = 40
-_LARGEST = 1e300
+_MAX_DRAWN = 1e300
 """Beyond it, the drawing's own arithmetic would overflow."""
 
 
@@ -63,7 +63,7 @@ def _panel(title: str, curves: Sequence[Curve]) -> Image.Image:
 
 def _draw(axes: "Axes", curve: Curve, place: int) -> None:
     """Draw one curve, the ``place``-th of its panel."""
-    points = [point for point in curve.points if abs(point.x) < _LARGEST and abs(point.y) < _LARGEST]
+    points = [point for point in curve.points if abs(point.x) < _MAX_DRAWN and abs(point.y) < _MAX_DRAWN]
     colour = COLOURS[place % len(COLOURS)]
     axes.plot(
         [point.x for point in points],
@@ -90,7 +90,7 @@ def _set_whole_ticks(axes: "Axes", curves: Sequence[Curve]) -> None:
     """Put no ticks between whole numbers where all points lie on such."""
     from matplotlib.ticker import MaxNLocator
 
-    if all(float(point.x).is_integer() for curve in curves for point in curve.points if abs(point.x) < _LARGEST):
+    if all(float(point.x).is_integer() for curve in curves for point in curve.points if abs(point.x) < _MAX_DRAWN):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

@@ -12,7 +12,7 @@ from dar.report.report import Curve, Report, flattened, metric_named, shown
 from dar.report.serialization import to_json
 from dar.rgb import to_rgb
 
-LARGEST = 2400
+MAX_PICTURE_SIDE = 2400
 """Pixels of a picture's longer side; what is larger is scaled down for the page."""
 
 SCREEN_DENSITY = 100
@@ -106,7 +106,7 @@ def _described(curves: Sequence[Curve]) -> str:
 def _picture(image: Image.Image, caption: str) -> Picture:
     """Ready a picture with its caption; a huge one is scaled down, and its caption says so."""
     image = to_rgb(image)
-    if max(image.size) > LARGEST:
+    if max(image.size) > MAX_PICTURE_SIDE:
         caption = f"{caption} (scaled down from {image.width} x {image.height} pixels)"
-        image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+        image.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE), Image.Resampling.LANCZOS)
     return Picture(image, image.width, description=caption, caption=caption)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.data import EndlessOrder, ImageDataset, Share
+from dar.data import EndlessOrder, ImageDataset, MicroBatches
 from dar.data.in_memory import DecodedImages, decode_images
 from dar.environment import run_record
 from dar.errors import DARError
@@ -33,7 +33,7 @@ TRAINING = "training.json"
 
 SHOWN_CLASSES = 10
 SHOWN_PER_CLASS = 8
-BATCH = 250
+CLASSIFIED_BATCH = 250
 
 
 def augment(images_BCHW: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -74,21 +74,21 @@ class ClassifierTask(Task):
         self.extra = {}
         self.order = EndlessOrder(len(training), self.settings.seed)
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[tuple[Tensor, Tensor]]:
         """Give augmented images (B x 3 x S x S, uint8) and labels (B) of each micro-batch."""
         settings, size = self.settings, self.settings.batch_size
         for step in range(first, last):
             chosen = torch.tensor([self.order[position] for position in range(step * size, (step + 1) * size)])
             generator = step_generator(settings.seed, step, torch.device("cpu"), "augmentation")
             images = augment(self.training.images[chosen], settings.shift, settings.flip, generator)
-            for rows in share.positions(size, 0):
+            for rows in micro_batches.positions(size, 0):
                 yield images[rows.start : rows.stop], self.training.labels[chosen[rows.start : rows.stop]]
 
     def losses(
-        self, model: nn.Module, piece: tuple[Tensor, Tensor], step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: tuple[Tensor, Tensor], step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Compute one micro-batch's part of the cross-entropy with smoothed labels, in nats an image."""
-        images, labels = (tensor.to(generator.device) for tensor in piece)
+        images, labels = (tensor.to(generator.device) for tensor in batch)
         part, smoothing = len(rows) / self.settings.batch_size, self.settings.label_smoothing
         return {"cross_entropy": part * F.cross_entropy(model(images).logits, labels, label_smoothing=smoothing)}
 
@@ -120,7 +120,7 @@ class ClassifierTask(Task):
 
 def classify(classifier: ImageClassifier, images_MCHW: Tensor) -> Tensor:
     """Compute logits of any number of uint8 images: M x C, on the CPU."""
-    return torch.cat([classifier(batch).logits.cpu() for batch in images_MCHW.split(BATCH)])
+    return torch.cat([classifier(batch).logits.cpu() for batch in images_MCHW.split(CLASSIFIED_BATCH)])
 
 
 def open_classes(

@@ -55,7 +55,7 @@ class CodebookUpkeep:
         tokenizer: in training.
         settings: of the training.
         stream: of its images, which the codebook is fitted to.
-        device: where the tokenizer computes.
+        distributed: the processes, whose codes are counted together.
 
     Attributes:
         counts: how often each code was used, int64, since the last re-seeding and since the last line of the log; a
@@ -67,10 +67,10 @@ class CodebookUpkeep:
         tokenizer: SequentialDiffusionTokenizer,
         settings: TokenizerTraining,
         stream: ImageStream,
-        device: torch.device,
+        distributed: Distributed,
     ) -> None:
-        self.tokenizer, self.settings, self.stream = tokenizer, settings, stream
-        codes = tokenizer.config.codebook_size
+        self.tokenizer, self.settings, self.stream, self.distributed = tokenizer, settings, stream, distributed
+        codes, device = tokenizer.config.codebook_size, distributed.device
         self.counts = {
             "counts_since_reseed": torch.zeros(codes, dtype=torch.int64, device=device),
             "counts_since_log": torch.zeros(codes, dtype=torch.int64, device=device),
@@ -84,16 +84,11 @@ class CodebookUpkeep:
         self._latents.append(output.latents.detach().flatten(0, 1))
 
     def after_step(
-        self,
-        optimizer: torch.optim.Optimizer,
-        averaged: nn.Module,
-        step: int,
-        generator: torch.Generator,
-        distributed: Distributed,
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
     ) -> None:
         """Count the codes of all processes; fit or re-seed the codebook where the step number calls for it."""
         own = torch.bincount(torch.cat(self._codes), minlength=self.tokenizer.config.codebook_size)
-        used = distributed.all_reduce_sum(own)
+        used = self.distributed.all_reduce_sum(own)
         for counts in self.counts.values():
             counts += used
         latents = torch.cat(self._latents)
@@ -101,9 +96,9 @@ class CodebookUpkeep:
         quantised_steps = step + 1 - self.settings.continuous_steps
         interval = self.settings.reseed_steps
         if quantised_steps == 0:
-            self._fit(averaged, generator, distributed)
+            self._fit(averaged, generator)
         elif quantised_steps > 0 and interval and quantised_steps % interval == 0 and self.settings.train == "all":
-            self._reseed(optimizer, averaged, distributed.gather(latents), generator)
+            self._reseed(optimizer, averaged, self.distributed.gather(latents), generator)
 
     def statistics(self) -> dict[str, float]:
         """Compute codebook usage and perplexity since the last call."""
@@ -113,14 +108,14 @@ class CodebookUpkeep:
         return found
 
     @torch.no_grad()
-    def _fit(self, averaged: nn.Module, generator: torch.Generator, distributed: Distributed) -> None:
+    def _fit(self, averaged: nn.Module, generator: torch.Generator) -> None:
         config, batch_size = self.tokenizer.config, self.settings.batch_size
         wanted = -(-FITTED_LATENTS_PER_CODE * config.codebook_size // config.num_tokens)
         latents = [
             F.normalize(self.tokenizer.encoder(batch.pixels.to(generator.device)), dim=-1).flatten(0, 1)
             for batch in self.stream.batches(batch_size, 0, -(-wanted // batch_size), workers=0)
         ]
-        centres = distributed.broadcast(spherical_kmeans(torch.cat(latents), config.codebook_size, generator))
+        centres = self.distributed.broadcast(spherical_kmeans(torch.cat(latents), config.codebook_size, generator))
         for tokenizer in (self.tokenizer, tokenizer_in(averaged)):
             tokenizer.quantizer.codebook.copy_(centres)
         self.counts["counts_since_reseed"].zero_()

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.errors import DARError
 
 TIMEOUT = timedelta(hours=2)
@@ -62,9 +62,9 @@ class Distributed:
         """Whether this process writes and reports."""
         return self.rank == 0
 
-    def share(self, pieces: int = 1) -> Share:
-        """Split every batch into micro-batches, and give this process's ones."""
-        return Share(self.rank, self.world_size, pieces)
+    def micro_batches(self, accumulation: int = 1) -> MicroBatches:
+        """Split every batch into micro-batches, and return those of this process."""
+        return MicroBatches(self.rank, self.world_size, accumulation)
 
     def barrier(self) -> None:
         """Wait until all processes have come here."""

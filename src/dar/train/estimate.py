@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.features.classifier import ImageClassifier
 from dar.nn import Block
 from dar.prior import Prior
@@ -35,7 +35,7 @@ ELSEWHERE = "elsewhere    --on h100x8, for example, estimates it for other hardw
 BYTES_PER_PARAMETER = 20
 """Weight, gradient, two moments and the running average, in float32."""
 
-BATCH = 2
+COUNTED_BATCH = 2
 """Images of the pass that is counted."""
 
 MATRIX_SHARE = 0.4
@@ -59,7 +59,7 @@ class Estimate:
         state_bytes: weights, gradients, moments and running average; divided by the processes if sharded.
         kept_bytes: activations of one image that the backward pass needs.
         recomputed_bytes: the same, with those inside blocks computed again; as many where there are no blocks.
-        images_at_once: images of one process's piece of a batch.
+        images_at_once: images of one process's micro-batch.
         images_a_process: images of one process's part of a batch.
         recomputes: whether the recipe has activations computed again.
         operations: of the whole training, additions and multiplications.
@@ -115,13 +115,17 @@ class Estimate:
     def _remedy(self, usable: float, *, recompute: bool) -> str:
         """Suggest settings with which activations fit; empty if there are none."""
         one = self.recomputed_bytes if recompute else self.kept_bytes
-        pieces = next((n for n in divisors(self.images_a_process) if self.images_a_process // n * one <= usable), None)
-        if pieces is None:
+        accumulation = next(
+            (n for n in divisors(self.images_a_process) if self.images_a_process // n * one <= usable), None
+        )
+        if accumulation is None:
             return ""
-        settings = [f"{self.section}.gradient_accumulation={pieces}"]
+        settings = [f"{self.section}.gradient_accumulation={accumulation}"]
         if recompute and not self.recomputes:
             settings.append(f"{self.section}.recompute_activations=true (a third more computing)")
-        return f"{' with '.join(settings)} needs {self.images_a_process // pieces * one / 1e9:.2f} GB of activations"
+        return (
+            f"{' with '.join(settings)} needs {self.images_a_process // accumulation * one / 1e9:.2f} GB of activations"
+        )
 
 
 def estimate_tokenizer(recipe: Recipe, processes: int = 1, *, bf16: bool = False) -> Estimate:
@@ -135,10 +139,10 @@ def estimate_tokenizer(recipe: Recipe, processes: int = 1, *, bf16: bool = False
     size = recipe.tokenizer.image_size
     with FakeTensorMode():
         model = SequentialDiffusionTokenizer(recipe.tokenizer)
-        pixels = torch.zeros(BATCH, 3, size, size)
+        pixels = torch.zeros(COUNTED_BATCH, 3, size, size)
 
         def loss() -> Tensor:
-            output = model(pixels, torch.rand(BATCH), torch.zeros_like(pixels))
+            output = model(pixels, torch.rand(COUNTED_BATCH), torch.zeros_like(pixels))
             return torch.stack(list(tokenizer_losses(output, pixels, recipe.tokenizer).values())).sum()
 
         count = _counted(model, loss, (Block, DiffusionBlock), bf16=bf16)
@@ -149,7 +153,7 @@ def estimate_prior(recipe: Recipe, num_classes: int, processes: int = 1, *, bf16
     """Estimate a prior's training; tokenising is not counted. Arguments as for ``estimate_tokenizer``."""
     with FakeTensorMode():
         model = Prior(recipe.prior_config([str(i) for i in range(num_classes)]))
-        tokens = torch.zeros(BATCH, recipe.tokenizer.num_tokens, dtype=torch.int64)
+        tokens = torch.zeros(COUNTED_BATCH, recipe.tokenizer.num_tokens, dtype=torch.int64)
 
         def loss() -> Tensor:
             return cross_entropy(model(tokens[:, 0], tokens), tokens)
@@ -166,8 +170,8 @@ def estimate_classifier(
     config = recipe.config([str(i) for i in range(num_classes)])
     with FakeTensorMode():
         model = ImageClassifier(config)
-        images = torch.zeros(BATCH, 3, config.image_size, config.image_size, dtype=torch.uint8)
-        labels = torch.zeros(BATCH, dtype=torch.int64)
+        images = torch.zeros(COUNTED_BATCH, 3, config.image_size, config.image_size, dtype=torch.uint8)
+        labels = torch.zeros(COUNTED_BATCH, dtype=torch.int64)
 
         def loss() -> Tensor:
             logits = model(images).logits
@@ -190,14 +194,14 @@ class _Count:
 
 def _estimate(section: str, recipe: TrainingRecipe, count: _Count, processes: int, *, sharded: bool) -> Estimate:
     images = recipe.steps * recipe.batch_size
-    piece = Share(0, processes, recipe.gradient_accumulation).positions(recipe.batch_size, 0)[0]
+    micro_batch = MicroBatches(0, processes, recipe.gradient_accumulation).positions(recipe.batch_size, 0)[0]
     return Estimate(
         section=section,
         parameters=count.parameters,
         state_bytes=BYTES_PER_PARAMETER * count.parameters // (processes if sharded else 1),
         kept_bytes=count.kept_bytes,
         recomputed_bytes=count.recomputed_bytes,
-        images_at_once=len(piece),
+        images_at_once=len(micro_batch),
         images_a_process=recipe.batch_size // processes,
         recomputes=recipe.recompute_activations,
         operations=count.operations * images * (RECOMPUTING if recipe.recompute_activations else 1),
@@ -216,9 +220,9 @@ def _counted(
         value.backward()
     return _Count(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        kept_bytes=saved.kept() // BATCH,
-        recomputed_bytes=saved.recomputed() // BATCH,
-        operations=counter.get_total_flops() / BATCH,
+        kept_bytes=saved.kept() // COUNTED_BATCH,
+        recomputed_bytes=saved.recomputed() // COUNTED_BATCH,
+        operations=counter.get_total_flops() / COUNTED_BATCH,
     )
 
 

@@ -61,7 +61,7 @@ class Launch:
     ) -> None:
         self.distributed, self.run = Distributed(), RunFolder(Path(out))
         self.settings, self.resume, self.trackers = settings, resume, trackers
-        self.distributed.share(settings.gradient_accumulation).check_divides(settings.batch_size)
+        self.distributed.micro_batches(settings.gradient_accumulation).check_divides(settings.batch_size)
         check_trackers(trackers)
         self.init = agreed_init(self.run, init, resume=resume)
         self._found: dict[str, DataSummary | None] = {}

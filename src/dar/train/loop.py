@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.device import use_bf16
 from dar.environment import versions
 from dar.errors import DARError
@@ -106,11 +106,12 @@ class _Training:
         if resume:
             self._resume()
         self.distributed.on_main(lambda: self.folder.rewind_log(self.step))
-        first, share = self.step, self.distributed.share(self.recipe.gradient_accumulation)
-        pieces = self.task.batches(first, self.recipe.steps, share)
+        first = self.step
+        micro_batches = self.distributed.micro_batches(self.recipe.gradient_accumulation)
+        batches = self.task.batches(first, self.recipe.steps, micro_batches)
         with stop_requested() as stop, _progress(self.recipe, first, shown=self.distributed.is_main) as bar:
             while self.step < self.recipe.steps:
-                self._take_step(pieces, share)
+                self._take_step(batches, micro_batches)
                 self._report(bar)
                 interrupted, preempted, due = self.distributed.any(stop.interrupted, stop.preempted, self._is_due())
                 if (interrupted or preempted) and self.distributed.is_main:
@@ -125,20 +126,20 @@ class _Training:
         self.trackers.finish()
         return Outcome.FINISHED
 
-    def _take_step(self, pieces: Iterator[Any], share: Share) -> None:
+    def _take_step(self, batches: Iterator[Any], micro_batches: MicroBatches) -> None:
         """Compute gradients of all micro-batches, take one optimiser step, and do what follows it."""
         step, recipe, parameters = self.step, self.recipe, list(self.task.model.parameters())
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step)
         sums: dict[str, Tensor] = {}
-        places = share.positions(recipe.batch_size, 0)
+        places = micro_batches.positions(recipe.batch_size, 0)
         for i, rows in enumerate(places):
             generator = step_generator(recipe.seed, step, self.distributed.device)
             torch.manual_seed(derived_seed(recipe.seed, "dropout", step, rows.start))
             last = i == len(places) - 1
             with self.distributed.accumulate(self.model, last=last):
                 with self.autocast():
-                    losses = self.task.losses(self.model, next(pieces), step, rows, generator)
+                    losses = self.task.losses(self.model, next(batches), step, rows, generator)
                 # Gradients are averaged over the processes, while the parts of the loss add up.
                 (self.distributed.world_size * torch.stack(list(losses.values())).sum()).backward()
             for name, value in losses.items():
@@ -150,7 +151,7 @@ class _Training:
         self.optimizer.zero_grad()
         self.averaged.update(step)
         generator = step_generator(recipe.seed, step, self.distributed.device, "after")
-        self.task.after_step(self.optimizer, self.averaged.model, step, generator, self.distributed)
+        self.task.after_step(self.optimizer, self.averaged.model, step, generator)
         self.log.add(sums, norm)
         self.step += 1
 
@@ -159,7 +160,7 @@ class _Training:
         bar.update()
         if step % LOG_STEPS == 0 or last:
             rate = self.recipe.learning_rate_at(step - 1)
-            entry = self.log.write(step, self._seconds(), rate, self.task.statistics(self.distributed))
+            entry = self.log.write(step, self._seconds(), rate, self.task.statistics())
             bar.set_postfix_str(f"loss {entry['loss']:.4f}, {entry['images_per_second']:.0f} images/s")
         if step % self.recipe.sample_steps == 0 or last:
             with self.log.paused():

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from dar.class_sheet import class_sheet
-from dar.data import EndlessOrder, Share
+from dar.data import EndlessOrder, MicroBatches
 from dar.errors import DARError
 from dar.fields import differing_fields
 from dar.images import save_image
@@ -70,13 +70,13 @@ class PriorTask(Task):
         self.extra = {}
         self.order = EndlessOrder(len(training), self.settings.seed)
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[tuple[Tensor, Tensor]]:
         """Give labels (B) and tokens (B x N) of each micro-batch of steps ``first`` to ``last`` (excluded).
 
         Each visit of an image draws one of its views.
         """
         for step in range(first, last):
-            for positions in share.positions(self.settings.batch_size, step):
+            for positions in micro_batches.positions(self.settings.batch_size, step):
                 images = torch.tensor([self.order[position] for position in positions])
                 views = torch.tensor([self._view(position) for position in positions])
                 labels = with_null_class(self.training.labels[images], self.prior.config.null_class)
@@ -91,10 +91,10 @@ class PriorTask(Task):
         return [*model.llama.model.layers, model.llama] if self.settings.sharded else []
 
     def losses(
-        self, model: nn.Module, piece: Any, step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: Any, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Compute one micro-batch's part of the cross-entropy, in nats a token."""
-        labels, tokens = (tensor.to(generator.device) for tensor in piece)
+        labels, tokens = (tensor.to(generator.device) for tensor in batch)
         chances = torch.rand(self.settings.batch_size, generator=generator, device=generator.device)
         dropped = chances[rows.start : rows.stop] < self.settings.label_dropout
         labels = torch.where(dropped, self.prior.config.null_class, labels)

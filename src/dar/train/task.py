@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dar.data import Share
+from dar.data import MicroBatches
 from dar.train.distributed import Distributed
 
 
@@ -24,7 +24,7 @@ class Task(Protocol):
     extra: Mapping[str, Tensor]
     recomputed: tuple[type[nn.Module], ...]
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[Any]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[Any]:
         """Give this process's micro-batches of steps ``first`` to ``last`` (excluded), in order."""
 
     def shard_units(self, model: nn.Module) -> Sequence[nn.Module]:
@@ -32,30 +32,25 @@ class Task(Protocol):
         return ()
 
     def losses(
-        self, model: nn.Module, piece: Any, step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: Any, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Compute weighted terms of the loss, which add up to the whole batch's over all micro-batches and processes.
 
         Args:
             model: the model in training, perhaps compiled or replicated.
-            piece: of the batch.
+            batch: the micro-batch.
             step: which step.
-            rows: where in the whole batch the piece lies.
-            generator: the same for all pieces of a step; what is drawn from it is drawn for the whole batch.
+            rows: where in the whole batch the micro-batch lies.
+            generator: the same for all micro-batches of a step; what is drawn from it is drawn for the whole batch.
         """
 
     def after_step(
-        self,
-        optimizer: torch.optim.Optimizer,
-        averaged: nn.Module,
-        step: int,
-        generator: torch.Generator,
-        distributed: Distributed,
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
     ) -> None:
         """Do what must follow an optimiser step, in every process alike; by default nothing."""
         return
 
-    def statistics(self, distributed: Distributed) -> dict[str, float]:
+    def statistics(self) -> dict[str, float]:
         """Give further metrics for the log, since the last call; by default none."""
         return {}
 

@@ -132,20 +132,20 @@ def _encoded(
     tokens = [torch.empty(0, manifest.views, manifest.num_tokens, dtype=manifest.dtype)]
     indices: list[int] = []
     labels: list[int] = []
-    complaints: list[str] = []
+    messages: list[str] = []
     left = len(manifest.indices(shard))
     while left:
         squares = next(decoded)
         left -= squares.seen
         broken.add(squares.seen, squares.broken)
-        complaints += squares.broken
+        messages += squares.broken
         indices += squares.indices
         labels += squares.labels if manifest.class_names else [0] * len(squares.labels)
         if squares.indices:
             tokens.append(encode_views(tokenizer, squares.images, manifest.views, batch_size).to(manifest.dtype))
         bar.update(squares.seen)
     numbers = torch.tensor(labels, dtype=torch.int32), torch.tensor(indices, dtype=torch.int64)
-    return Shard(torch.cat(tokens), *numbers, complaints)
+    return Shard(torch.cat(tokens), *numbers, messages)
 
 
 def encode_views(tokenizer: SequentialDiffusionTokenizer, images: Tensor, views: int, batch_size: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.data import Batch, BrokenImages, Images, Share, preview_pixels
+from dar.data import Batch, BrokenImages, Images, MicroBatches, preview_pixels
 from dar.errors import DARError
 from dar.images import save_image
 from dar.metrics.similarity import psnr
@@ -61,7 +61,7 @@ class TokenizerTask(Task):
         tokenizer: SequentialDiffusionTokenizer | None = None,
     ) -> None:
         settings, device = recipe.tokenizer_training, distributed.device
-        self.recipe, self.settings = recipe, settings
+        self.recipe, self.settings, self.distributed = recipe, settings, distributed
         torch.manual_seed(settings.seed)
         self.tokenizer = tokenizer or SequentialDiffusionTokenizer(recipe.tokenizer)
         if settings.train == "decoder":
@@ -76,7 +76,7 @@ class TokenizerTask(Task):
         self.stream = stream_of(recipe, data)
         self.broken = BrokenImages(data.source, recipe.data.max_broken_share)
         self.shown = preview_pixels(shown, recipe.tokenizer.image_size, SAMPLE_IMAGES)
-        self.upkeep = CodebookUpkeep(self.tokenizer, settings, self.stream, device)
+        self.upkeep = CodebookUpkeep(self.tokenizer, settings, self.stream, distributed)
         self.adversarial = AdversarialLoss(settings, device) if settings.adversarial_weight else None
         # Of each group since the last line of the log: sum of flow losses, and images.
         self.flow_by_group = torch.zeros(2, recipe.tokenizer.num_groups, dtype=torch.float64, device=device)
@@ -87,17 +87,19 @@ class TokenizerTask(Task):
             **(self.adversarial.tensors() if self.adversarial else {}),
         }
 
-    def batches(self, first: int, last: int, share: Share) -> Iterator[Batch]:
+    def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[Batch]:
         """Give micro-batches of steps ``first`` to ``last`` (excluded); each unreadable image is named once."""
-        for piece in self.stream.batches(self.settings.batch_size, first, last, self.recipe.data.workers, share):
-            self.broken.add(len(piece.pixels), piece.broken)
-            yield piece
+        for batch in self.stream.batches(
+            self.settings.batch_size, first, last, self.recipe.data.workers, micro_batches
+        ):
+            self.broken.add(len(batch.pixels), batch.broken)
+            yield batch
 
     def losses(
-        self, model: nn.Module, piece: Batch, step: int, rows: range, generator: torch.Generator
+        self, model: nn.Module, batch: Batch, step: int, rows: range, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Compute weighted terms of one micro-batch's part of the loss."""
-        settings, pixels = self.settings, piece.pixels.to(generator.device)
+        settings, pixels = self.settings, batch.pixels.to(generator.device)
         of_all = draw(self.recipe, step, pixels.shape[1:], generator)
         own = of_all.of(rows)
         quantised = step >= settings.continuous_steps
@@ -136,28 +138,23 @@ class TokenizerTask(Task):
         self._flow_of_step.index_add_(1, output.group, groups)
 
     def after_step(
-        self,
-        optimizer: torch.optim.Optimizer,
-        averaged: nn.Module,
-        step: int,
-        generator: torch.Generator,
-        distributed: Distributed,
+        self, optimizer: torch.optim.Optimizer, averaged: nn.Module, step: int, generator: torch.Generator
     ) -> None:
         """Move the discriminator, and look after the codebook."""
         if self.adversarial is not None and step >= self.settings.adversarial_start:
-            self.adversarial.step(self.settings.learning_rate_at(step), distributed)
-        self.flow_by_group += distributed.all_reduce_sum(self._flow_of_step)
+            self.adversarial.step(self.settings.learning_rate_at(step), self.distributed)
+        self.flow_by_group += self.distributed.all_reduce_sum(self._flow_of_step)
         self._flow_of_step.zero_()
-        self.upkeep.after_step(optimizer, averaged, step, generator, distributed)
+        self.upkeep.after_step(optimizer, averaged, step, generator)
 
-    def statistics(self, distributed: Distributed) -> dict[str, float]:
+    def statistics(self) -> dict[str, float]:
         """Give codebook usage, perplexity and each group's flow loss since the last call; unreadable images so far."""
-        broken = distributed.all_reduce_sum(torch.tensor(len(self.broken), device=distributed.device)).item()
+        unreadable = torch.tensor(len(self.broken), device=self.distributed.device)
         errors, images = self.flow_by_group.tolist()
         of_groups = enumerate(zip(errors, images, strict=True))
         flow = {f"flow_of_group_{k}": error / count for k, (error, count) in of_groups if count}
         self.flow_by_group.zero_()
-        return {**self.upkeep.statistics(), "broken_images": broken, **flow}
+        return {**self.upkeep.statistics(), "broken_images": self.distributed.all_reduce_sum(unreadable).item(), **flow}
 
     def evaluate(self, averaged: nn.Module, picture: Path) -> dict[str, float]:
         """Draw each shown image beside its reconstructions from 1 to K groups; return the PSNR of the last."""

@@ -141,7 +141,7 @@ def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_
     Raises:
         DARError: if several processes were launched, and as ``dar.evaluate.run.evaluate_into`` does.
     """
-    _, processes = options.place_among_processes()
+    _, processes = options.rank_and_world_size()
     if processes > 1:
         raise DARError(
             "dar evaluate runs in one process: leave the launcher out; to sample by many, run dar sample under it first"
