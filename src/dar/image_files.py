@@ -39,7 +39,7 @@ OTHER_ENDINGS = RAW_ENDINGS | {
     *(".eps", ".exr", ".heic", ".heif", ".hif", ".ico", ".j2k", ".jp2", ".jpx", ".jxl"),
     *(".pcx", ".psd", ".svg", ".tga", ".xcf"),
 }
-"""Endings of pictures of kinds that are not read: they are to be converted to PNG or JPEG."""
+"""Endings of pictures of kinds that are not read; people can convert them to PNG or JPEG."""
 
 
 MAX_PIXELS = 2**27

@@ -1,4 +1,4 @@
-"""What ``dar generate`` writes: pictures as they come, then sheets and a record."""
+"""Files that ``dar generate`` writes: pictures as they come, then sheets and a record."""
 
 from dataclasses import replace
 from pathlib import Path

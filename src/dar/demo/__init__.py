@@ -1,1 +1,1 @@
-"""What a model can do, on one page."""
+"""A demonstration of what a model can do, on one page."""

@@ -1,10 +1,10 @@
-"""Which logit of a classifier stands for each class of a model: by name."""
+"""Matching of a model's classes to a classifier's logits, by name."""
 
 from collections.abc import Sequence
 
 
 def logit_indices(class_names: Sequence[str], known: Sequence[str]) -> list[int | None]:
-    """Find for each class the classifier's class of that name: its index; None where there is none, or several.
+    """Find for each class the classifier's class of that name: its index; None where there is none, or no clear one.
 
     Of names such as "tench, Tinca tinca" and "crane (bird)", only the first is looked at where the whole ones do not
     match; case and underscores do not matter then. Where several match, the one at the same place

@@ -1,4 +1,4 @@
-"""Whether a classifier agrees with the labels that images were made for."""
+"""Agreement of a classifier with the labels that images were made for."""
 
 from torch import Tensor
 

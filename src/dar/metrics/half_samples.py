@@ -1,4 +1,4 @@
-"""How far recall can be trusted, by balanced half-samples."""
+"""Confidence interval of recall, by balanced half-samples."""
 
 import math
 

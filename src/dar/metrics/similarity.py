@@ -1,4 +1,4 @@
-"""How close images come to others, pixel by pixel, by structure and by layout."""
+"""Similarity of images to others, pixel by pixel, by structure and by layout."""
 
 import torch
 from torch import Tensor

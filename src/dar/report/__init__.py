@@ -1,1 +1,1 @@
-"""What an evaluation found: numbers, a page, a comparison."""
+"""Reports of evaluations: numbers, a page, a comparison."""
