@@ -14,6 +14,7 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors", "lazily", "fields"},
     {"checks", "device", "files", "pages"},
+    {"packed_linear"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
     | {"rgb", "lettering"},
     {"progress", "plots", "image_files", "model_folder"},
