@@ -7,7 +7,7 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.demo_commands import DemoCommands
-from dar.cli.sampling import DRAWING, as_options, setting_options, tell_settings
+from dar.cli.sampling import DRAWING, as_options, print_settings, setting_options
 from dar.errors import printable
 from dar.generation.settings import GivenSettings
 
@@ -47,7 +47,7 @@ def demo(
         pipe = DARPipeline.from_pretrained(model, device=device)
         config = pipe.prior.config
         chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
-        tell_settings(pipe, given)
+        print_settings(pipe, given)
         shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, on_section=_print_section)  # type: ignore[typeddict-item]
         commands = DemoCommands(config, model, device, seed, as_options(given))
         page = demo_page(shown, _model_info(pipe, model), commands.by_section(shown))
