@@ -40,7 +40,7 @@ def main() -> None:
             axes.text(left + width / 2, row + 0.4, name, ha="center", va="center", fontsize=7.5)
             left += width + 0.004
         axes.text(-0.01, row + 0.4, title, ha="right", va="center", fontsize=7.5)
-    axes.set_xlim(-0.42, 1.02)
+    axes.set_xlim(-0.42, 1.08)
     axes.set_ylim(-0.1, len(layers))
     axes.axis("off")
     figure.savefig(ROOT / "docs" / "images" / "layers.png", dpi=130)
