@@ -37,7 +37,7 @@ def record(device: torch.device, effort: Effort, compare: str | None) -> dict[st
         "threading": {name: os.environ[name] for name in THREADING if name in os.environ},
         "device": str(device),
         "compared": None if compare is None else commit_hash(compare),
-        "floor": measured_floor(device, effort.floor_budget, effort.floor_bytes),
+        "floor": measured_floor(device, effort.floor_budget, effort.floor_bytes, effort.shapes),
         "cases": [],
     }
 

@@ -73,7 +73,7 @@ def _network_operations(config: TokenizerConfig, seen: int) -> int:
     """Of one image's patches in one step, where they look at so many conditions."""
     width = config.decoder_width
     patches = (config.image_size // config.decoder_patch_size) ** 2
-    linear = 2 + 2 + 6 + 4 + 8  # query and out of cross-attention, modulation, self-attention, MLP; in D x D matrices
+    linear = 1 + 1 + 6 + 4 + 8  # D x D matrices: query and out of cross-attention, modulation, self-attention, MLP
     block = 2 * linear * patches * width**2 + 4 * patches * (patches + seen) * width
     ends = 2 * 2 * patches * 3 * config.decoder_patch_size**2 * width
     return config.decoder_depth * block + ends

@@ -16,7 +16,15 @@ from torch.nn import functional as F
 from benchmarks.timing import Spread, repeated, spread
 from dar.device import DTYPES
 
-SHAPES = ((1024, 768, 3072), (1024, 3072, 768), (2048, 2048, 2048), (4096, 1024, 4096), (4096, 4096, 4096))
+Shape = tuple[int, int, int]
+
+SHAPES: tuple[Shape, ...] = (
+    (1024, 768, 3072),
+    (1024, 3072, 768),
+    (2048, 2048, 2048),
+    (4096, 1024, 4096),
+    (4096, 4096, 4096),
+)
 """Rows, inner and outer width of the products: those of the v1 decoder's layers, and larger ones."""
 
 ARRAYS = 4
@@ -45,9 +53,16 @@ class Hardware:
     rates: Mapping[str, float]
 
 
-def read_bandwidth(device: torch.device, budget: float, least_bytes: int = LEAST_BYTES) -> dict[str, Spread]:
-    """Bytes read a second by reductions of several arrays in turn, all of them far larger than the last cache."""
-    size = max(least_bytes, CACHES * last_cache_bytes()) // ARRAYS // 4096 * 1024  # of 4 bytes, in rows of 1024
+def read_bandwidth(device: torch.device, budget: float, total: int | None = None) -> dict[str, Spread]:
+    """Bytes read a second by reductions of several arrays in turn.
+
+    Args:
+        device: where they are.
+        budget: seconds of runs of each reduction.
+        total: bytes of all arrays; None means far more than the last cache holds.
+    """
+    total = max(LEAST_BYTES, CACHES * last_cache_bytes()) if total is None else total
+    size = total // ARRAYS // 4096 * 1024  # numbers of 4 bytes, in rows of 1024
     arrays = [torch.ones(size, device=device) for _ in range(ARRAYS)]
     vector = torch.ones(1024, device=device)
     reductions: dict[str, Callable[[Tensor], Tensor]] = {
@@ -63,9 +78,7 @@ def read_bandwidth(device: torch.device, budget: float, least_bytes: int = LEAST
     return found
 
 
-def matrix_rates(
-    device: torch.device, dtype: torch.dtype, budget: float, shapes: Sequence[tuple[int, int, int]] = SHAPES
-) -> dict[str, Spread]:
+def matrix_rates(device: torch.device, dtype: torch.dtype, budget: float, shapes: Sequence[Shape]) -> dict[str, Spread]:
     """Operations a second of products like a linear layer's, by shape."""
     found = {}
     for rows, inner, outer in shapes:
@@ -87,10 +100,12 @@ def best_name(found: Mapping[str, Spread]) -> str:
     return max(found, key=lambda name: found[name]["median"])
 
 
-def measured_floor(device: torch.device, budget: float, least_bytes: int = LEAST_BYTES) -> dict[str, Any]:
-    """Bandwidth by reduction, and rate by type and shape, each with its spread; ``budget`` seconds for each number."""
-    rates = {name: matrix_rates(device, dtype, budget) for name, dtype in DTYPES.items()}
-    return {"bandwidth": read_bandwidth(device, budget, least_bytes), "rates": rates}
+def measured_floor(
+    device: torch.device, budget: float, total: int | None = None, shapes: Sequence[Shape] = SHAPES
+) -> dict[str, Any]:
+    """Bandwidth by reduction, and rate by type and shape, each with its spread; arguments as above."""
+    rates = {name: matrix_rates(device, dtype, budget, shapes) for name, dtype in DTYPES.items()}
+    return {"bandwidth": read_bandwidth(device, budget, total), "rates": rates}
 
 
 def limits(floor: Mapping[str, Any]) -> Hardware:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from benchmarks.floors import Work, floor, step_groups, step_works, token_works
-from benchmarks.hardware import Hardware, best, best_name, matrix_rates, read_bandwidth
+from benchmarks.hardware import SHAPES, Hardware, Shape, best, best_name, matrix_rates, read_bandwidth
 from benchmarks.speed_cases import CALLED, DECODED, DRAWN, DYNAMIC, NAIVE, STATIC, STREAMED, Case
 from benchmarks.speed_parts import Span, Workbench
 from benchmarks.timing import spread
@@ -34,7 +34,8 @@ class Effort:
         most: runs of each part, however short.
         longest: seconds that a run may be expected to take; of what would take longer a part is measured, or nothing.
         floor_budget: seconds of runs for each number of the floor.
-        floor_bytes: least bytes that are read to measure the bandwidth.
+        floor_bytes: bytes that are read to measure the bandwidth; None means far more than the last cache holds.
+        shapes: of the matrix products whose rate is measured.
     """
 
     budget: float = 20
@@ -42,7 +43,8 @@ class Effort:
     most: int = 15
     longest: float = 60
     floor_budget: float = 1
-    floor_bytes: int = 2**30
+    floor_bytes: int | None = None
+    shapes: tuple[Shape, ...] = SHAPES
 
     def repeats(self, seconds: float) -> int:
         return min(max(int(self.budget / max(seconds, 1e-9)), self.fewest), self.most)
@@ -79,7 +81,7 @@ def plan(bench: Workbench, case: Case, effort: Effort) -> tuple[list[Measure], d
     for part in case.parts:
         seconds = expected[part]
         if part in is_long and part not in (*TOKEN_PARTS, DECODED):
-            left_out[part] = f"a run would take about {seconds:.0f} s, more than {effort.longest:g} s"
+            left_out[part] = f"a run would take about {seconds:.2g} s, more than {effort.longest:g} s"
         elif part == DECODED:
             steps = max(min(int(effort.longest * bench.steps / seconds), bench.steps), 1)
             measures.append(Measure(part, (0, steps), effort.repeats(seconds * steps / bench.steps)))
@@ -199,7 +201,7 @@ def _figures(timed: Timed, case: Case, bench: Workbench, hardware: Hardware) -> 
     """Spread, floor, and floor over time of a measure; the same of its first preview where it has one."""
     part, span, _ = timed.measure
     counted = "tokens" if part in TOKEN_PARTS else "steps"
-    found: dict[str, Any] = {"part": part, "first": span[0], "stop": span[1], "counted": counted}
+    found: dict[str, Any] = {"part": part, "counted": counted, "first": span[0], "stop": span[1]}
     for name in timed.here[0]:
         works = _works(part, span, name == "first_preview", case, bench)
         least = floor(works, hardware, case.dtype)
@@ -208,6 +210,8 @@ def _figures(timed: Timed, case: Case, bench: Workbench, hardware: Hardware) -> 
         if timed.there:
             there = spread([run[name] for run in timed.there])
             found[name] |= {"there": there, "of_there": here["median"] / there["median"]}
+    if part in (*TOKEN_PARTS, DECODED):
+        found["seconds"]["each"] = found["seconds"]["median"] / (span[1] - span[0])
     return found | ({"not_measured_there": timed.missing} if timed.missing else {})
 
 

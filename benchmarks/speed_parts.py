@@ -66,8 +66,10 @@ class Workbench:
         prefix = self._prefix(span)
         start = time.perf_counter()
         columns = self._columns(prefix)
-        times = [self._now() for _ in islice(columns, span[1])]
-        return {"seconds": times[-1] - (times[span[0] - 1] if span[0] else start)}
+        for i, _ in enumerate(islice(columns, span[1]), start=1):
+            if i == span[0]:
+                start = self._now()
+        return {"seconds": self._now() - start}
 
     def decoded(self, span: Span) -> dict[str, float]:
         """Steps alone, of tokens that are there."""
@@ -109,15 +111,22 @@ class Workbench:
 
     def dynamic(self, span: Span) -> dict[str, float]:
         """transformers' ``generate``."""
-        return self._generated(span, DynamicCache(config=self.pipe.prior.llama.config))
+        return self._timed_generation(span, DynamicCache(config=self.pipe.prior.llama.config))
 
     def static(self, span: Span) -> dict[str, float]:
         """The same, with a cache that has its final size from the start."""
         length = self.pipe.prior.config.num_tokens
-        return self._generated(span, StaticCache(config=self.pipe.prior.llama.config, max_cache_len=length))
+        return self._timed_generation(span, StaticCache(config=self.pipe.prior.llama.config, max_cache_len=length))
 
-    def _generated(self, span: Span, cache: Any) -> dict[str, float]:
-        prior, prefix, clock = self.pipe.prior, self._prefix(span), _Clock(self._now)
+    def _timed_generation(self, span: Span, cache: Any) -> dict[str, float]:
+        clock = _Clock(self._now)
+        start = time.perf_counter()
+        self.generated(span, cache, clock)
+        return {"seconds": clock.times[-1] - (clock.times[0] if span[0] else start)}
+
+    def generated(self, span: Span, cache: Any, streamer: BaseStreamer | None = None) -> Tensor:
+        """Have transformers generate the tokens up to the span's end: B x (1 + tokens), the class's first."""
+        prior, prefix = self.pipe.prior, self._prefix(span)
         prompt = self._prompt(self._classes, prefix)
         null = torch.full_like(self._classes, prior.config.null_class)
         guidance: Mapping[str, Any] = {
@@ -125,20 +134,18 @@ class Workbench:
             "negative_prompt_ids": self._prompt(null, prefix),
         }
         settings = self.settings
-        start = time.perf_counter()
-        prior.llama.generate(
+        return prior.llama.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             past_key_values=cache,
             max_new_tokens=span[1] - prefix.shape[1],
-            streamer=clock,
+            streamer=streamer,
             do_sample=settings.temperature > 0,
             temperature=settings.temperature or None,
             top_k=settings.top_k or 0,
             top_p=settings.top_p,
             **(guidance if self._guided else {}),
         )
-        return {"seconds": clock.times[-1] - (clock.times[0] if span[0] else start)}
 
     def _columns(self, prefix_BP: Tensor) -> Iterator[Tensor]:
         settings, prior = self.settings, self.pipe.prior
@@ -154,8 +161,11 @@ class Workbench:
 
     def _previews(self, previews: Iterable[object]) -> dict[str, float]:
         start = time.perf_counter()
-        times = [self._now() for _ in previews]
-        return {"first_preview": times[0] - start, "seconds": times[-1] - start}
+        first = None
+        for _ in previews:
+            first = first or self._now()
+        assert first is not None
+        return {"first_preview": first - start, "seconds": self._now() - start}
 
     def _now(self) -> float:
         wait(self._device)

@@ -11,12 +11,25 @@ from dar.plots import COLOURS, new_figure, png, set_up
 
 Results = dict[str, Any]
 
-COLUMNS = ("case", "what", "of", "seconds", "least to largest", "runs", "floor", "floor / time", "bound by", "/ ours")
+COLUMNS = (
+    "case",
+    "what",
+    "of",
+    "seconds",
+    "least to largest",
+    "runs",
+    "ms each",
+    "floor",
+    "floor / time",
+    "bound by",
+    "/ ours",
+)
 
 NOTES = """\
-Seconds are medians of runs after one that is not counted. The floor is, for each token or step, the longer one of
-reading weights and cache at the read bandwidth and of computing at the matrix rate of the type; weights that stay in a
-cache can be read faster than that. `/ ours`: how many times as long as ours for the same."""
+Seconds are medians of runs after one that is not counted; `ms each` is of a token or a step. The floor is, for each
+token or step, the longer one of reading weights and cache at the read bandwidth and of computing at the matrix rate of
+the type; weights that stay in a cache can be read faster than that. `/ ours`: how many times as long as ours for the
+same."""
 
 _AXES = {"tokens": "N, tokens of an image", "pixels": "image size, pixels", "batch": "images at once"}
 
@@ -97,6 +110,7 @@ def _cells(case: Results, one: Results, name: str) -> list[str]:
         _seconds(found["median"]),
         f"{_seconds(found['min'])} to {_seconds(found['max'])}",
         str(len(found["runs"])),
+        f"{1000 * found['each']:.4g}" if "each" in found else "",
         _seconds(least["seconds"]),
         f"{found['reached']:.1%}",
         least["bound_by"],
