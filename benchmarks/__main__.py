@@ -16,8 +16,8 @@ import torch
 import typer
 
 from benchmarks import speed_report
-from benchmarks.hardware import limits, measured_floor, processor
-from benchmarks.speed import QUICK, Effort, Side, current, measure_case
+from benchmarks.hardware import measured_floor, processor
+from benchmarks.speed import QUICK, Effort, Side, measure_case
 from benchmarks.speed_cases import BUNDLED, Case, all_cases, chosen, quick_cases
 from benchmarks.speed_compare import commit_hash, other_commit
 from benchmarks.speed_parts import Workbench
@@ -54,8 +54,7 @@ def measure(
         bench, results = Workbench(device), record(device, effort, compare)
         for case in cases:
             bar.set_postfix_str(case.name)
-            hardware = current(limits(results["floor"]), case, results["floor"], device, effort)
-            results["cases"].append(measure_case(case, bench, hardware, effort, other))
+            results["cases"].append(measure_case(case, bench, results["floor"], effort, other))
             speed_report.write(results, out)
             bar.update()
     return results

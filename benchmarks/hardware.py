@@ -3,10 +3,11 @@
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,6 +34,15 @@ CACHES = 8
 
 LEAST_BYTES = 2**30
 
+WAYS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "sum": torch.sum,
+        "largest": torch.amax,
+        "matrix times vector": lambda array: array.view(-1, 1024) @ array[:1024],
+    }
+)
+"""Reductions that read an array once; which is the fastest differs between processors."""
+
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
 _IN_HARDWARE: Mapping[str, tuple[str, ...]] = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
@@ -52,28 +62,30 @@ class Hardware:
     bandwidth: float
     rates: Mapping[str, float]
 
+    def best(self, other: "Hardware") -> "Hardware":
+        """What was measured to be most, of each limit."""
+        rates = {name: max(rate, other.rates.get(name, rate)) for name, rate in self.rates.items()}
+        return Hardware(max(self.bandwidth, other.bandwidth), rates)
 
-def read_bandwidth(device: torch.device, budget: float, total: int | None = None) -> dict[str, Spread]:
+
+def read_bandwidth(
+    device: torch.device, budget: float, total: int | None = None, ways: Collection[str] = WAYS
+) -> dict[str, Spread]:
     """Bytes read a second by reductions of several arrays in turn.
 
     Args:
         device: where they are.
         budget: seconds of runs of each reduction.
         total: bytes of all arrays; None means far more than the last cache holds.
+        ways: which reductions.
     """
     total = max(LEAST_BYTES, CACHES * last_cache_bytes()) if total is None else total
     size = total // ARRAYS // 4096 * 1024  # numbers of 4 bytes, in rows of 1024
     arrays = [torch.ones(size, device=device) for _ in range(ARRAYS)]
-    vector = torch.ones(1024, device=device)
-    reductions: dict[str, Callable[[Tensor], Tensor]] = {
-        "sum": torch.sum,
-        "largest": torch.amax,
-        "matrix times vector": lambda array: array.view(-1, 1024) @ vector,
-    }
     found = {}
-    for name, reduction in reductions.items():
+    for name in ways:
         turn = cycle(arrays)
-        runs = repeated(lambda of=reduction, turn=turn: of(next(turn)), device, budget)  # type: ignore[misc]
+        runs = repeated(lambda of=WAYS[name], turn=turn: of(next(turn)), device, budget)  # type: ignore[misc]
         found[name] = spread([4 * size / run for run in runs])
     return found
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from benchmarks.floors import Work, floor, step_groups, step_works, token_works
-from benchmarks.hardware import SHAPES, Hardware, Shape, best, best_name, matrix_rates, read_bandwidth
+from benchmarks.hardware import SHAPES, Hardware, Shape, best, best_name, limits, matrix_rates, read_bandwidth
 from benchmarks.speed_cases import CALLED, DECODED, DRAWN, DYNAMIC, NAIVE, STATIC, STREAMED, Case
 from benchmarks.speed_parts import Span, Workbench
 from benchmarks.timing import spread
@@ -81,7 +81,7 @@ def plan(bench: Workbench, case: Case, effort: Effort) -> tuple[list[Measure], d
     for part in case.parts:
         seconds = expected[part]
         if part in is_long and part not in (*TOKEN_PARTS, DECODED):
-            left_out[part] = f"a run would take about {seconds:.2g} s, more than {effort.longest:g} s"
+            left_out[part] = f"a run would take about {seconds:.3g} s, more than {effort.longest:g} s"
         elif part == DECODED:
             steps = max(min(int(effort.longest * bench.steps / seconds), bench.steps), 1)
             measures.append(Measure(part, (0, steps), effort.repeats(seconds * steps / bench.steps)))
@@ -129,12 +129,18 @@ def naive_calls(config: TokenizerConfig, steps: int) -> int:
 
 
 def measure_case(
-    case: Case, bench: Workbench, hardware: Hardware, effort: Effort, other: Side | None = None
+    case: Case, bench: Workbench, start: Mapping[str, Any], effort: Effort, other: Side | None = None
 ) -> dict[str, Any]:
-    """Measure a case; where there is another side, it runs what it can in turn with this one."""
+    """Measure a case; where there is another side, it runs what it can in turn with this one.
+
+    The floor is that of the best that the hardware gave at the start of all, and before and after this case.
+    """
     bench.prepare(case)
     measures, left_out = plan(bench, case, effort)
-    measured = [_figures(timed, case, bench, hardware) for timed in _run_all(measures, case, bench, other)]
+    before = measured_limits(case, start, bench.device, effort)
+    runs = _run_all(measures, case, bench, other)
+    hardware = limits(start).best(before).best(measured_limits(case, start, bench.device, effort))
+    measured = [_figures(timed, case, bench, hardware) for timed in runs]
     _compare(measured)
     facts = asdict(case) | _facts(bench) | {"bandwidth": hardware.bandwidth, "rate": hardware.rates[case.dtype]}
     return {"name": case.name, **facts, "measured": measured, "not_measured": left_out}
@@ -240,12 +246,10 @@ def _compare(measured: Sequence[dict[str, Any]]) -> None:
                     one[name]["times_ours"] = one[name]["median"] / mine[name]["median"]
 
 
-def current(hardware: Hardware, case: Case, floor: Mapping[str, Any], device: torch.device, effort: Effort) -> Hardware:
-    """What the hardware gives just now, where that is more than it gave at the start."""
-    bandwidth = best(read_bandwidth(device, effort.floor_budget, effort.floor_bytes))
-    shape = best_name(floor["rates"][case.dtype])
-    sizes = tuple(int(size) for size in shape.split(" x "))
-    rate = best(matrix_rates(device, getattr(torch, case.dtype), effort.floor_budget, [sizes]))  # type: ignore[list-item]
-    rates = dict(hardware.rates)
-    rates[case.dtype] = max(rate, rates[case.dtype])
-    return Hardware(max(bandwidth, hardware.bandwidth), rates)
+def measured_limits(case: Case, start: Mapping[str, Any], device: torch.device, effort: Effort) -> Hardware:
+    """Measure in short what the hardware gives just now to a case, by the best ways of the ``start``."""
+    budget = effort.floor_budget / 4
+    found = best(read_bandwidth(device, budget, effort.floor_bytes, [best_name(start["bandwidth"])]))
+    rows, inner, outer = map(int, best_name(start["rates"][case.dtype]).split(" x "))
+    rates = matrix_rates(device, getattr(torch, case.dtype), budget, [(rows, inner, outer)])
+    return Hardware(found, {case.dtype: best(rates)})

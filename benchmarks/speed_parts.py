@@ -27,6 +27,7 @@ class Workbench:
     """A model, its inputs, and the runs that are timed.
 
     Attributes:
+        device: where the model is.
         pipe: the model of the latest case.
         count: N, tokens of an image.
         steps: S, denoising steps.
@@ -35,7 +36,7 @@ class Workbench:
     pipe: DARPipeline
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._weights: object = None
 
     def prepare(self, case: Case) -> None:
@@ -43,7 +44,7 @@ class Workbench:
         if case.weights != self._weights:
             self._weights = None
             self.__dict__.pop("pipe", None)  # its memory, before the next one takes some
-            self.pipe = build(case, self._device)
+            self.pipe = build(case, self.device)
             self._weights = case.weights
         self.settings = self.pipe.resolved({"guidance_scale": case.scale})
         self.steps = self.settings.steps or self.pipe.tokenizer.config.num_steps
@@ -53,7 +54,7 @@ class Workbench:
         self._classes = torch.arange(case.batch) % self.pipe.prior.config.num_classes
         self._uniforms = torch.rand(case.batch, self.count, dtype=torch.float64, generator=draws)
         codes = self.pipe.prior.config.codebook_size
-        self.tokens = torch.randint(codes, (case.batch, self.count), generator=draws).to(self._device)
+        self.tokens = torch.randint(codes, (case.batch, self.count), generator=draws).to(self.device)
         self.noise = draw_noise(list(range(case.batch)), self.pipe.tokenizer.config.image_size)
 
     def run(self, part: str, span: Span) -> dict[str, float]:
@@ -63,9 +64,9 @@ class Workbench:
 
     def drawn(self, span: Span) -> dict[str, float]:
         """Tokens alone."""
-        prefix = self._prefix(span)
+        prefix = self.prefix(span)
         start = time.perf_counter()
-        columns = self._columns(prefix)
+        columns = self.columns(prefix)
         for i, _ in enumerate(islice(columns, span[1]), start=1):
             if i == span[0]:
                 start = self._now()
@@ -80,7 +81,7 @@ class Workbench:
             for _ in islice(images, span[1]):
                 pass
 
-        return {"seconds": seconds(decode, self._device)}
+        return {"seconds": seconds(decode, self.device)}
 
     def streamed(self, span: Span) -> dict[str, float]:
         """A preview after each step."""
@@ -89,7 +90,7 @@ class Workbench:
     def called(self, span: Span) -> dict[str, float]:
         """The images alone."""
         scale = self.settings.guidance_scale
-        return {"seconds": seconds(lambda: self.pipe(self._classes, seed=0, guidance_scale=scale), self._device)}
+        return {"seconds": seconds(lambda: self.pipe(self._classes, seed=0, guidance_scale=scale), self.device)}
 
     def naively_streamed(self, span: Span) -> dict[str, float]:
         """A preview after each group of tokens, for which all groups are decoded again."""
@@ -98,7 +99,7 @@ class Workbench:
     def naive_previews(self) -> Iterator[Tensor]:
         """Images B x 3 x H x W, one after each group of tokens."""
         size, known = self.pipe.tokenizer.config.tokens_per_group, []
-        for column in self._columns(self._prefix((0, self.count))):
+        for column in self.columns(self.prefix((0, self.count))):
             known.append(column)
             if len(known) % size == 0:
                 yield self.pipe.tokenizer.decode(
@@ -126,7 +127,7 @@ class Workbench:
 
     def generated(self, span: Span, cache: Any, streamer: BaseStreamer | None = None) -> Tensor:
         """Have transformers generate the tokens up to the span's end: B x (1 + tokens), the class's first."""
-        prior, prefix = self.pipe.prior, self._prefix(span)
+        prior, prefix = self.pipe.prior, self.prefix(span)
         prompt = self._prompt(self._classes, prefix)
         null = torch.full_like(self._classes, prior.config.null_class)
         guidance: Mapping[str, Any] = {
@@ -147,15 +148,16 @@ class Workbench:
             **(guidance if self._guided else {}),
         )
 
-    def _columns(self, prefix_BP: Tensor) -> Iterator[Tensor]:
+    def columns(self, prefix_BP: Tensor) -> Iterator[Tensor]:
+        """Generate tokens after those that are given."""
         settings, prior = self.settings, self.pipe.prior
         return generate_tokens(prior, self._classes, self._uniforms, settings.guidance_scale, settings, prefix_BP)
 
     def _prompt(self, classes_B: Tensor, prefix_BP: Tensor) -> Tensor:
-        classes = self.pipe.prior.class_tokens(classes_B.to(self._device))
+        classes = self.pipe.prior.class_tokens(classes_B.to(self.device))
         return torch.cat([classes[:, None], prefix_BP], dim=1)
 
-    def _prefix(self, span: Span) -> Tensor:
+    def prefix(self, span: Span) -> Tensor:
         """Tokens that are given: all before the span but one, which fills the cache and is not timed."""
         return self.tokens[:, : max(span[0] - 1, 0)]
 
@@ -168,7 +170,7 @@ class Workbench:
         return {"first_preview": first - start, "seconds": self._now() - start}
 
     def _now(self) -> float:
-        wait(self._device)
+        wait(self.device)
         return time.perf_counter()
 
 

@@ -39,7 +39,7 @@ def write(results: Results, out: Path) -> None:
     write_json(out / "speed.json", results)
     with writing(out / "speed.md") as aside:
         aside.write_text(markdown(results), encoding="utf-8")
-    if any(one["swept"] for one in results["cases"]):
+    if any(_points(results, swept) for swept in SWEPT):
         with writing(out / "speed.png") as aside:
             aside.write_bytes(plot(results))
 
@@ -146,29 +146,30 @@ def _notes(results: Results) -> list[str]:
 
 
 def plot(results: Results) -> bytes:
-    """Cost against the number of tokens, the image size and the batch, with its floor: a PNG file."""
-    figure = new_figure(13, 4)
-    for axes, swept in zip(figure.subplots(1, len(SWEPT)), SWEPT, strict=True):
-        points = sorted((one["value"], one["measured"][0]) for one in _swept(results, swept))
+    """Cost against the number of tokens, the image size and the batch, as far as measured, and the floor: a PNG."""
+    panels = {swept: points for swept in SWEPT if (points := _points(results, swept))}
+    figure = new_figure(4.5 * len(panels), 4.2)
+    for axes, (swept, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         set_up(axes, f"Cost against {_AXES[swept]}", _AXES[swept], "seconds")
         _plot_points(axes, points)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     return png(figure, 110)
 
 
-def _swept(results: Results, swept: str) -> list[Results]:
-    return [one for one in results["cases"] if one["swept"] == swept and one["measured"]]
+def _points(results: Results, swept: str) -> list[tuple[int, Results]]:
+    """What was changed to what, and the measure of it, in order."""
+    cases = [one for one in results["cases"] if one["swept"] == swept and one["measured"]]
+    return [(one["value"], one["measured"][0]) for one in sorted(cases, key=lambda one: one["value"])]
 
 
 def _plot_points(axes: Any, points: Sequence[tuple[int, Results]]) -> None:
     x = [value for value, _ in points]
-    for colour, name, label in ((COLOURS[0], "seconds", "images"), (COLOURS[1], "first_preview", "first preview")):
+    for colour, name, label in ((COLOURS[0], "seconds", "all images"), (COLOURS[1], "first_preview", "first preview")):
         found = [one[name] for _, one in points]
         medians = [of["median"] for of in found]
         spread = [[of["median"] - of["min"] for of in found], [of["max"] - of["median"] for of in found]]
         axes.errorbar(x, medians, spread, marker="o", color=colour, label=label, capsize=2)
         axes.plot(x, [of["floor"]["seconds"] for of in found], "--", color=colour, label=f"{label}, floor")
-    if points:
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(x, [str(value) for value in x])
-        axes.legend(fontsize=8)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(x, [str(value) for value in x])

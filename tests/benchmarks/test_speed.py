@@ -177,7 +177,7 @@ def test_naive_streaming_decodes_all_groups_again(bench: Workbench) -> None:
     with torch.no_grad():
         images = list(bench.naive_previews())
         hook.remove()
-        tokens = torch.stack(list(bench._columns(bench._prefix((0, N)))), dim=1)
+        tokens = torch.stack(list(bench.columns(bench.prefix((0, N)))), dim=1)
     assert len(images) == 4
     assert len(calls) == naive_calls(tiny.TOKENIZER, 4) == 1 + 2 + 3 + 4
     expected = bench.pipe.tokenizer.decode(tokens, noise=bench.noise, steps=4, solver=DEFAULT_SOLVER)
@@ -194,7 +194,7 @@ def test_transformers_goes_on_with_the_tokens_that_we_do(
     bench.settings = replace(bench.settings, temperature=0.0)
     span = (first, N)
     with torch.no_grad():
-        ours = torch.stack(list(bench._columns(bench._prefix(span))), dim=1)
+        ours = torch.stack(list(bench.columns(bench.prefix(span))), dim=1)
         config = bench.pipe.prior.llama.config
         for cache in (DynamicCache(config=config), StaticCache(config=config, max_cache_len=N)):
             assert torch.equal(bench.generated(span, cache)[:, 1:], ours)
