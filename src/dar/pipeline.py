@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dar.checks import refuse_unknown_arguments
 from dar.device import Device, as_device, as_dtype, convert_weights, placement
+from dar.dtypes import plain_name
 from dar.errors import DARError
 from dar.generation.request import Request, Settings, make_request
 from dar.generation.results import Generation, Preview
@@ -150,7 +151,7 @@ class DARPipeline:
             "tokens": f"{config.num_tokens} in {config.num_groups} groups",
             "classes": str(classes),
             "parameters": f"{millions[0]:.1f} M (tokenizer) + {millions[1]:.1f} M (prior)",
-            "weights": f"{str(self.dtype).removeprefix('torch.')} on {self.device}",
+            "weights": f"{plain_name(self.dtype)} on {self.device}",
             "settings": str(self.resolved({})),
         }
 
@@ -263,10 +264,12 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
             )
 
 
-def load_tokenizer(source: str | Path | None = None, *, device: Device = "cpu") -> SequentialDiffusionTokenizer:
-    """Load the tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
+def load_tokenizer(
+    source: str | Path | None = None, *, device: Device = "cpu", dtype: str | torch.dtype = torch.float32
+) -> SequentialDiffusionTokenizer:
+    """Load the tokenizer of a model, or one saved alone; arguments as of ``DARPipeline.from_pretrained``."""
     folder = part_folder(model_folder(source), TOKENIZER)
-    return SequentialDiffusionTokenizer.from_pretrained(folder, device=device)
+    return SequentialDiffusionTokenizer.from_pretrained(folder, device=device, dtype=dtype)
 
 
 def load_prior(source: str | Path | None = None) -> Prior:

@@ -100,12 +100,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 tensor.copy_(file.get_tensor(name))
 
 
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of a model's weights, names and values."""
+def weights_hash(model: nn.Module, dtype: torch.dtype | None = None) -> str:
+    """SHA-256 of a model's weights, names and values; with a dtype, of what loading the model in it gives."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        rounded = tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
+        digest.update(rounded.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

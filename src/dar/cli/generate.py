@@ -7,6 +7,7 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.sampling import ALL, flag, setting_options
+from dar.dtypes import FLOAT32
 from dar.errors import DARError, printable
 from dar.generation.settings import GivenSettings
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from dar.cli.generation_plan import Plan
     from dar.pipeline import DARPipeline
 
-TOLD_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens")
+TOLD_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens", "dtype")
 """Options that do not go with --like."""
 
 ANIMATED_ENDINGS = (".gif", ".png", ".webp")
@@ -44,6 +45,7 @@ def generate(
     layout_tokens: Annotated[int | None, typer.Option(help="How many of its first tokens to keep.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images computed at a time.")] = 32,
     device: options.Device = "cpu",
+    dtype: options.Dtype = FLOAT32,
     show: Annotated[
         bool | None,
         typer.Option("--show/--no-show", help="Pictures in the terminal; where it has 2^24 colours, by default."),
@@ -66,11 +68,13 @@ def generate(
     with options.interruptible("no image was begun"):
         from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
         from dar.cli.generation_plan import plan_like, plan_of_options
+        from dar.generation.provenance import read_provenance
         from dar.pipeline import DARPipeline
 
-        pipe = DARPipeline.from_pretrained(model, device=device)
-        if like is not None:
-            plan = plan_like(pipe, model, like)
+        made = None if like is None else read_provenance(like)
+        pipe = DARPipeline.from_pretrained(model, device=device, dtype=dtype if made is None else made.dtype)
+        if like is not None and made is not None:
+            plan = plan_like(pipe, model, like, made)
         else:
             plan = plan_of_options(pipe, model, class_ or [], num, seed, given, layout, layout_tokens)
     names = [plan.file(i) for i in range(len(plan.images))] + [SHEET, RECORD, *([STRIP, ANIMATION] if previews else [])]

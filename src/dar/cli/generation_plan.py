@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dar.class_sheet import class_sheet
 from dar.cli.sampling import made_images, tell_settings
 from dar.errors import DARError
-from dar.generation.provenance import SHOWN_DIGITS, Provenance, read_provenance
+from dar.generation.provenance import SHOWN_DIGITS, Provenance
 from dar.generation.request import keywords
 from dar.image_files import numbered_names
 from dar.images import centre_crop, read_image
@@ -95,13 +95,18 @@ def plan_of_options(
     return Plan(images, settings, num, layout, layout_tokens, reference, caption)
 
 
-def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
+def plan_like(pipe: "DARPipeline", model: str | None, picture: Path, made: Provenance) -> Plan:
     """One image, made as a picture was.
 
+    Args:
+        pipe: the model, in the dtype that made the picture.
+        model: what the user called it.
+        picture: its file.
+        made: what it tells of how it was made.
+
     Raises:
-        DARError: if the picture does not tell how it was made, or another model made it.
+        DARError: if another model made it.
     """
-    made = read_provenance(picture)
     _check_same_model(pipe, picture, made)
     settings = keywords(made.settings, kept_tokens=made.kept_tokens)
     pipe.check([made.class_index], **settings | {"seed": made.seed})

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from dar.dtypes import DTYPES, checked_dtype
 from dar.errors import DARError
 
 SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset shards (.tar), or Hub id."
@@ -32,6 +33,14 @@ LabelColumn = Annotated[
 ]
 Metadata = Annotated[bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")]
 Device = Annotated[str, typer.Option(parser=str.lower, metavar="DEVICE", help="Where to compute, such as cpu or cuda.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        callback=checked_dtype,
+        metavar="|".join(DTYPES),
+        help="Number format of the weights and of most of what is computed; changes results, and is recorded.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 
 INTERRUPTED = 130

@@ -8,6 +8,7 @@ import typer
 from dar.cli import checks, options
 from dar.cli.option_groups import SampleOptions, grouped
 from dar.cli.sampling import describe, made_images, setting_options, tell_settings
+from dar.dtypes import FLOAT32
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def sample(
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
     metadata: options.Metadata = True,
     device: options.Device = "cpu",
+    dtype: options.Dtype = FLOAT32,
 ) -> None:
     """Sample many images for evaluation, into the .npz that the field's tools read.
 
@@ -48,7 +50,7 @@ def sample(
 
     if png is not None and process == 0:
         refuse_existing(png)
-    pipe = DARPipeline.from_pretrained(model, device=options.own_device(device))
+    pipe = DARPipeline.from_pretrained(model, device=options.own_device(device), dtype=dtype)
     settings = sampled.settings(pipe, given, num, class_)
     if process == 0:
         tell_settings(pipe, given)

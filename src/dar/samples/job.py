@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dar.dtypes import FLOAT32
 from dar.environment import run_record
 from dar.errors import DARError, quoted
 from dar.files import read_json, write_json, writing
@@ -154,6 +155,7 @@ class _Job:
         """Make sure that what was begun or done has the settings that are wanted now."""
         if not isinstance(found, dict):
             raise DARError(f"{path} does not tell how samples were made: choose another name")
+        found = {"dtype": FLOAT32, **found}  # versions that knew no other did not tell it
         names = sorted(
             name for name in found.keys() | self.identity.keys() if found.get(name) != self.identity.get(name)
         )
