@@ -13,7 +13,7 @@ from dar.errors import DARError
 from dar.files import CONFIG, read_json
 from dar.locations import here
 from dar.model_folder import HubOptions, model_folder
-from dar.storage import WEIGHTS, load_weights, save_tensors
+from dar.storage import WEIGHTS, load_weights, parameters_without_memory, save_tensors
 
 CARD = "README.md"
 """A model's card, as the Hub calls it."""
@@ -93,7 +93,8 @@ class HubModel(PyTorchModelHubMixin):
     def _from_pretrained(  # type: ignore[override]  # files are here by now
         cls, *, model_id: str, config: Any, dtype: torch.dtype, device: torch.device, **kwargs: Any
     ) -> Self:
-        model = cls(config)
+        with parameters_without_memory():
+            model = cls(config)
         assert isinstance(model, nn.Module)
         convert_weights(model, dtype)  # whatever torch's default is
         load_weights(model, Path(model_id) / WEIGHTS)

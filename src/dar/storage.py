@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dar.errors import DARError, listed
 from dar.files import check_regular_file, writing
@@ -85,8 +87,35 @@ def tensor_start(path: Path, name: str) -> int:
         return 8 + length + json.loads(file.read(length))[name]["data_offsets"][0]
 
 
+@contextmanager
+def parameters_without_memory() -> Iterator[None]:
+    """Let the modules that this thread makes have parameters on the meta device, for ``load_weights`` to fill.
+
+    Nothing is allocated or drawn for them. Buffers are what they always are.
+    """
+    thread = threading.get_ident()
+
+    def without_memory(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+        if threading.get_ident() != thread:
+            return None
+        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(without_memory)  # type: ignore[arg-type]  # it may return one
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill a model's state from a safetensors file, converting to the model's own dtype and device.
+    """Give a model the state that a safetensors file holds, in the model's own dtype and on its device.
+
+    What needs no conversion is not copied but mapped into memory, and read when it is first used. Training may write to
+    it: the file does not change. The file may be replaced meanwhile, but not be written to.
+
+    Args:
+        model: its parameters become other objects; those on the meta device come to the CPU.
+        path: the file.
 
     Raises:
         DARError: naming every missing, extra and mis-shaped tensor; the model is then untouched.
@@ -95,9 +124,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
         target = model.state_dict()
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
-        with torch.no_grad():
-            for name, tensor in target.items():
-                tensor.copy_(file.get_tensor(name))
+        state = {name: file.get_tensor(name).to(_device(tensor), tensor.dtype) for name, tensor in target.items()}
+    model.load_state_dict(state, assign=True)
+
+
+def _device(tensor: Tensor) -> torch.device:
+    return torch.device("cpu") if tensor.is_meta else tensor.device
 
 
 def weights_hash(model: nn.Module, dtype: torch.dtype | None = None) -> str:
