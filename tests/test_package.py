@@ -13,9 +13,9 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors", "lazily", "fields"},
-    {"checks", "device", "files", "pages"},
+    {"checks", "dtypes", "files", "pages"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
-    | {"rgb", "lettering"},
+    | {"rgb", "lettering", "device"},
     {"progress", "plots", "image_files", "model_folder"},
     {"hub"},
     {"images", "sheets"},

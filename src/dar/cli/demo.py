@@ -7,6 +7,7 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.demo_commands import DemoCommands
+from dar.cli.loading import loading
 from dar.cli.sampling import DRAWING, as_options, setting_options, tell_settings
 from dar.dtypes import FLOAT32
 from dar.errors import printable
@@ -40,10 +41,11 @@ def demo(
     checks.model(model, classes=class_ or ())
     checks.paths("folder of pictures", images)
     options.probe_output(out.parent, [out.name], overwrite=overwrite)
-    from dar.demo.job import make_demo
-    from dar.demo.page import demo_page
-    from dar.files import writing
-    from dar.pipeline import DARPipeline
+    with loading():
+        from dar.demo.job import make_demo
+        from dar.demo.page import demo_page
+        from dar.files import writing
+        from dar.pipeline import DARPipeline
 
     with options.interruptible("no page was written"):
         pipe = DARPipeline.from_pretrained(model, device=device, dtype=dtype)

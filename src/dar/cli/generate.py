@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.cli.loading import loading
 from dar.cli.sampling import ALL, flag, setting_options
 from dar.dtypes import FLOAT32
 from dar.errors import DARError, printable
@@ -65,7 +66,7 @@ def generate(
     _check_options(context, class_, like, animate)
     checks.model(model, classes=class_ or ())
     checks.paths("picture", layout, like)
-    with options.interruptible("no image was begun"):
+    with options.interruptible("no image was begun"), loading():
         from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
         from dar.cli.generation_plan import plan_like, plan_of_options
         from dar.generation.provenance import read_provenance

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.cli.loading import loading
 from dar.dtypes import FLOAT32
 from dar.errors import printable
 
@@ -27,12 +28,13 @@ def reconstruct(
     """
     checks.tokenizer(model)
     checks.paths("picture", *image)
-    from dar.generation.settings import load_settings
-    from dar.images import centre_crop, read_image, save_image, to_pixels
-    from dar.metrics.similarity import psnr
-    from dar.model_folder import model_folder
-    from dar.pipeline import load_tokenizer
-    from dar.reconstruction import reconstruction_sheet, reconstructions
+    with loading():
+        from dar.generation.settings import load_settings
+        from dar.images import centre_crop, read_image, save_image, to_pixels
+        from dar.metrics.similarity import psnr
+        from dar.model_folder import model_folder
+        from dar.pipeline import load_tokenizer
+        from dar.reconstruction import reconstruction_sheet, reconstructions
 
     images = [read_image(path) for path in image]
     files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.cli.loading import loading
 from dar.cli.option_groups import SampleOptions, grouped
 from dar.cli.sampling import describe, made_images, setting_options, tell_settings
 from dar.dtypes import FLOAT32
@@ -42,11 +43,12 @@ def sample(
     """
     process, processes = options.rank_and_world_size()
     checks.model(model, classes=class_ or ())
-    from dar.files import refuse_existing
-    from dar.pipeline import DARPipeline
-    from dar.samples.folder import write_pngs
-    from dar.samples.job import sample as sample_images
-    from dar.samples.opening import open_samples
+    with loading():
+        from dar.files import refuse_existing
+        from dar.pipeline import DARPipeline
+        from dar.samples.folder import write_pngs
+        from dar.samples.job import sample as sample_images
+        from dar.samples.opening import open_samples
 
     if png is not None and process == 0:
         refuse_existing(png)
