@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from dar.errors import DARError
 from dar.files import CONFIG, check_regular_file, read_json, write_json, writing
+from dar.pipeline import DARPipeline
 from dar.prior import Prior
 from dar.storage import (
+    ALIGNMENT,
     WEIGHTS,
     load_tensors,
     load_weights,
     open_tensors,
     parameters_without_memory,
     save_tensors,
+    save_weights,
     stream_tensors,
     tensor_start,
 )
@@ -313,6 +316,21 @@ def test_weights_that_need_no_conversion_are_mapped(model: Path) -> None:
     path = str(model / "prior" / WEIGHTS)
     starts = [line.split("-")[0] for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(path)]
     assert any(0 <= next(prior.parameters()).data_ptr() - int(start, 16) < 1 << 20 for start in starts)
+
+
+def test_weights_are_aligned_in_files_and_in_memory(tmp_path: Path) -> None:
+    odd = nn.ParameterDict({"a": nn.Parameter(torch.ones(3)), "b": nn.Parameter(torch.ones(32))})
+    save_weights(tmp_path / WEIGHTS, odd)
+    assert tensor_start(tmp_path / WEIGHTS, "b") % ALIGNMENT == 0
+    for write in (save_weights, lambda path, model: save_tensors(path, model.state_dict())):
+        write(tmp_path / WEIGHTS, odd)
+        load_weights(odd, tmp_path / WEIGHTS)
+        assert all(parameter.data_ptr() % ALIGNMENT == 0 for parameter in odd.values())
+
+
+def test_mapped_weights_compute_the_same_to_the_bit(pipeline: DARPipeline, model: Path) -> None:
+    mapped = DARPipeline.from_pretrained(model)
+    assert torch.equal(mapped("cat", seed=3).pixels, pipeline("cat", seed=3).pixels)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -18,7 +18,13 @@ from dar.errors import DARError, listed
 from dar.files import check_regular_file, writing
 
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-"""The format's names of dtypes."""
+"""The format's names of dtypes that weights may have."""
+
+_WRITTEN = {**DTYPES, torch.int64: "I64"}
+"""Those and that of counters, which a model's state may hold too."""
+
+ALIGNMENT = 64
+"""Bytes of which tensors in memory start at a multiple: products with one row round otherwise elsewhere."""
 
 WEIGHTS = "model.safetensors"
 """A file of weights, as the Hub's libraries call it."""
@@ -29,6 +35,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     with writing(path) as aside:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
         aside.chmod(0o644)  # safetensors lets nobody else read
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a model's state, whole or not at all, so that ``load_weights`` can map it."""
+    state = sorted(model.state_dict().items(), key=lambda item: item[1].nbytes % ALIGNMENT != 0)
+    stream_tensors(path, dict(state), state)
 
 
 def stream_tensors(path: Path, layout: Mapping[str, Tensor], tensors: Iterable[tuple[str, Tensor]]) -> None:
@@ -46,15 +58,15 @@ def stream_tensors(path: Path, layout: Mapping[str, Tensor], tensors: Iterable[t
     header, end = {}, 0
     for name, tensor in layout.items():
         start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": _WRITTEN[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)  # tensors start at a multiple of 8
+    encoded += b" " * (-(8 + len(encoded)) % ALIGNMENT)
     with writing(path) as aside, aside.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for (name, tensor), (expected, like) in zip(tensors, layout.items(), strict=True):
             if (name, tensor.shape, tensor.dtype) != (expected, like.shape, like.dtype):
                 raise ValueError(f"{name} {tuple(tensor.shape)} came where {expected} {tuple(like.shape)} was laid out")
-            file.write(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+            file.write(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
 @contextmanager
@@ -110,8 +122,9 @@ def parameters_without_memory() -> Iterator[None]:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Give a model the state that a safetensors file holds, in the model's own dtype and on its device.
 
-    What needs no conversion is not copied but mapped into memory, and read when it is first used. Training may write to
-    it: the file does not change. The file may be replaced meanwhile, but not be written to.
+    What needs no conversion and is aligned in the file, as ``save_weights`` writes it, is not copied but mapped into
+    memory, and read when it is first used. Training may write to it: the file does not change. The file may be replaced
+    meanwhile, but not be written to.
 
     Args:
         model: its parameters become other objects; those on the meta device come to the CPU.
@@ -124,12 +137,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
         target = model.state_dict()
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
-        state = {name: file.get_tensor(name).to(_device(tensor), tensor.dtype) for name, tensor in target.items()}
+        state = {name: _like(tensor, file.get_tensor(name)) for name, tensor in target.items()}
     model.load_state_dict(state, assign=True)
 
 
-def _device(tensor: Tensor) -> torch.device:
-    return torch.device("cpu") if tensor.is_meta else tensor.device
+def _like(target: Tensor, found: Tensor) -> Tensor:
+    """Convert a tensor of a file to the dtype and device of its target, and copy it where it is not aligned."""
+    there = found.to("cpu" if target.is_meta else target.device, target.dtype)
+    return there.clone() if there.data_ptr() % ALIGNMENT else there
 
 
 def weights_hash(model: nn.Module, dtype: torch.dtype | None = None) -> str:
