@@ -66,7 +66,7 @@ def sample(
     """
     if out.suffix != ".npz":
         raise DARError(f"samples are written as an .npz file, not {out.name!r}: choose another name")
-    pipe.check([settings.label(0)], **settings.stream_keywords(0))
+    pipe.check([settings.label(index) for index in settings.indices(0)], **settings.stream_keywords(0))
     job = _Job(pipe, settings, out, described or {}, process, processes)
     job.check()
     if not job.is_complete():
