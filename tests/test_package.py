@@ -14,19 +14,8 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors", "lazily", "fields"},
     {"checks", "dtypes", "files", "pages"},
-    {
-        "locations",
-        "locking",
-        "extras",
-        "storage",
-        "free_memory",
-        "randomness",
-        "nn",
-        "flow",
-        "solvers",
-        "environment",
-        "metrics",
-    }
+    {"packed_linear"},
+    {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
     | {"rgb", "lettering", "device", "free_memory"},
     {"progress", "plots", "image_files", "model_folder"},
     {"hub"},

@@ -1,4 +1,4 @@
-"""Checks of what callers give: numbers that are numbers, and arguments that exist."""
+"""Checks of arguments: numbers that are numbers, and keywords that exist."""
 
 import difflib
 import operator
@@ -13,7 +13,7 @@ class UnknownArgumentError(DARError, TypeError):
 
 
 def whole_number(name: str, value: object) -> int:
-    """The value as an integer of Python.
+    """Convert a value to an integer of Python.
 
     Args:
         name: what to call it in the error.
@@ -31,7 +31,7 @@ def whole_number(name: str, value: object) -> int:
 
 
 def real_number(name: str, value: object) -> float:
-    """The value as a float of Python; as ``whole_number`` otherwise. Infinity and NaN pass."""
+    """Convert a value to a float of Python; as ``whole_number`` otherwise. Infinity and NaN pass."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise DARError(f"{name} must be a number, not {quoted(repr(value))}")
     return float(value)
@@ -54,7 +54,7 @@ def refuse_unknown_arguments(function: str, given: Iterable[str], known: Collect
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """What a mistyped name may have meant, or else which names there are."""
+    """Suggest what a mistyped name may have meant, or else list the names there are."""
     containing = [other for other in sorted(known) if name and (name in other or other in name)]
     near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.6) or containing[:2]
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(sorted(known))}"

@@ -20,7 +20,7 @@ def class_sheet(
     reference_caption: str = "reference",
     heading: str = "",
 ) -> Image.Image:
-    """Images with a caption each, the classes in rows of their own where some have several images.
+    """Draw images with a caption each, the classes in rows of their own where some have several images.
 
     Args:
         images: of one size; those of a class follow each other.

@@ -1,4 +1,4 @@
-"""What results depend on beside the code's input: versions, revision, hardware."""
+"""The environment that results depend on: versions, revision, hardware."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PACKAGES = ("dar", "torch", "transformers", "accelerate", "datasets", "safetenso
 
 
 def run_record() -> dict[str, Any]:
-    """When, by what command and code, and on what this process runs."""
+    """Record when, by what command and code, and on what machine this process runs."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -25,12 +25,12 @@ def run_record() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that results depend on; empty where one is not installed."""
+    """List the versions of Python and of packages that results depend on; empty where one is not installed."""
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
 def git_revision() -> str:
-    """The commit that the package was run from, with a plus sign if files had changed; empty if it is no checkout."""
+    """Find the commit that the package runs from, with a plus sign if files have changed; empty if none."""
     folder = Path(__file__).parent
     try:
         revision = _git(folder, "rev-parse", "HEAD")
@@ -40,7 +40,7 @@ def git_revision() -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Machine, cores, and GPUs."""
+    """Describe the machine, its cores, and its GPUs."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""What the package raises for bad input, and how it quotes what it complains about."""
+"""Errors about bad input, and the quoting of what they name."""
 
 import re
 from collections.abc import Collection
@@ -10,7 +10,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class DARError(ValueError):
-    """Bad input, told in one sentence that names the thing and the remedy.
+    """Bad input; one sentence names the thing and the remedy.
 
     The command line prints the sentence and exits with code 2; programs can catch it as a ``ValueError``.
     """
@@ -20,18 +20,18 @@ class DARError(ValueError):
 
 
 def printable(text: object) -> str:
-    """Text that any terminal shows on one line: names of files may hold line breaks, or bytes that are no text."""
+    """Make text printable on one line: names of files may hold line breaks, or bytes that are no text."""
     return _UNPRINTABLE.sub("?", str(text))
 
 
 def quoted(text: object) -> str:
-    """Foreign text on one line: no control characters, and cut where it gets long."""
+    """Quote foreign text on one line, without control characters, and cut where it gets long."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     return line if len(line) <= LONGEST else line[:LONGEST] + "..."
 
 
 def listed(names: Collection[object]) -> str:
-    """Names in order, the first few of them if there are many."""
+    """List names in order, the first few of them if there are many."""
     shown = [quoted(name) for name in sorted(map(str, names))]
     more = f" and {len(shown) - LISTED} more" if len(shown) > LISTED else ""
     return ", ".join(shown[:LISTED]) + more

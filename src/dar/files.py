@@ -62,7 +62,7 @@ def _remove(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or a folder with all that it holds, on the disk itself."""
+    """Flush a file, or a folder with all its content, to the disk itself."""
     if path.is_dir():
         for inside in path.iterdir():
             sync(inside)
@@ -70,7 +70,7 @@ def sync(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file's content, or the names in a folder, on the disk itself."""
+    """Flush a file's content, or the names in a folder, to the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

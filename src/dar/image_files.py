@@ -63,7 +63,7 @@ DECODERS: dict[str, type[ImageFile]] = {
 
 
 def numbered_names(titles: Iterable[str]) -> list[str]:
-    """Names of PNG files for pictures with titles.
+    """Make names of PNG files for pictures with titles.
 
     >>> numbered_names(["cat", "Great Dane"])
     ['0000-cat.png', '0001-great-dane.png']
@@ -98,7 +98,7 @@ def opened_image(source: str | Path | bytes, name: str, max_pixels: int | None =
 
 
 def default_max_pixels() -> int:
-    """The limit that the environment sets, else ``MAX_PIXELS``.
+    """Return the limit that the environment sets, else ``MAX_PIXELS``.
 
     Raises:
         DARError: if the environment sets something else than a whole number above 0.
@@ -151,7 +151,7 @@ def _open(path: Path, name: str) -> IO[bytes]:
 
 
 def _identify(file: IO[bytes]) -> ImageFile | None:
-    """The image with its header read, or None where no decoder knows it.
+    """Read the header of an image; None where no decoder knows it.
 
     This is ``Image.open`` without its limit and its warning of large images, which are the same for a whole program.
     """

@@ -1,4 +1,4 @@
-"""Pictures: reading what people have, turning it into pixels and back, and writing them."""
+"""Pictures: reading, conversion to pixels and back, and writing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def read_image(source: str | Path | bytes, name: str | None = None, max_pixels: 
 
 
 def open_picture(picture: Picture, name: str = "the picture") -> Image.Image:
-    """Upright 8-bit RGB from whatever holds a picture.
+    """Open whatever holds a picture, as upright 8-bit RGB.
 
     Args:
         picture: see ``Picture``.
@@ -62,7 +62,7 @@ def open_picture(picture: Picture, name: str = "the picture") -> Image.Image:
 
 
 def listed_pictures(pictures: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
-    """Pictures as a list, and whether it was a single one; an array B x H x W x 3 is B pictures."""
+    """List pictures, and tell whether it was a single one; an array B x H x W x 3 is B pictures."""
     is_single = pictures.ndim < 4 if isinstance(pictures, np.ndarray) else not isinstance(pictures, Sequence)
     if is_single or isinstance(pictures, str):
         return [pictures], True  # type: ignore[list-item]
@@ -70,7 +70,7 @@ def listed_pictures(pictures: Picture | Sequence[Picture]) -> tuple[list[Picture
 
 
 def square_pixels(pictures: Sequence[Picture], size: int, name: str = "the picture") -> Tensor:
-    """Central squares of pictures, scaled to ``size``: B x 3 x size x size in [-1, 1]; raises as ``open_picture``."""
+    """Crop pictures to central squares of ``size``: B x 3 x size x size in [-1, 1]; raises as ``open_picture``."""
     return to_pixels([centre_crop(open_picture(picture, name), size) for picture in pictures])
 
 
@@ -108,18 +108,18 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
 
 
 def to_pixels(images: Sequence[Image.Image]) -> Tensor:
-    """Equally large RGB images -> B x 3 x H x W in [-1, 1], float32."""
+    """Convert equally large RGB images to B x 3 x H x W in [-1, 1], float32."""
     array = np.stack([np.asarray(image, dtype=np.float32) for image in images])
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
-    """B x 3 x H x W in [-1, 1] -> B RGB images; values are rounded to the nearest of 256 levels."""
+    """Convert B x 3 x H x W in [-1, 1] to B RGB images, rounded to the nearest of 256 values."""
     return [Image.fromarray(array) for array in to_uint8(pixels.detach()).permute(0, 2, 3, 1).cpu().numpy()]
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """[-1, 1] -> uint8 of the same shape, on the same device: what a saved picture holds."""
+    """Convert [-1, 1] to uint8 of the same shape, on the same device: what a saved picture holds."""
     return (127.5 * pixels.float() + 128).clamp(0, 255).to(torch.uint8)
 
 
@@ -134,7 +134,7 @@ def check_finite(pixels: Tensor) -> None:
 
 
 def from_uint8(images: Tensor) -> Tensor:
-    """uint8 -> [-1, 1], float32, of the same shape and on the same device."""
+    """Convert uint8 to [-1, 1], float32, of the same shape and on the same device."""
     return images.float() / 127.5 - 1
 
 
@@ -151,7 +151,7 @@ def save_image(image: Image.Image, path: Path, texts: Mapping[str, str] | None =
 
 
 def png_texts(texts: Mapping[str, str] | None) -> dict[str, Any]:
-    """Keywords for Pillow's ``save`` that put texts into a PNG; none where there are no texts."""
+    """Make keywords for Pillow's ``save`` that put texts into a PNG; none where there are no texts."""
     if not texts:
         return {}
     info = PngInfo()

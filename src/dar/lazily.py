@@ -1,4 +1,4 @@
-"""Packages whose names load what they are when they are first used, so that importing a package costs nothing."""
+"""Lazy loading of a package's names, so that importing it costs nothing."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package.
+    """Make ``__getattr__`` and ``__dir__`` of a package.
 
     Args:
         package: its name.

@@ -89,7 +89,7 @@ class Lettering:
 
 
 def drawable(text: str) -> str:
-    """The text on one line, in letters that the font has where that can be: without accents and control characters.
+    """Put text on one line, in letters that the font has where possible: without accents and control characters.
 
     Letters of other scripts stay; the font draws a box for each.
     """

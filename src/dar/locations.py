@@ -1,4 +1,4 @@
-"""What a name stands for: something here, something that the package brings along, or a repository of the Hub.
+"""Meaning of a name: something on this machine, something of the package, or a repository of the Hub.
 
 The order is the same for models, tokenizers, extractors and data: what is here comes first, then a name of the
 package, then the Hub. What looks like a path is never searched on the Hub.
@@ -24,7 +24,7 @@ _ENDINGS = (
 
 
 def looks_like_path(source: str | Path) -> bool:
-    """Whether a name can only be meant as a path.
+    """Tell whether a name can only be meant as a path.
 
     It is if it begins with ``/``, ``./``, ``../`` or ``~``, ends in ``/`` or in a data file's ending, has two slashes
     or more, or if its first part is here.
@@ -42,7 +42,7 @@ def looks_like_path(source: str | Path) -> bool:
 
 
 def here(source: str | Path, what: str, remedy: str = "check the path") -> Path | None:
-    """The path that a name stands for; None for what can only be a name of the package or on the Hub.
+    """Find the path that a name stands for; None for what can only be a name of the package or on the Hub.
 
     Args:
         source: the name.
@@ -109,7 +109,7 @@ def check_on_hub(name: str, kind: Kind, what: str) -> None:
 
 
 def _is_kept(name: str) -> bool:
-    """Whether the caches have a folder for an id; each library writes names in a way of its own."""
+    """Tell whether the caches have a folder for an id; each library writes names in a way of its own."""
     from huggingface_hub import constants
 
     datasets_cache = os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME, "datasets")
@@ -122,7 +122,7 @@ def _letters(name: str) -> str:
 
 
 def unreachable(name: str, what: str) -> DARError:
-    """What to say of something that is not here, while the Hub cannot be reached."""
+    """Explain that something is not on this machine while the Hub cannot be reached."""
     return DARError(
         f"there is no {what} {quoted(name)} here, and the Hub cannot be reached to look for it: check the name or path"
     )

@@ -57,7 +57,7 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def _acquired(path: Path) -> int:
-    """The open and locked file, with this process's record in it."""
+    """Open and lock the file, with this process's record in it."""
     while True:
         descriptor, is_new = _opened(path)
         try:
@@ -74,7 +74,7 @@ def _acquired(path: Path) -> int:
 
 
 def _opened(path: Path) -> tuple[int, bool]:
-    """The file, and whether it is new; of several processes that make it at once, one alone is told so."""
+    """Open the file, and tell whether it is new; of several processes that make it at once, one alone made it."""
     try:
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
@@ -98,7 +98,7 @@ def _take(path: Path, descriptor: int, is_new: bool) -> None:
 
 
 def _locked(path: Path, descriptor: int) -> bool:
-    """Whether the disk could lock the file."""
+    """Try to lock the file; tell whether the disk could."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -119,7 +119,7 @@ def _is_beating(path: Path) -> bool:
 
 
 def _time_of(path: Path) -> int:
-    """When the file was last touched; a network disk asks its server only where a file is opened."""
+    """Find when the file was last touched; a network disk asks its server only where a file is opened."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns

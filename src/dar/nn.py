@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dar.fields import HEAD_WIDTH
+from dar.packed_linear import Linear
 
 NORM_EPS = 1e-6
 
@@ -99,10 +100,10 @@ class Attention(nn.Module):
         super().__init__()
         if width % HEAD_WIDTH:
             raise ValueError(f"attention width must be a multiple of {HEAD_WIDTH}, not {width}")
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.out = Linear(width, width)
         self.query_norm = nn.LayerNorm(HEAD_WIDTH, eps=NORM_EPS)
         self.key_norm = nn.LayerNorm(HEAD_WIDTH, eps=NORM_EPS)
 
@@ -166,7 +167,7 @@ class FeedForward(nn.Sequential):
     """D -> 4D -> D with SiLU."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+        super().__init__(Linear(width, 4 * width), nn.SiLU(), Linear(4 * width, width))
 
 
 class Block(nn.Module):

@@ -1,4 +1,4 @@
-"""How far a job is: a bar where a person watches, a line now and then in a log."""
+"""Progress of jobs: a bar where a person watches, a line now and then in a log."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ def progress_bar(
     shown: bool = True,
     log_seconds: float = LOG_SECONDS,
 ) -> "tqdm[Any]":
-    """What tells on standard error how far a job is; a context manager, told by ``update``.
+    """Show on standard error how far a job is; a context manager with ``update``.
 
     Args:
         total: how many there are; None where that is not known.
@@ -53,7 +53,7 @@ def progress_bar(
 
 
 def _is_watched() -> bool:
-    """Whether standard error is a terminal or a notebook, where a bar can be redrawn."""
+    """Tell whether standard error is a terminal or a notebook, where a bar can be redrawn."""
     return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
 
 

@@ -22,7 +22,7 @@ TURNS = {
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB from an image of any mode, without what files tell beside pixels."""
+    """Convert an image of any mode to upright 8-bit RGB, without metadata."""
     image.load()
     turn = _turn(image)
     upright = _without_turning(image)
@@ -35,7 +35,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes an image upright; None where the EXIF data are damaged, too, for the pixels may be whole."""
+    """Find the turn that makes an image upright; None where there is none, or the EXIF data are damaged."""
     try:
         return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # whatever the bytes lead to
@@ -43,7 +43,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _without_turning(image: Image.Image) -> Image.Image:
-    """8-bit RGB; the image itself if that is what it is."""
+    """Convert to 8-bit RGB; return the image itself if it is that."""
     if image.mode.startswith(("I", "F")):
         return _in_strips(image, _eight_bits(_white(image)))
     if image.mode in ("La", "RGBa") or "A" in image.getbands() or "transparency" in image.info:
@@ -59,7 +59,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(white: int) -> Callable[[Image.Image], Image.Image]:
-    """From grey with more bits, of which ``white`` is white."""
+    """Make a converter from grey with more bits, of which ``white`` is white."""
 
     def convert(image: Image.Image) -> Image.Image:
         numbers = _numbers(image)
@@ -70,7 +70,7 @@ def _eight_bits(white: int) -> Callable[[Image.Image], Image.Image]:
 
 
 def _white(image: Image.Image) -> int:
-    """Which number is white: 65535 of 16 bits, else the least of 1 (of floats), 255 and 65535 that all keep to."""
+    """Find the value of white: 65535 of 16 bits, else the least of 1 (of floats), 255 and 65535 that covers all."""
     if image.mode.startswith("I;16"):
         return 65535
     largest = max(_numbers(strip).max() for _, strip in _strips(image))
@@ -83,7 +83,7 @@ def _numbers(image: Image.Image) -> NDArray[np.float64]:
 
 
 def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The whole image as RGB, converted to that or to grey strip by strip: what lies between takes little memory."""
+    """Convert an image to RGB strip by strip, so that what lies between takes little memory."""
     result = Image.new("RGB", image.size)
     for box, strip in _strips(image):
         result.paste(convert(strip), box)
@@ -91,7 +91,7 @@ def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
-    """Places and contents of strips that make up the image."""
+    """Give boxes and contents of the strips that make up the image."""
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         box = 0, top, image.width, min(top + rows, image.height)

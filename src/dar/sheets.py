@@ -21,7 +21,7 @@ SMALLEST_TEXT, LARGEST_TEXT = 12, 20
 
 
 def display_scale(size: int) -> int:
-    """By how much to enlarge images of ``size`` pixels so that a person can see them on a sheet."""
+    """Choose by how much to enlarge images of ``size`` pixels so that people see them well on a sheet."""
     return max(1, VISIBLE_SIDE // size)
 
 
@@ -35,7 +35,7 @@ def captioned_grid(
     gap: int = 8,
     caption_lines: int = CAPTION_LINES,
 ) -> Image.Image:
-    """Equally large images in rows and columns, on white, with text under, beside and above them.
+    """Draw equally large images in rows and columns, on white, with text under, beside and above them.
 
     Long texts take several lines, and end in an ellipsis where these do not suffice. Text never overlaps anything,
     and the sheet's size depends on the number of lines that the longest text of each kind takes.
@@ -76,7 +76,7 @@ def captioned_grid(
 
 
 def _one_size(rows: Sequence[Sequence[Image.Image | None]]) -> tuple[int, int]:
-    """Width and height of all images."""
+    """Return the width and height that all images have."""
     sizes = {image.size for row in rows for image in row if image is not None}
     if len(sizes) != 1:
         raise ValueError(f"a sheet needs images of one size, not of {sorted(sizes)}")
@@ -85,7 +85,7 @@ def _one_size(rows: Sequence[Sequence[Image.Image | None]]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where things are on a sheet, in pixels.
+    """Positions on a sheet, in pixels.
 
     Attributes:
         left: of the first column.

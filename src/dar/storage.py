@@ -87,13 +87,13 @@ def open_tensors(path: Path) -> Iterator[Any]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file; raises as ``open_tensors`` does."""
+    """Load all tensors of a safetensors file; raises as ``open_tensors`` does."""
     with open_tensors(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def tensor_start(path: Path, name: str) -> int:
-    """Byte at which a tensor's data start, in a safetensors file that ``open_tensors`` accepts."""
+    """Find the byte at which a tensor's data start, in a safetensors file that ``open_tensors`` accepts."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return 8 + length + json.loads(file.read(length))[name]["data_offsets"][0]
@@ -148,7 +148,7 @@ def _like(target: Tensor, found: Tensor) -> Tensor:
 
 
 def weights_hash(model: nn.Module, dtype: torch.dtype | None = None) -> str:
-    """SHA-256 of a model's weights, names and values; with a dtype, of what loading the model in it gives."""
+    """Compute the SHA-256 of a model's weights, names and values; with a dtype, of what loading in it gives."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -33,7 +33,7 @@ LINES_BESIDE = 5
 
 
 def terminal_console(*, forced: bool = False) -> Console | None:
-    """What draws on standard output; None where that is no terminal that shows pictures well.
+    """Make a console for standard output; None where that is no terminal that shows pictures well.
 
     Args:
         forced: take standard output for a terminal of 2^24 colours, whatever it is.
@@ -46,7 +46,7 @@ def terminal_console(*, forced: bool = False) -> Console | None:
 
 
 def fitting(size: int, count: int, width: int, height: int) -> tuple[int, int]:
-    """Side in pixels at which pictures are shown, and how many of them fit in one row.
+    """Compute the side in pixels at which pictures are shown, and how many fit in one row.
 
     Args:
         size: pixels a side that they have.
@@ -91,7 +91,7 @@ class PictureRow:
 
 
 def _two_rows(picture: Image.Image, y: int) -> Iterator[Segment]:
-    """Rows y and y + 1 of pixels as one line of characters."""
+    """Draw rows y and y + 1 of pixels as one line of characters."""
     upper, lower = (picture.crop((0, row, picture.width, row + 1)).tobytes() for row in (y, y + 1))
     for x in range(0, 3 * picture.width, 3):
         yield Segment(HALF_BLOCK, _style(upper[x : x + 3], lower[x : x + 3]))
@@ -103,7 +103,7 @@ def _style(letter: bytes, ground: bytes) -> Style:
 
 
 def _cell(text: str, width: int) -> str:
-    """Text in exactly ``width`` characters."""
+    """Fit text into exactly ``width`` characters."""
     line = printable(text)
     return set_cell_size(line if cell_len(line) <= width else set_cell_size(line, width - 1) + "…", width)
 
@@ -155,7 +155,7 @@ class PictureScreen:
 
 
 def spread(names: Sequence[str], count: int) -> list[int]:
-    """Places of ``count`` of the names, in order: the first of each, then the second of each, and so on."""
+    """Choose ``count`` indices of names: the first of each, then the second of each, and so on, in order."""
     seen: Counter[str] = Counter()
     ranks = []
     for place, name in enumerate(names):

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -7,6 +6,7 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.prior import Prior
+from dar.prior.decoding import TokenCache, TokenDecoder
 from dar.prior.drawing import Sampling
 from dar.prior.guidance import Guidance, GuidanceLike
 from dar.prior.sampling import draw, generate_tokens
@@ -31,16 +31,17 @@ def recomputed(prior: Prior, tokens: Tensor, scales: list[float]) -> Tensor:
 
 
 @pytest.fixture
-def rows(prior: Prior) -> Iterator[list[tuple[int, int]]]:
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Grows by the shape of the input at each call of the model."""
     shapes: list[tuple[int, int]] = []
+    next_logits = TokenDecoder.next_logits
 
-    def note(_module: object, _args: object, named: dict[str, Tensor]) -> None:
-        shapes.append(tuple(named["input_ids"].shape))
+    def noted(decoder: TokenDecoder, ids: Tensor, cache: TokenCache) -> Tensor:
+        shapes.append(tuple(ids.shape))
+        return next_logits(decoder, ids, cache)
 
-    handle = prior.llama.register_forward_pre_hook(note, with_kwargs=True)
-    yield shapes
-    handle.remove()
+    monkeypatch.setattr(TokenDecoder, "next_logits", noted)
+    return shapes
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0, (1.0, 6.0)])

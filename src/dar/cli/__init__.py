@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 
-def _tell_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dar {__version__}")
         raise typer.Exit
@@ -42,7 +42,7 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def dar(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version, and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
     ] = False,
 ) -> None:
     """D-AR: diffusion via autoregressive models."""

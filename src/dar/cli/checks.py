@@ -1,4 +1,4 @@
-"""What can be told of a command's names and paths before anything heavy is imported: a slip is answered at once.
+"""Checks of a command's names and paths before anything heavy is imported, so that a slip is answered at once.
 
 All of these raise a DARError that names the thing, and say nothing if all is well.
 """

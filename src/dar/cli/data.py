@@ -36,7 +36,7 @@ def data(
     ] = 0.01,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Tell what training would read: layout, classes, sizes, captions, broken and duplicated pictures; and show some.
+    """Show what training would read: layout, classes, sizes, captions, broken and duplicated pictures.
 
     Exit code 2 where training would refuse.
 

@@ -8,7 +8,7 @@ import typer
 from dar.cli import checks, options
 from dar.cli.demo_commands import DemoCommands
 from dar.cli.loading import loading
-from dar.cli.sampling import DRAWING, as_options, setting_options, tell_settings
+from dar.cli.sampling import DRAWING, as_options, print_settings, setting_options
 from dar.dtypes import FLOAT32
 from dar.errors import printable
 from dar.generation.settings import GivenSettings
@@ -51,7 +51,7 @@ def demo(
         pipe = DARPipeline.from_pretrained(model, device=device, dtype=dtype)
         config = pipe.prior.config
         chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
-        tell_settings(pipe, given)
+        print_settings(pipe, given)
         shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, on_section=_print_section)  # type: ignore[typeddict-item]
         commands = DemoCommands(config, model, device, dtype, seed, as_options(given))
         page = demo_page(shown, _model_info(pipe, model), commands.by_section(shown))

@@ -157,7 +157,7 @@ def _write_sheets(album: "Album", journey: "Journey | None", animate: Path | Non
 
 
 def _compared(like: Path, again: Path) -> str:
-    """How much a picture that was made again differs from the first."""
+    """Describe how much a picture that was made again differs from the first."""
     import numpy as np
 
     from dar.images import read_image

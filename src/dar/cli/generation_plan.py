@@ -1,11 +1,11 @@
-"""What ``dar generate`` is to make: from its options, or like a picture that it made before."""
+"""The plan of ``dar generate``: from its options, or like a picture that it made before."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dar.class_sheet import class_sheet
-from dar.cli.sampling import made_images, tell_settings
+from dar.cli.sampling import made_images, print_settings
 from dar.errors import DARError
 from dar.generation.provenance import SHOWN_DIGITS, Provenance
 from dar.generation.request import keywords
@@ -52,12 +52,12 @@ class Plan:
         return numbered_names([image.class_name for image in self.images])[place]
 
     def places(self, most: int, each: int | None = None) -> list[int]:
-        """Of at most ``most`` images: the first of each class, and at most ``each`` of these."""
+        """Choose at most ``most`` images: the first of each class, and at most ``each`` of these."""
         share = max(1, most * self.per_class // len(self.images))
         return [i for i in range(len(self.images)) if i % self.per_class < min(share, each or share)][:most]
 
     def sheet(self, places: "Sequence[int]", pictures: "Sequence[Image.Image]", heading: str = "") -> "Image.Image":
-        """The pictures of some images, with class and seed, after the reference where there is one."""
+        """Draw some images, with class and seed, after the reference where there is one."""
         made = [self.images[i] for i in places]
         return class_sheet(
             pictures,
@@ -80,7 +80,7 @@ def plan_of_options(
     layout_tokens: int | None,
     batch_size: "BatchSize",
 ) -> Plan:
-    """Images of classes, ``num`` of each; image i uses seed + i.
+    """Plan images of classes, ``num`` of each; image i uses seed + i.
 
     Raises:
         DARError: for a class, a setting or a layout that cannot be, or a batch that does not fit into memory.
@@ -89,7 +89,7 @@ def plan_of_options(
     used = pipe.resolved(given)
     settings = keywords(used, layout=layout, layout_tokens=layout_tokens)
     size = pipe.check(indices, batch_size=batch_size, **settings | {"seed": seed})
-    tell_settings(pipe, given)
+    print_settings(pipe, given)
     images = made_images(pipe, model, used, indices, seed)
     if layout is None:
         return Plan(images, settings, size, num)
@@ -100,7 +100,7 @@ def plan_of_options(
 
 
 def plan_like(pipe: "DARPipeline", model: str | None, picture: Path, made: Provenance) -> Plan:
-    """One image, made as a picture was.
+    """Plan one image, made as a picture was.
 
     Args:
         pipe: the model, in the dtype that made the picture.

@@ -31,7 +31,7 @@ def info(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also tell hashes, all metrics and the recipe.")] = False,
 ) -> None:
-    """Tell what a model, or a tokenizer alone, is: images, classes, sizes, how it was trained, how good it is.
+    """Show a model, or a tokenizer alone: images, classes, sizes, how it was trained, how good it is.
 
     Of a picture that `dar generate` or `dar sample` made, tell how.
 
@@ -67,7 +67,7 @@ def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:
 
 
 def _under(about: str, texts: Iterable[str]) -> Iterator[Line]:
-    """Lines that are about one thing, named once."""
+    """Format lines that are about one thing, named once."""
     for i, text in enumerate(texts):
         yield "" if i else about, text
 
@@ -100,7 +100,7 @@ def _parameters(model: "nn.Module") -> int:
 
 
 def _how_it_was_trained(folder: Path, *, with_prior: bool) -> Iterator[Line]:
-    """A line for each part, from the recipe and, where there is one, the record of what training took."""
+    """Describe the training of each part, from the recipe and, where there is one, the record of what it took."""
     from dar.files import read_json
     from dar.model_folder import RECIPE
     from dar.train.recipe import load_recipe
@@ -124,7 +124,7 @@ def _training_line(name: str, training: "TrainingRecipe", took: Mapping[str, Any
 
 
 def _metrics(metrics: Mapping[str, Any], codebook_size: int) -> Iterator[Line]:
-    """The main ones, of those that were measured; the first ones where none of the main ones was."""
+    """Choose the main metrics of those that were measured; the first ones where there is no main one."""
     if not metrics:
         yield "metrics", "not recorded with this model: dar evaluate measures them"
         return

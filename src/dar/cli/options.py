@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Options and steps that several commands share."""
 
 import os
 import signal
@@ -118,7 +118,7 @@ def probe_output(out: Path, names: Iterable[str] = (), *, overwrite: bool = Fals
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """This process's number and how many there are, as launchers tell it: RANK and WORLD_SIZE.
+    """Read this process's rank and the world size, which launchers set as RANK and WORLD_SIZE.
 
     Raises:
         DARError: if these cannot be.
@@ -130,7 +130,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def own_device(device: str) -> str:
-    """Where this process computes: of several on one machine, each has a GPU of its own."""
+    """Choose the device of this process: of several on one machine, each has a GPU of its own."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 

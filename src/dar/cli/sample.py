@@ -8,7 +8,7 @@ import typer
 from dar.cli import checks, options
 from dar.cli.loading import loading
 from dar.cli.option_groups import SampleOptions, grouped
-from dar.cli.sampling import describe, made_images, setting_options, tell_settings
+from dar.cli.sampling import describe, made_images, print_settings, setting_options
 from dar.dtypes import FLOAT32
 from dar.generation.settings import GivenSettings
 
@@ -55,7 +55,7 @@ def sample(
     pipe = DARPipeline.from_pretrained(model, device=options.own_device(device), dtype=dtype)
     settings = sampled.settings(pipe, given, num, class_)
     if process == 0:
-        tell_settings(pipe, given)
+        print_settings(pipe, given)
     described = {**describe(model), "class_names": list(pipe.prior.config.class_names)}
     with options.interruptible("the same command goes on"):
         complete = sample_images(pipe, settings, out, described=described, process=process, processes=processes)

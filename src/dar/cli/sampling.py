@@ -1,4 +1,4 @@
-"""From the words of a command line to what is sampled."""
+"""Settings of sampling as options of commands."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -57,16 +57,16 @@ def setting_options(names: Collection[str] = ALL) -> Callable[[Command], Command
 
 
 def _parameter(one: "Field[Any]") -> inspect.Parameter:
-    """The parameter of which typer makes a field's option."""
+    """Make the parameter of which typer makes a field's option."""
     kind: Any = get_type_hints(GenerationSettings)[one.name]
-    help_ = f"{one.metadata['about']}; the model's own unless given."
+    help_ = f"{one.metadata['about']}; by default the model's own."
     word: Any = (str if kind is Guidance else kind) | None
     annotation: Any = Annotated[word, typer.Option(flag(one.name), help=help_, min=one.metadata["minimum"])]
     return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _checked(given: Mapping[str, Any]) -> GivenSettings:
-    """The same as the fields hold it.
+    """Convert options to what the fields hold.
 
     Raises:
         DARError: if a setting cannot be.
@@ -76,19 +76,19 @@ def _checked(given: Mapping[str, Any]) -> GivenSettings:
 
 
 def flag(name: str) -> str:
-    """The option of a field, or of another parameter."""
+    """Name the option of a field, or of another parameter."""
     labels = {one.name: label(one) for one in _FIELDS}
     return "--" + labels.get(name, name.strip("_").replace("_", "-"))
 
 
 def as_options(given: GivenSettings) -> list[str]:
-    """The words of a command line that give the same."""
+    """Write the command-line options that give the same settings."""
     told = {one.name: setting_text(one, given[one.name]) for one in _FIELDS if one.name in given}  # type: ignore[literal-required]
     return [word for name, value in told.items() for word in (flag(name), value)]
 
 
-def tell_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
-    """Say how the model is sampled, and what of that is not its own.
+def print_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
+    """Print how the model is sampled, and which settings are not its own.
 
     Raises:
         DARError: if a setting cannot be.
@@ -100,7 +100,7 @@ def tell_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
 
 
 def describe(model: str | None) -> dict[str, Any]:
-    """What records and reports tell of a model beside its hash."""
+    """Describe a model for records and reports, beside its hash."""
     from dar.model_folder import RECIPE, model_folder
 
     recipe = model_folder(model) / RECIPE
@@ -110,7 +110,7 @@ def describe(model: str | None) -> dict[str, Any]:
 def made_images(
     pipe: "DARPipeline", model: str | None, used: GenerationSettings, classes: "Sequence[int]", seed: int
 ) -> "list[Provenance]":
-    """How images are made, but for tokens of a layout.
+    """Describe how images are made, but for tokens of a layout.
 
     Args:
         pipe: the model.

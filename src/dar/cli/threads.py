@@ -1,4 +1,4 @@
-"""How the threads of a computation wait for each other."""
+"""How waiting threads of a computation sleep."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""Other people's weights in, ours out: published checkpoints and stock Llama folders (docs/formats.md)."""
+"""Conversion of published checkpoints and of stock Llama folders (docs/formats.md)."""

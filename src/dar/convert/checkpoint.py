@@ -18,7 +18,7 @@ from dar.storage import DTYPES
 
 
 class _StandIn:
-    """Takes the place of a class that a file names: holds the attributes, does nothing."""
+    """Stands in for a class that a file names: holds its attributes and runs nothing."""
 
     def __repr__(self) -> str:
         return "an object"
@@ -67,7 +67,7 @@ _PROJECTS = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a published file holds.
+    """Content of a published file.
 
     Attributes:
         path: the file.
@@ -115,7 +115,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def other_project(names: Collection[str]) -> str:
-    """What the tensors of a file look like, as the end of a sentence; empty if unknown."""
+    """Guess which project the tensors of a file come from, as the end of a sentence; empty if unknown."""
     matches = [project for name, project in _PROJECTS.items() if name in names]
     return f"; it looks like {matches[0]}" if matches else ""
 
@@ -154,7 +154,7 @@ def _check_kind(path: Path) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """Make sure of a PyTorch archive whose bytes are what was written, and where they can be mapped."""
+    """Check that a file is an undamaged PyTorch archive whose tensors can be mapped."""
     with zipfile.ZipFile(path) as archive:
         names = [Path(entry.filename).name for entry in archive.infolist()]
         if "constants.pkl" in names:
@@ -184,7 +184,7 @@ def _check_names(path: Path) -> None:
 
 
 def _plain_weights(path: Path, weights: dict[Any, Any]) -> dict[str, Tensor]:
-    """Weights by their names without prefix, each a plain tensor that the file really holds."""
+    """Collect weights by their names without prefix, each a plain tensor that the file really holds."""
     size = path.stat().st_size
     plain: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -206,7 +206,7 @@ def _unwrapped(name: str) -> str:
 
 
 def _attributes(path: Path, key: str, content: dict[Any, Any]) -> dict[str, Any]:
-    """What the object under a key holds; nothing where there is none."""
+    """Return the attributes of the object under a key; nothing where there is none."""
     thing = content.get(key)
     if thing is None:
         return {}
@@ -216,7 +216,7 @@ def _attributes(path: Path, key: str, content: dict[Any, Any]) -> dict[str, Any]
 
 
 def _seems(content: dict[Any, Any]) -> str:
-    """What a dictionary without 'model' may be."""
+    """Guess what a dictionary without 'model' may be."""
     if "state_dict" in content:
         return ": it looks like a PyTorch Lightning or other project's training checkpoint"
     return other_project([name for name in content if isinstance(name, str)])

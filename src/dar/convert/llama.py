@@ -1,4 +1,4 @@
-"""A prior as a folder that any Llama stack reads, and such a folder as a prior (docs/formats.md)."""
+"""Export of a prior as a folder that any Llama stack reads, and import of such a folder (docs/formats.md)."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -75,7 +75,7 @@ def text_tokenizer(config: PriorConfig) -> PreTrainedTokenizerFast:
 
 
 def import_llama(folder: Path, tokenizer: TokenizerConfig) -> Prior:
-    """The prior of a folder that transformers saved, in the dtype of its weights.
+    """Load the prior of a folder that transformers saved, in the dtype of its weights.
 
     Its vocabulary must be laid out as ours: the tokenizer's V image tokens, then class tokens, then the null class.
     Class names are the configuration's ``id2label``, else ImageNet's where there are 1000, else the indices.
@@ -106,7 +106,7 @@ def import_llama(folder: Path, tokenizer: TokenizerConfig) -> Prior:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The folder's safetensors: one file, or the shards that its index names."""
+    """List the folder's safetensors: one file, or the shards that its index names."""
     index = folder / SAFE_WEIGHTS_INDEX_NAME
     if not index.exists():
         return [folder / WEIGHTS]
@@ -120,7 +120,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json, if it is a Llama's."""
+    """Read the folder's config.json, if it is a Llama's."""
     config = read_json(folder / CONFIG)
     kind = config.get("model_type", "model of another kind")
     if kind != "llama":
@@ -131,7 +131,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _prior_config(
     folder: Path, config: Mapping[str, Any], tokenizer: TokenizerConfig, shapes: Mapping[str, tuple[int, ...]]
 ) -> PriorConfig:
-    """The prior that config.json describes, sizes being those of the weights."""
+    """Make the configuration of the prior that config.json and the shapes of the weights describe."""
     sizes: dict[str, int] = {name: config.get(name, 0) for name in _SIZES}
     if odd := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
         raise DARError(f"{folder / CONFIG} does not describe a Llama: {listed(odd)} must be whole numbers above 0")

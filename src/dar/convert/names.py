@@ -48,7 +48,7 @@ class Rule:
 
 
 def to_ours(rules: Sequence[Rule], published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors from published ones; every name of the rules must be there."""
+    """Make our tensors from published ones; every name of the rules must be there."""
     found: dict[str, Tensor] = {}
     for rule in rules:
         found |= zip(rule.ours, rule.to_ours([published[name] for name in rule.published]), strict=True)
@@ -56,7 +56,7 @@ def to_ours(rules: Sequence[Rule], published: Mapping[str, Tensor]) -> dict[str,
 
 
 def to_published(rules: Sequence[Rule], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published tensors from ours; every name of the rules must be there."""
+    """Make published tensors from ours; every name of the rules must be there."""
     found: dict[str, Tensor] = {}
     for rule in rules:
         found |= zip(rule.published, rule.to_published([ours[name] for name in rule.ours]), strict=True)
@@ -64,7 +64,7 @@ def to_published(rules: Sequence[Rule], ours: Mapping[str, Tensor]) -> dict[str,
 
 
 def tokenizer_rules(config: TokenizerConfig) -> list[Rule]:
-    """The table for a tokenizer of these sizes."""
+    """List the rules for a tokenizer of these sizes."""
     rules = [
         *_renamed({"patchify": "encoder.patchify", "query_linear": "encoder.query_in"}, "weight", "bias"),
         _table("query_embedding.weight", "encoder.queries", config.num_tokens),
@@ -88,7 +88,7 @@ def tokenizer_rules(config: TokenizerConfig) -> list[Rule]:
 
 
 def prior_rules(config: PriorConfig) -> list[Rule]:
-    """The table for a prior of these sizes.
+    """List the rules for a prior of these sizes.
 
     Published image and class tokens have a table each and classes no logit; ours share one vocabulary, so the output
     layer gets rows of zeros for class tokens, which nothing reads.
@@ -123,7 +123,7 @@ def _renamed(places: Mapping[str, str], *parts: str) -> Iterator[Rule]:
 
 
 def _table(published: str, ours: str, rows: int) -> Rule:
-    """Only the first rows are used; on the way back the others are zero."""
+    """Keep the first rows of a table; on the way back the others are zero."""
 
     def fill(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         (table,) = tensors
@@ -133,7 +133,7 @@ def _table(published: str, ours: str, rows: int) -> Rule:
 
 
 def _pointwise(published: str, ours: str) -> Rule:
-    """A 1 x 1 convolution is a linear layer."""
+    """Turn a 1 x 1 convolution into a linear layer."""
     return Rule(
         (published,),
         (ours,),
@@ -201,6 +201,6 @@ def pairs_to_halves(weight_OD: Tensor, num_heads: int) -> Tensor:
 
 
 def halves_to_pairs(weight_OD: Tensor, num_heads: int) -> Tensor:
-    """The inverse of ``pairs_to_halves``."""
+    """Undo ``pairs_to_halves``."""
     halves = weight_OD.unflatten(0, (num_heads, 2, -1))
     return halves.transpose(1, 2).flatten(0, 2)

@@ -1,4 +1,4 @@
-"""Published tokenizers and priors to model folders of ours."""
+"""Conversion of published tokenizers and priors to model folders."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -76,7 +76,7 @@ def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None)
 
 
 def published_settings(prior: PriorConfig) -> GenerationSettings | None:
-    """The settings of the published figures of a prior of this size; None where they are not known."""
+    """Return the settings behind the published results of a prior of this size; None where they are not known."""
     sizes = {name: getattr(prior, name) for name in PRIOR_SIZES["L"]}
     return next(
         (
@@ -103,7 +103,7 @@ class Half:
     source: Checkpoint
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Our tensors, made one rule at a time."""
+        """Make our tensors, one rule at a time."""
         for rule in self.rules:
             yield from to_ours([rule], self.source.weights).items()
 
@@ -117,7 +117,7 @@ class Half:
 
 
 def tokenizer_from(checkpoint: Checkpoint) -> Half:
-    """The tokenizer of a published file.
+    """Find the tokenizer of a published file.
 
     Raises:
         DARError: if the file holds something else, its settings are unknown, or a tensor is missing, unexpected or
@@ -131,7 +131,7 @@ def tokenizer_from(checkpoint: Checkpoint) -> Half:
 
 
 def prior_from(checkpoint: Checkpoint, num_tokens: int = _NUM_TOKENS) -> Half:
-    """The prior of a published file; sizes are those of its tensors. As ``tokenizer_from`` otherwise.
+    """Find the prior of a published file; sizes are those of its tensors. As ``tokenizer_from`` otherwise.
 
     Args:
         checkpoint: the file.
@@ -152,7 +152,7 @@ def _check_half(checkpoint: Checkpoint, wanted: str, other: str, names: tuple[st
 
 
 def _whole(half: Half, kind: Callable[[Any], torch.nn.Module], dropped: frozenset[str]) -> Half:
-    """The half itself, once its file is known to hold the tensors of such a model, none missing, none left."""
+    """Make sure that a file holds exactly the tensors of such a model, and return the half itself."""
     path = half.source.path
     try:
         with torch.device("meta"):
@@ -182,7 +182,7 @@ They are their publisher's, and so is their licence.
 
 
 def _config_of(folder: Path, kind: Callable[..., Any]) -> Any:
-    """The configuration that a model folder holds, or None where there is no such folder.
+    """Read the configuration of a model folder, or None where there is no such folder.
 
     Raises:
         DARError: if its config.json is another one's.

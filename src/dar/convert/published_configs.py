@@ -85,7 +85,7 @@ def tokenizer_config(checkpoint: Checkpoint) -> TokenizerConfig:
 
 
 def _flat_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Settings by dotted name, none missing, none unknown, each a plain value."""
+    """Collect settings by dotted name, none missing, none unknown, each a plain value."""
     path, settings = checkpoint.path, checkpoint.settings or {}
     flat = {str(key): value for key, value in settings.items() if key != "diff_decoder"}
     inner = settings.get("diff_decoder")
@@ -102,7 +102,7 @@ def _flat_settings(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _depth(checkpoint: Checkpoint, place: str) -> int:
-    """How many layers have tensors in the file."""
+    """Count the layers that have tensors in the file."""
     return len({name.removeprefix(place).split(".")[0] for name in checkpoint.weights if name.startswith(place)})
 
 

@@ -1,4 +1,4 @@
-"""From an image to a square of pixels."""
+"""Augmentation of images to squares of pixels."""
 
 import random
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dar.images import resize
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How an image becomes a square of pixels.
+    """Turns an image into a square of pixels.
 
     Attributes:
         size: side of the square.
@@ -27,11 +27,11 @@ class Augmentation:
         return self.of_scaled(self.scaled(image), rng)
 
     def scaled(self, image: Image.Image) -> Image.Image:
-        """The part that is the same at every visit: the image with a shorter side of ``size``."""
+        """Scale an image to a shorter side of ``size``, the same at every visit."""
         return resize(image, self.size)
 
     def of_scaled(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """The part that ``rng`` decides, of an image from ``scaled``."""
+        """Crop and mirror an image from ``scaled``, as ``rng`` decides."""
         left, top = image.width - self.size, image.height - self.size
         if self.crop == "random":
             left, top = rng.randint(0, left), rng.randint(0, top)

@@ -12,7 +12,7 @@ from dar.errors import DARError, quoted
 
 
 def captions_of(files: Sequence[Path], metadata: Iterable[Path]) -> tuple[list[str | None] | None, tuple[str, ...]]:
-    """The caption of each image, None where no file tells any; and what to say of captions that fit no image.
+    """Read the caption of each image, None where there is none; and messages about captions that fit no image.
 
     A line of such a file has the image's path below the file's own folder as ``file_name``, and its caption as ``text``
     or ``caption``. An empty text is no caption.

@@ -1,4 +1,4 @@
-"""Which class each image of a folder belongs to, told by the folders that it lies in."""
+"""Classes of the images of a folder, named by the folders that they lie in."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from dar.errors import DARError
 
 
 def wrapper_of(files: Sequence[Parts]) -> str | None:
-    """The one folder that all others lie in, as an archive leaves it when it is unpacked; None where there is none."""
+    """Find the one folder that all others lie in, as unpacking an archive leaves it; None where there is none."""
     top = files[0][0]
     alone = all(len(file) > 2 and file[0] == top for file in files)
     return top if alone and split_called(top) is None else None
@@ -35,7 +35,7 @@ def split_folders(name: str, files: Iterable[Parts]) -> dict[str, str] | None:
 
 
 def class_of_each(name: str, files: Sequence[Parts]) -> list[str] | None:
-    """The class of each image; None where all lie right in the folder.
+    """Find the class of each image; None where all lie right in the folder.
 
     Classes are the folders right below, whatever is nested in them. Where one of these holds no images itself but
     several folders of them, as ``animals/cat`` and ``animals/dog``, classes are the folders that hold the images.
@@ -70,7 +70,7 @@ def class_of_each(name: str, files: Sequence[Parts]) -> list[str] | None:
 
 
 def notes_on(files: Sequence[Parts], classes: Sequence[str]) -> tuple[str, ...]:
-    """What to say where folders could be understood in another way than ``class_of_each`` does."""
+    """Note where folders could be understood in another way than ``class_of_each`` does."""
     nested = next((file for file, name in zip(files, classes, strict=True) if file[0] != name), None)
     if nested is not None:
         return (f"classes are the folders that hold the images, such as {some(['/'.join(nested[:-1])])}",)
@@ -82,10 +82,10 @@ def notes_on(files: Sequence[Parts], classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _outermost(folders: set[Parts]) -> set[Parts]:
-    """Folders that do not lie in another of them."""
+    """Keep the folders that do not lie in another of them."""
     return {folder for folder in folders if not any(folder[:i] in folders for i in range(1, len(folder)))}
 
 
 def _branching(holding: set[Parts]) -> bool:
-    """Whether a folder right below holds several folders of images."""
+    """Tell whether a folder right below holds several folders of images."""
     return max(Counter(folder[0] for folder in holding).values()) > 1

@@ -1,4 +1,4 @@
-"""From what a set says of an image's class to the index of that class."""
+"""Classes of a data set: from names or numbers to indices."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ MOST_CLASSES = 100_000
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a set.
+    """Classes of a data set.
 
     Attributes:
         names: one name an index; empty where there are no classes.
@@ -34,7 +34,7 @@ class Classes:
         object.__setattr__(self, "_places", {name: i for i, name in enumerate(self.names)} if self.by_name else {})
 
     def index(self, value: Any, name: str) -> int:
-        """The index of a class, ``UNLABELLED`` where the data say none.
+        """Find the index of a class, ``UNLABELLED`` where there is none.
 
         Args:
             value: what the data say.
@@ -55,17 +55,17 @@ class Classes:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value says that an image has no class: it is empty, or below zero."""
+    """Tell whether a value means that an image has no class: it is empty, or below zero."""
     return value is None or value == "" or (is_whole(value) and int(value) < 0)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, or the text of one."""
+    """Tell whether a value is a whole number, or the text of one."""
     return isinstance(value, int) or (isinstance(value, str) and value.removeprefix("-").isdecimal())
 
 
 def classes_of(source: str, columns: Columns, distinct: Callable[[], Iterable[Any]]) -> Classes:
-    """The classes of a set.
+    """Find the classes of a data set.
 
     Args:
         source: what the user calls the data.
@@ -100,7 +100,7 @@ def classes_of(source: str, columns: Columns, distinct: Callable[[], Iterable[An
 
 
 def name_in(columns: Columns, row: Mapping[str, Any]) -> str | None:
-    """The name of an image's class as far as its own row tells; None where that says none."""
+    """Name an image's class from its own row alone; None where that has none."""
     value = None if columns.label is None else row[columns.label]
     names = columns.label_names or ()
     if value is None or is_missing(value):
@@ -109,7 +109,7 @@ def name_in(columns: Columns, row: Mapping[str, Any]) -> str | None:
 
 
 def named_classes(found: Found) -> tuple[str, ...] | None:
-    """Names of classes from ``classes.json`` or ``classes.txt`` beside WebDataset shards, or None.
+    """Read names of classes from ``classes.json`` or ``classes.txt`` beside WebDataset shards, or None.
 
     Raises:
         DARError: if such a file cannot be understood.

@@ -1,4 +1,4 @@
-"""Which columns hold images, labels and captions: told by their types and names, never by their place."""
+"""Columns of images, labels and captions, found by their types and names, never by their order."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CAPTION_NAMES = ("caption", "text")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a set's rows say what.
+    """The columns of a data set's rows, by their use.
 
     Attributes:
         image: the undecoded image.
@@ -42,7 +42,7 @@ class Columns:
 
     @property
     def wanted(self) -> list[str]:
-        """All of the columns that are ever read."""
+        """Names of all columns that are ever read."""
         return [name for name in (self.image, self.label, self.caption, self.shard) if name is not None]
 
 
@@ -70,7 +70,7 @@ def columns_of(source: str, features: Mapping[str, Any], image_column: str = "",
 
 
 def image_columns(features: Mapping[str, Any]) -> list[str]:
-    """All columns that may hold images."""
+    """List all columns that may hold images."""
     return [name for name, kind in features.items() if _is_image(kind) or (_is_bytes(kind) and name in IMAGE_NAMES)]
 
 
@@ -93,7 +93,7 @@ def _image_column(source: str, features: Mapping[str, Any], chosen: str) -> str:
 
 
 def _label_columns(source: str, features: Mapping[str, Any], chosen: str) -> list[str]:
-    """The column of labels, all that fit equally well, or none."""
+    """Find the column of labels, all that fit equally well, or none."""
     if chosen:
         if chosen not in features:
             raise DARError(f"{source} has no column {chosen!r} for --label-column; its columns are {listed(features)}")
@@ -106,7 +106,7 @@ def _label_columns(source: str, features: Mapping[str, Any], chosen: str) -> lis
 
 
 def label_columns(features: Mapping[str, Any]) -> list[str]:
-    """All columns that fit equally well for the label, or none."""
+    """List all columns that fit equally well for the label, or none."""
     tests: list[Callable[[str, Any], bool]] = [
         lambda name, kind: _is_class_label(kind),
         lambda name, kind: name == "cls" and _is_label(kind),
@@ -117,14 +117,14 @@ def label_columns(features: Mapping[str, Any]) -> list[str]:
 
 
 def meaning(kind: Any) -> object:
-    """What columns of several files must have in common to be one: their use, and the names of their classes."""
+    """Describe what columns of several files must share to be one: their use, and the names of their classes."""
     if _is_class_label(kind):
         return tuple(kind.names)
     return "image" if _is_image(kind) or _is_bytes(kind) else "text" if is_text(kind) else _is_label(kind)
 
 
 def is_text(kind: Any) -> bool:
-    """Whether a type of ``datasets`` is text."""
+    """Tell whether a type of ``datasets`` is text."""
     return getattr(kind, "dtype", "") in ("string", "large_string", "string_view")
 
 

@@ -36,7 +36,7 @@ class CroppedImages:
 
 @dataclass(frozen=True)
 class CenterCropDecoder:
-    """Places in the data to central squares; can run in worker processes.
+    """Decodes images at some indices into central squares; can run in worker processes.
 
     Attributes:
         data: the images.
@@ -47,7 +47,7 @@ class CenterCropDecoder:
     size: int
 
     def __call__(self, places: Sequence[int]) -> CroppedImages:
-        """The squares of the images at some places.
+        """Decode the images at some indices.
 
         Raises:
             DARError: if an image is of a class that has no name.

@@ -47,7 +47,7 @@ class ImageDataset:
         return len(self._rows.table)
 
     def image(self, index: int) -> Image.Image:
-        """Image ``index``, RGB.
+        """Read image ``index``, RGB.
 
         Raises:
             BrokenImage: if it cannot be read.
@@ -55,7 +55,7 @@ class ImageDataset:
         return decode(self._rows, self._rows.table[index], self._place(index))
 
     def example(self, index: int) -> tuple[Image.Image, int]:
-        """Image ``index``, RGB, and its class index; ``UNLABELLED`` where the data say no class, or none certain.
+        """Read image ``index``, RGB, and its class index; ``UNLABELLED`` where it has none, or none certain.
 
         Raises:
             BrokenImage: if it cannot be read.
@@ -65,7 +65,7 @@ class ImageDataset:
         return decode(self._rows, row, self._place(index)), self._label(row, index)
 
     def stored(self, index: int) -> StoredImage:
-        """Image ``index`` as the data hold it, not decoded.
+        """Get image ``index`` as it is stored, not decoded.
 
         Raises:
             DARError: if it is of a class that has no name.
@@ -75,13 +75,13 @@ class ImageDataset:
         return StoredImage(self._rows, row, self._place(index), None if label < 0 else self.class_names[label])
 
     def caption(self, index: int) -> str | None:
-        """The caption of image ``index``; None where it has none."""
+        """Get the caption of image ``index``; None where it has none."""
         column = self._rows.columns.caption
         return None if column is None else self._rows.table.select_columns([column])[index][column] or None
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """The class index of each image, ``UNLABELLED`` where the data say none.
+        """Class index of each image, ``UNLABELLED`` where it has none.
 
         Raises:
             DARError: if an image is of a class that has no name, or it is not clear which column is the class.
@@ -111,7 +111,7 @@ class ImageDataset:
 
     @cached_property
     def summary(self) -> DataSummary:
-        """What was found."""
+        """Summary of what was found."""
         if self._rows.columns.rivals:
             return summary_of(self._rows, (), None)
         if self._rows.found.kind == "images" or not self.class_names:
@@ -121,7 +121,7 @@ class ImageDataset:
         return summary_of(self._rows, self.class_names, int((self.labels < 0).sum()), unseen)
 
     def preview_images(self, count: int) -> list[Image.Image]:
-        """Up to ``count`` readable images, drawn: data that take classes in turn would at equal distances give one."""
+        """Draw up to ``count`` readable images; equal distances could all hit one class where classes take turns."""
         order = EndlessOrder(len(self), seed=0)
         found: dict[int, Image.Image] = {}
         for k in range(min(count + TRIED, len(self))):
@@ -154,7 +154,7 @@ class ImageDataset:
 
 
 def first_readable(data: ImageDataset, index: int, rng: random.Random) -> tuple[Image.Image, list[str]]:
-    """The image at ``index``, or in its place one that is drawn; and what was said of those that cannot be read.
+    """Read the image at ``index``, or one drawn in its place; also give messages about those that cannot be read.
 
     Raises:
         DARError: if none of those that were tried can be read.

@@ -1,4 +1,4 @@
-"""From a row of a data set to an image, and which files a row may name."""
+"""Decoding of a data set's rows, and the files that a row may name."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from dar.images import read_image
 
 
 def name_of(rows: Rows, row: dict[str, Any], place: str) -> str:
-    """What to call a row's image; ``place`` names it where the data do not."""
+    """Name a row's image; ``place`` names it where the data do not."""
     stored = row[rows.columns.image]
     name = (stored and stored["path"]) or place
     return f"{name} in {Path(row[rows.columns.shard]).name}" if rows.columns.shard else name
@@ -36,7 +36,7 @@ def decode(rows: Rows, row: dict[str, Any], place: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image as the data hold it, not decoded.
+    """An image as it is stored, not decoded.
 
     Attributes:
         rows: of the set.
@@ -52,17 +52,17 @@ class StoredImage:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Name of the image."""
         return name_of(self.rows, self.row, self.place)
 
     @property
     def caption(self) -> str | None:
-        """Its caption; None where it has none."""
+        """Caption of the image; None where it has none."""
         column = self.rows.columns.caption
         return None if column is None else self.row[column] or None
 
     def encoded(self) -> bytes:
-        """What its file holds.
+        """Content of its file.
 
         Raises:
             BrokenImage: if that cannot be had.
@@ -84,7 +84,7 @@ def _broken_unless_read() -> Iterator[None]:
 
 
 def _content(found: Found, stored: dict[str, Any] | None, name: str) -> bytes | str:
-    """What ``read_image`` takes: bytes, or a path that the data may name.
+    """Get what ``read_image`` takes: bytes, or a path that the data may name.
 
     Raises:
         DARError: if there is nothing, or no bytes but a path that leads out of the data.
@@ -111,7 +111,7 @@ def _content(found: Found, stored: dict[str, Any] | None, name: str) -> bytes | 
 
 
 def _own_folders(found: Found) -> list[Path]:
-    """Folders whose files a row may name: the data's own, or what ``datasets`` downloaded."""
+    """List the folders whose files a row may name: the data's own, or what ``datasets`` downloaded."""
     if found.kind != "hub":
         return [found.root.resolve()]
     import datasets
@@ -121,6 +121,6 @@ def _own_folders(found: Found) -> list[Path]:
 
 
 def _is_on_hub(path: str, name: str) -> bool:
-    """Whether a URL, perhaps into an archive, leads into the set's own repository."""
+    """Tell whether a URL, perhaps into an archive, leads into the data set's own repository."""
     repository = f"hf://datasets/{name}"
     return path.rpartition("::")[2].startswith((f"{repository}@", f"{repository}/"))

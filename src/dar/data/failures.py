@@ -1,4 +1,4 @@
-"""What ``datasets`` raises, turned into sentences that say what to do."""
+"""Errors of ``datasets``, turned into sentences that say what to do."""
 
 import errno
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
 def guarded(name: str, action: Callable[[], T]) -> T:
-    """The action's result; whatever ``datasets`` raises becomes a DARError that says what to do.
+    """Run an action; whatever ``datasets`` raises becomes a DARError that says what to do.
 
     Args:
         name: of the data.
@@ -32,7 +32,7 @@ def guarded(name: str, action: Callable[[], T]) -> T:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error and those that led to it."""
+    """List an error and those that led to it."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

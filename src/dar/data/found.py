@@ -1,4 +1,4 @@
-"""What was found at a path: files to read, and an account of those that are not."""
+"""Files found at a path: those to read, and a summary of the others."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class LeftOut:
 
 
 def left_out(singular: str, plural: str, paths: Collection[Parts]) -> tuple[LeftOut, ...]:
-    """An account of files that are not read; empty where there are none."""
+    """Describe files that are not read; empty where there are none."""
     if not paths:
         return ()
     examples = tuple("/".join(path) for path in sorted(paths)[:EXAMPLES])
@@ -40,7 +40,7 @@ def left_out(singular: str, plural: str, paths: Collection[Parts]) -> tuple[Left
 
 
 def counted_as(count: int, singular: str, plural: str | None = None) -> str:
-    """A number of things, in words.
+    """Write a count of things in words.
 
     >>> counted_as(1, "image"), counted_as(1200, "class", "classes")
     ('1 image', '1,200 classes')
@@ -49,14 +49,14 @@ def counted_as(count: int, singular: str, plural: str | None = None) -> str:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first few of some names."""
+    """List the first few of some names."""
     ordered = sorted(names)
     return ", ".join(map(quoted, ordered[:EXAMPLES])) + (", …" if len(ordered) > EXAMPLES else "")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is to be read.
+    """Files to read.
 
     Attributes:
         name: what the user calls it: a path, or a Hub id.

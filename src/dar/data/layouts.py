@@ -1,4 +1,4 @@
-"""From a path to what is to be read there: which files, of which split, and the class that each image's folder says.
+"""Layouts of data sets: which files of a path to read, of which split, and each image's class by its folder.
 
 docs/data.md has the table of all layouts. Nothing is decided by the place of a file among others: where several
 readings are possible, the data are refused with a sentence that names them.
@@ -24,7 +24,7 @@ PART_OF = re.compile(r"(\d+)-of-(\d+)")
 
 
 def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool]) -> Found:
-    """Find out what is to be read at a path; what is none is a Hub id (``dar.locations`` tells which is which).
+    """Find what to read at a path; anything else is a Hub id (see ``dar.locations``).
 
     Args:
         source: a path, or a Hub id.
@@ -65,7 +65,7 @@ def _some(files: Sequence[Parts]) -> str:
 
 
 def _without_tables_beside(listing: Listing, holds_images: Callable[[Path], bool]) -> Listing:
-    """Parquet files without images give way to all else: they are tables about the others."""
+    """Leave out Parquet files without images where there are others: they are tables about these."""
     tables = listing.files.get("parquet", [])
     bare = {table for table in tables if not holds_images(listing.root.joinpath(*table))}
     if not bare or (len(bare) == len(tables) and len(listing.files) == 1):
@@ -87,7 +87,7 @@ class _Narrowed:
 
     @property
     def below(self) -> list[Parts]:
-        """The files' paths below the folder."""
+        """List the files' paths below the folder."""
         return [file[len(self.folder) :] for file in self.files]
 
     def enter(self, name: str) -> None:
@@ -134,7 +134,7 @@ def _enter_split(found: _Narrowed, name: str, split: str) -> None:
 
 
 def _empty_folders(found: _Narrowed, folders: Sequence[Parts]) -> tuple[str, ...]:
-    """What to say of folders beside the class folders that hold no images."""
+    """Note folders beside the class folders that hold no images."""
     depth = len(found.folder) + 1
     used = {file[:depth] for file in found.files if len(file) > depth}
     empty = [one[-1] for one in folders if len(one) == depth and one[:-1] == found.folder and one not in used]
@@ -174,7 +174,7 @@ def _split_of(name: str, file: Parts) -> str | None:
 
 
 def _refuse_configurations(name: str, files: Sequence[Parts]) -> None:
-    """Splits in several folders, as the Hub keeps several configurations of a set, are not one set.
+    """Refuse splits in several folders: they are several configurations, as on the Hub, and not one data set.
 
     They are told by folders of splits, or by the same part of a whole in several folders.
     """
@@ -190,7 +190,7 @@ def _refuse_configurations(name: str, files: Sequence[Parts]) -> None:
 
 
 def _missing_parts(files: Sequence[Parts]) -> tuple[str, ...]:
-    """What to say of files that are not there, though others such as ``train-00000-of-00002`` tell of them."""
+    """Note files that are missing, as names of others such as ``train-00000-of-00002`` show."""
     there: dict[tuple[str, int], set[int]] = {}
     for file in files:
         if part := PART_OF.search(file[-1]):

@@ -1,4 +1,4 @@
-"""What lies in a folder, found in one pass that asks as little of the disk as can be."""
+"""Listing of a folder in one pass that asks as little of the disk as possible."""
 
 import os
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ _OTHER = ("other file", "other files")
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder and below it, hidden files and folders left aside.
+    """Files in a folder and below it, without hidden ones.
 
     Attributes:
         root: the folder.
@@ -52,7 +52,7 @@ class Listing:
 
 @dataclass
 class _Pass:
-    """What a pass has found so far."""
+    """Collects what a pass finds."""
 
     files: dict[str, list[Parts]] = field(default_factory=dict)
     metadata: list[Parts] = field(default_factory=list)
@@ -78,7 +78,7 @@ class _Pass:
 
 
 def list_folder(root: Path) -> Listing:
-    """Look into a folder and all below it. Links to folders are followed, but not in circles.
+    """List a folder and all below it. Links to folders are followed, but not in circles.
 
     Raises:
         DARError: if a folder cannot be opened.
@@ -135,5 +135,5 @@ def _is_text(name: str) -> bool:
 
 
 def _readable(name: str) -> str:
-    """A name with what is not UTF-8 replaced, so that it can be printed and stored."""
+    """Replace what is not UTF-8 in a name, so that it can be printed and stored."""
     return name.encode(errors="surrogateescape").decode(errors="replace")

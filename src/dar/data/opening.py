@@ -1,4 +1,4 @@
-"""From a path or Hub id to images, and a few of them to show."""
+"""Opening of data sets by path or Hub id."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def open_images(
 
 
 def preview_pixels(data: Images, size: int, count: int) -> Tensor:
-    """Images from all over the data, centre-cropped: count x 3 x H x W in [-1, 1], fewer where there are fewer.
+    """Draw images from all over the data, centre-cropped: count x 3 x H x W in [-1, 1], or fewer.
 
     Raises:
         DARError: if none of those can be read.

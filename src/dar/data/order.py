@@ -10,7 +10,7 @@ from dar.randomness import derived_seed
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """What shuffles an epoch."""
+    """Derive the seed that shuffles an epoch."""
     return derived_seed(seed, epoch)
 
 

@@ -1,4 +1,4 @@
-"""Parquet files: what they hold, told by their footers, and their rows."""
+"""Parquet files: their footers and their rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from dar.errors import DARError, quoted
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file says of itself.
+    """Footer of a Parquet file.
 
     Attributes:
         path: the file.
@@ -28,7 +28,7 @@ class Footer:
 
 
 def read_footer(path: Path) -> Footer:
-    """Read the end of a file.
+    """Read the footer of a file.
 
     Raises:
         DARError: if it is no Parquet file, or damaged.
@@ -43,7 +43,7 @@ def read_footer(path: Path) -> Footer:
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
-    """The schema with texts and numbers where a writer listed the values of a column apart."""
+    """Give the schema with plain types in place of dictionary-encoded columns."""
     for i, column in enumerate(schema):
         if pa.types.is_dictionary(column.type):
             schema = schema.set(i, column.with_type(column.type.value_type))
@@ -52,7 +52,7 @@ def _plain(schema: pa.Schema) -> pa.Schema:
 
 @dataclass
 class ParquetRowsConfig(datasets.BuilderConfig):  # type: ignore[misc]  # datasets is untyped
-    """What to read.
+    """Files and columns to read.
 
     Attributes:
         files: paths; each is taken as it is, whatever characters it has.

@@ -1,4 +1,4 @@
-"""From what was found to rows of ``datasets``, images undecoded: the one way that all data take."""
+"""Rows of ``datasets``, images undecoded, from found files: the one way that all data take."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ LAYOUT = 2
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a set, and what is known of them.
+    """Rows of a data set, and what is known of them.
 
     Attributes:
         found: where they are from.
@@ -44,14 +44,14 @@ class Rows:
     count: int | None
 
     def guarded(self, action: Callable[[], T]) -> T:
-        """The action's result; whatever ``datasets`` raises becomes a DARError."""
+        """Run an action; whatever ``datasets`` raises becomes a DARError."""
         return guarded(self.found.name, action)
 
 
 def open_rows(
     source: str | Path, split: str = "train", *, streaming: bool, image_column: str = "", label_column: str = ""
 ) -> Rows:
-    """Find a set and open it.
+    """Find a data set and open it.
 
     Args:
         source: see ``dar.data.open_images``.
@@ -84,7 +84,7 @@ def open_rows(
 
 
 def fingerprint(found: Found, *chosen: str) -> str:
-    """Changes when the data changes: names, sizes and times of files, or the revision on the Hub; columns chosen."""
+    """Hash names, sizes and times of files, or the revision on the Hub, and the chosen columns."""
     if found.kind == "hub":
         import datasets
 
@@ -98,7 +98,7 @@ def fingerprint(found: Found, *chosen: str) -> str:
 
 
 def _of_images(found: Found, streaming: bool) -> Rows:
-    """The files' paths; images are read when they are asked for."""
+    """Make rows of the files' paths; images are read when they are asked for."""
     import datasets
 
     columns: dict[str, Any] = {"image": [{"path": str(file), "bytes": None} for file in found.files]}
@@ -133,7 +133,7 @@ class _Footers:
         return self.read[path]
 
     def holds_images(self, path: Path) -> bool:
-        """Whether a file has a column of images."""
+        """Tell whether a file has a column of images."""
         features = self.of(path).features
         return self.image_column in features if self.image_column else bool(image_columns(features))
 
@@ -196,7 +196,7 @@ def _of_tars(found: Found, streaming: bool, image_column: str, label_column: str
 
 
 def _says(rows: Any, name: str) -> bool:
-    """Whether some row says something in a column."""
+    """Tell whether some row has a value in a column."""
     if isinstance(rows, list):
         return any(row[name] is not None for row in rows)
     return any(value is not None for value in rows.unique(name))
@@ -238,13 +238,13 @@ def _hub_at_hand(name: str) -> Iterator[None]:
 
 
 def _cache_key(found: Found, *columns: str) -> str:
-    """Names what is kept in the cache: the data, where they lie, and what is taken of them."""
+    """Name a cache entry by the data, their place, and what is taken of them."""
     told = (LAYOUT, fingerprint(found), [str(file.resolve()) for file in found.files], columns)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
 def _undecoded(table: Any, columns: Columns) -> Any:
-    """Let the image column give undecoded bytes, so that one broken image is met alone, and by us."""
+    """Let the image column give undecoded bytes, so that one broken image does not fail its neighbours."""
     import datasets
 
     return table.select_columns(columns.wanted).cast_column(columns.image, datasets.Image(decode=False))

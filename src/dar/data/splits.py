@@ -14,7 +14,7 @@ NAMES = {
 
 
 def split_called(name: str) -> str | None:
-    """The split that a whole name stands for, or None.
+    """Find the split that a whole name stands for, or None.
 
     >>> split_called("Val"), split_called("trains")
     ('validation', None)
@@ -23,7 +23,7 @@ def split_called(name: str) -> str | None:
 
 
 def splits_in(name: str) -> set[str]:
-    """Splits that a name has among its words, which end at anything but a letter.
+    """List the splits among the words of a name, which end at anything but a letter.
 
     >>> splits_in("train-00000-of-00002.parquet"), splits_in("latest.tar")
     ({'train'}, set())
@@ -32,7 +32,7 @@ def splits_in(name: str) -> set[str]:
 
 
 def split_within(name: str) -> tuple[str, str] | None:
-    """The split that one word of a name stands for, and the name around it; None where no word or several do.
+    """Find the split that one word of a name stands for, and the name around it; None where no word or several do.
 
     >>> split_within("train2017"), split_within("Val"), split_within("trains")
     (('train', '*2017'), ('validation', '*'), None)
@@ -46,7 +46,7 @@ def split_within(name: str) -> tuple[str, str] | None:
 
 
 def choose_split(name: str, wanted: str, there: Collection[str]) -> tuple[str, tuple[str, ...]]:
-    """The split to read, and what to say of the choice: where validation is wanted but missing, test stands in for it.
+    """Choose the split to read, and explain the choice; test stands in for a missing validation split.
 
     Raises:
         DARError: if the split is not there.

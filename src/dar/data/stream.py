@@ -65,7 +65,7 @@ class ImageStream(Protocol):
 
 
 def training_stream(images: Images, augmentation: Augmentation, seed: int) -> ImageStream:
-    """The endless stream of training images; ``seed`` chooses order and augmentation."""
+    """Make the endless stream of training images; ``seed`` chooses order and augmentation."""
     if isinstance(images, StreamedImages):
         return ShuffledStream(images, augmentation, seed)
     return AugmentedStream(images, augmentation, seed)
@@ -174,7 +174,7 @@ class ShuffledStream:
 
 
 def position_rng(seed: int, position: int) -> random.Random:
-    """What chooses the augmentation of the image at a position of a stream."""
+    """Make the generator of the augmentation at a position of a stream."""
     return derived_rng(seed, position)
 
 

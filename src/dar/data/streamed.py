@@ -66,13 +66,13 @@ class StreamedImages:
 
     @cached_property
     def summary(self) -> DataSummary:
-        """What was found, as far as that is known without reading the data."""
+        """Summary of what is known without reading the data."""
         columns = self._rows.columns
         names = columns.label_names if columns.label else ()
         return summary_of(self._rows, names, 0 if self._rows.found.kind == "images" or not columns.label else None)
 
     def preview_images(self, count: int) -> list[Image.Image]:
-        """The first readable images of a shuffle."""
+        """Take the first readable images of a shuffle."""
         found: list[Image.Image] = []
         for place, row in enumerate(self.epoch(0, 0)):
             try:
@@ -92,7 +92,7 @@ class StreamedImages:
         return decode(self._rows, row, self._name(place))
 
     def label(self, row: dict[str, Any], place: int) -> int:
-        """The class index of a row of ``rows``, ``UNLABELLED`` where the data say none.
+        """Find the class index of a row of ``rows``, ``UNLABELLED`` where it has none.
 
         Raises:
             DARError: if it is of a class that has no name, or it is not clear which column is the class.
@@ -101,11 +101,11 @@ class StreamedImages:
         return self._classes.index(row[column] if column else None, self._name(place))
 
     def stored(self, row: dict[str, Any], place: int) -> StoredImage:
-        """The image of a row as the data hold it, not decoded; its class is named as far as its own row tells."""
+        """Get the image of a row as it is stored, not decoded; its class is named from its own row alone."""
         return StoredImage(self._rows, row, self._name(place), name_in(self._rows.columns, row))
 
     def rows(self, seed: int, position: int) -> Iterator[dict[str, Any]]:
-        """Undecoded rows of the endless stream from ``position`` on.
+        """Give undecoded rows of the endless stream from ``position`` on.
 
         What comes before is skipped undecoded; of whole epochs, one at most is read for it.
 
@@ -128,7 +128,7 @@ class StreamedImages:
             position, epoch = max(0, position - count), epoch + 1
 
     def epoch(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
-        """Undecoded rows of one epoch, in its order.
+        """Give undecoded rows of one epoch, in its order.
 
         Raises:
             DARError: if the data can no longer be read.

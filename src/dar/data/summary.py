@@ -1,4 +1,4 @@
-"""What is said of a set before anything is spent."""
+"""Summaries of data sets, printed before a job starts."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ SHOWN_CLASSES = 3
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What was found.
+    """Summary of what was found.
 
     Attributes:
         source: what the user calls the data.
@@ -40,7 +40,7 @@ class DataSummary:
     notes: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """All of it on one line, for people.
+        """Describe the data set on one line, for people.
 
         >>> DataSummary("photos", "class folders", "train", 1200, ("cat", "dog"), 0, False, 1200).sentence()
         'photos: 1,200 images of 2 classes (cat, dog), split train'
@@ -53,7 +53,7 @@ class DataSummary:
         return "; ".join([", ".join(known), *skipped, *self.notes])
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """Convert the summary to JSON values."""
         return asdict(self)
 
     def _images(self) -> str:
@@ -74,7 +74,7 @@ class DataSummary:
 def summary_of(
     rows: Rows, class_names: tuple[str, ...] | None, unlabelled: int | None, unseen: Sequence[str] = ()
 ) -> DataSummary:
-    """What was found.
+    """Summary of what was found.
 
     Args:
         rows: of the set.

@@ -24,7 +24,7 @@ Sample = dict[str, tuple[str, bytes]]
 
 
 def tar_rows(files: Sequence[str], image_column: str, label_column: str) -> Iterator[dict[str, Any]]:
-    """Rows of shards: image, label and caption as texts, and the shard. A sample without an image has no bytes.
+    """Give rows of shards: image, label and caption as texts, and the shard. A sample without an image has no bytes.
 
     Args:
         files: paths of tar files.
@@ -51,7 +51,7 @@ def tar_rows(files: Sequence[str], image_column: str, label_column: str) -> Iter
 
 
 def first_rows(source: str, files: Sequence[Path], image_column: str, label_column: str) -> list[dict[str, Any]]:
-    """The first few rows of a set, from its first shard that has what is looked for.
+    """Read the first few rows of a data set, from its first shard that has what is looked for.
 
     Args:
         source: what the user calls the data.
@@ -80,7 +80,7 @@ def first_rows(source: str, files: Sequence[Path], image_column: str, label_colu
 
 
 def _samples(file: str) -> Iterator[tuple[str, Sample]]:
-    """Samples in order, each with its name."""
+    """Give samples in order, each with its name."""
     key, sample = "", Sample()
     for name, content in _members(file):
         match = re.match(r"^((?:.*/|)[^.]+)[.]([^/]*)$", name)
@@ -98,7 +98,7 @@ def _samples(file: str) -> Iterator[tuple[str, Sample]]:
 
 
 def _members(file: str) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a tar's files; hidden ones are passed over."""
+    """Give names and contents of a tar's files; hidden ones are passed over."""
     try:
         with tarfile.open(file) as tar:
             for member in tar:

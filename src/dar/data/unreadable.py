@@ -15,7 +15,7 @@ class BrokenImage(DARError):
 
 
 class BrokenImages:
-    """Those met so far: each is named once, and too many stop the run.
+    """Counts unreadable images: each is named once, and too many stop the run.
 
     Args:
         source: what to call the data.
@@ -31,7 +31,7 @@ class BrokenImages:
         return len(self.messages)
 
     def add(self, seen: int, messages: Iterable[str]) -> None:
-        """Count ``seen`` further images, and what was said of the broken ones among them.
+        """Count ``seen`` further images, with messages about the broken ones among them.
 
         Raises:
             DARError: if too large a share is broken.
@@ -46,7 +46,7 @@ class BrokenImages:
 
 
 def refusal(source: str, seen: int, broken: Collection[str], max_share: float) -> str | None:
-    """Why a run stops at so many unreadable images; None where it does not.
+    """Explain why a run stops at so many unreadable images; None where it does not.
 
     Args:
         source: what to call the data.

@@ -19,7 +19,7 @@ B = TypeVar("B")
 
 
 def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
-    """``map(function, items)`` in order, computed ahead by worker processes; each item goes to one of them.
+    """Map a function over items in order, computed ahead by worker processes; each item goes to one of them.
 
     Args:
         function: runs in the workers; with more than 0 of them it must be a module's function or a method.
@@ -64,7 +64,7 @@ def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> 
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """Schedulers and terminals signal all processes at once; the parent still needs its data to stop in good order."""
+    """Ignore signals that reach all processes at once; the parent still needs its data to stop in good order."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -89,7 +89,7 @@ def _kill(workers: Sequence[BaseProcess]) -> None:
 
 @dataclass(frozen=True)
 class _Applied(Dataset[Any], Generic[A, B]):
-    """What a worker computes; its DARErrors come back whole, without the worker's traceback in their text."""
+    """Computes in a worker; DARErrors come back whole, without the worker's traceback in their text."""
 
     function: Callable[[A], B]
 

@@ -90,7 +90,7 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
         self.head = nn.Linear(config.widths[-1], len(config.class_names))
 
     def forward(self, images_B3HW: Tensor) -> Features:
-        """Features (pooled: averages of the last stage's activations, which are at least 0) and logits of the classes.
+        """Compute features (pooled: averages of the last stage's activations, which are at least 0) and class logits.
 
         Images that are not image_size x image_size are scaled to that, whatever their shape: bicubic, antialiased.
         In evaluation mode it computes in float32 and without gradients, and images do not depend on what else is in
@@ -115,7 +115,7 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
         return Features(pooled=pooled.float(), logits=self.head(pooled).float())
 
     def stage_features(self, pixels_B3HW: Tensor) -> list[Tensor]:
-        """Activations at the end of each stage, with gradients.
+        """Compute activations at the end of each stage, with gradients.
 
         Args:
             pixels_B3HW: in [-1, 1] or a little beyond, H = W = ``config.image_size``.
@@ -133,12 +133,12 @@ class ImageClassifier(nn.Module, HubModel, library_name="dar", model_card_templa
 
     @property
     def name(self) -> str:
-        """What reports call its space."""
+        """Name of its feature space in reports."""
         return f"classifier:{self.config.name}"
 
     @property
     def hash(self) -> str:
-        """SHA-256 of its weights and configuration: the same weights see something else in images of another size."""
+        """SHA-256 of its weights and configuration, whose image size changes what the same weights see."""
         content = asdict(self.config)
         if content["architecture"] == ARCHITECTURES[0]:
             del content["architecture"]  # references made before there were others name classifiers so
@@ -167,7 +167,7 @@ def load_classifier(source: str | Path) -> ImageClassifier:
 
 
 def bundled_folder() -> Path:
-    """Where the classifier is that the package brings along, and what belongs to it."""
+    """Find the folder of the classifier that the package brings along."""
     return Path(str(files("dar") / "classifiers" / BUNDLED))
 
 
@@ -216,7 +216,7 @@ class _Residual(nn.Module):
 
 
 def _scaled(images_B3HW: Tensor, size: int) -> Tensor:
-    """Images as float32 in [0, 255], size x size."""
+    """Scale images to float32 in [0, 255], size x size."""
     pixels = images_B3HW.float()
     if pixels.shape[2:] == (size, size):
         return pixels

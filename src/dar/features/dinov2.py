@@ -11,7 +11,7 @@ DINOV2_BASE = "facebook/dinov2-base"
 
 
 def load_dinov2(source: str | Path, setting: str) -> Dinov2Model:
-    """DINOv2, in float32 on the CPU. Frozen.
+    """Load DINOv2, frozen, in float32 on the CPU.
 
     Args:
         source: an id on the Hub, whose files are downloaded once, or a folder that transformers saved.

@@ -1,4 +1,4 @@
-"""What all feature extractors have in common."""
+"""Interface of all feature extractors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from dar.errors import DARError
 
 @dataclass(frozen=True)
 class Features:
-    """What an extractor finds in B images, float32.
+    """Features of B images, float32.
 
     Attributes:
         pooled: B x D, one vector an image; Fréchet distance, precision and recall compare these.
@@ -48,7 +48,7 @@ class Extractor(Protocol):
         """See above."""
 
     def __call__(self, images_B3HW: Tensor) -> Features:
-        """Features of images of any size, uint8 on any device; computed without gradients, image by image alike."""
+        """Compute features of images of any size, uint8 on any device, without gradients and image by image alike."""
 
 
 def check_images(images_B3HW: Tensor) -> None:

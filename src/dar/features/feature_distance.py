@@ -21,7 +21,7 @@ class FeatureDistance(nn.Module):
         self.classifier = classifier.requires_grad_(False).eval()
 
     def forward(self, images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
-        """Distances, 0 to 4; only the first images get a gradient.
+        """Compute distances, 0 to 4; only the first images get a gradient.
 
         Args:
             images_B3HW: in [-1, 1] or a little beyond.
@@ -37,6 +37,6 @@ class FeatureDistance(nn.Module):
         return torch.stack(distances).mean(0)
 
     def _features(self, images_B3HW: Tensor) -> list[Tensor]:
-        """Of each stage B x C x h x w, float32."""
+        """Compute the features of each stage: B x C x h x w, float32."""
         stages = self.classifier.stage_features(images_B3HW)
         return [F.normalize(stage.float(), dim=1, eps=NORM_EPS) for stage in stages]

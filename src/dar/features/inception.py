@@ -79,7 +79,7 @@ class Inception(_Layers):
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> Features:
-        """What the graph makes of images.
+        """Compute pooled and spatial features and logits of images.
 
         Args:
             images_B3HW: uint8, of any size.
@@ -105,7 +105,7 @@ class Inception(_Layers):
 
 
 def load_inception(source: str | Path = "", device: str | torch.device = "cpu") -> Inception:
-    """Inception with its published weights.
+    """Load Inception with its published weights.
 
     Args:
         source: the published file, as ``.pth`` or ``.safetensors`` with the same tensor names, or a folder that holds
@@ -126,7 +126,7 @@ def load_inception(source: str | Path = "", device: str | torch.device = "cpu") 
 
 
 def resize(images_BCHW: Tensor, size: int = SIZE) -> Tensor:
-    """Bilinear as TensorFlow 1 does it, without aligned corners or half-pixel centres; float32.
+    """Resize bilinearly as TensorFlow 1 does, without aligned corners or half-pixel centres; float32.
 
     Pixel i of the result lies at i * (H / size) of the image, where its two neighbours are mixed, or the last is
     repeated: left and up by up to half a pixel from where others put it, and no average over more where it shrinks.

@@ -13,7 +13,7 @@ Kernel = int | tuple[int, int]
 
 
 class _Norm(nn.Module):
-    """What normalises a convolution's output, as published."""
+    """Normalisation of a convolution's output, as published."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -49,17 +49,17 @@ class Convolution(nn.Module):
 
 
 def average_pool(x_BCHW: Tensor) -> Tensor:
-    """Mean of each pixel and its neighbours, fewer of them at the border."""
+    """Average each pixel and its neighbours, fewer of them at the border."""
     return F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def max_pool(x_BCHW: Tensor) -> Tensor:
-    """Largest of each pixel and its neighbours."""
+    """Take the largest of each pixel and its neighbours."""
     return F.max_pool2d(x_BCHW, 3, stride=1, padding=1)
 
 
 def shrink(x_BCHW: Tensor) -> Tensor:
-    """Largest of 3 x 3 pixels, half as many in each direction."""
+    """Take the largest of 3 x 3 pixels, half as many in each direction."""
     return F.max_pool2d(x_BCHW, 3, stride=2)
 
 
@@ -77,7 +77,7 @@ class BlockA(nn.Module):
         self.branch_pool = Convolution(inward, pooled, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All branches side by side."""
+        """Compute all branches and concatenate their channels."""
         five = self.branch5x5_2(self.branch5x5_1(x))
         three = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
         return torch.cat([self.branch1x1(x), five, three, self.branch_pool(average_pool(x))], dim=1)
@@ -94,7 +94,7 @@ class BlockB(nn.Module):
         self.branch3x3dbl_3 = Convolution(96, 96, 3, stride=2, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All branches side by side."""
+        """Compute all branches and concatenate their channels."""
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
         return torch.cat([self.branch3x3(x), double, shrink(x)], dim=1)
 
@@ -120,7 +120,7 @@ class BlockC(nn.Module):
         self.branch_pool = Convolution(768, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All branches side by side, ``branch1x1`` first."""
+        """Compute all branches and concatenate their channels, ``branch1x1`` first."""
         seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
         double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
         double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
@@ -140,7 +140,7 @@ class BlockD(nn.Module):
         self.branch7x7x3_4 = Convolution(192, 192, 3, stride=2, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All branches side by side."""
+        """Compute all branches and concatenate their channels."""
         three = self.branch3x3_2(self.branch3x3_1(x))
         seven = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
         return torch.cat([three, seven, shrink(x)], dim=1)
@@ -169,7 +169,7 @@ class BlockE(nn.Module):
         self.branch_pool = Convolution(inward, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All branches side by side."""
+        """Compute all branches and concatenate their channels."""
         three = self.branch3x3_1(x)
         double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         forks = [self.branch3x3_2a(three), self.branch3x3_2b(three)]

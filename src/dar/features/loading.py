@@ -18,7 +18,7 @@ INCEPTION = "inception"
 
 
 def load_extractor(source: str, device: Device = "cpu") -> Extractor:
-    """A feature extractor.
+    """Load a feature extractor by its name.
 
     Args:
         source: a ``.pth`` or ``.safetensors`` file of Inception's published weights of 2015, or a folder that holds one

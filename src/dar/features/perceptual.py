@@ -52,7 +52,7 @@ class PerceptualDistance(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images_B3HW: Tensor, references_B3HW: Tensor) -> Tensor:
-        """Distances, at least 0; only the first images get a gradient.
+        """Compute distances, at least 0; only the first images get a gradient.
 
         Args:
             images_B3HW: in [-1, 1] or a little beyond, H and W at least 16.
@@ -70,7 +70,7 @@ class PerceptualDistance(nn.Module):
         return torch.stack(distances).sum(0)
 
     def _features(self, x_B3HW: Tensor) -> Iterator[Tensor]:
-        """Features at the end of each stage, of unit length over channels: B x C x h x w, float32."""
+        """Compute features at the end of each stage, of unit length over channels: B x C x h x w, float32."""
         x = (x_B3HW - self.shift) / self.scale
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
@@ -80,7 +80,7 @@ class PerceptualDistance(nn.Module):
 
 
 def load_perceptual_distance(source: str | Path, setting: str) -> PerceptualDistance:
-    """LPIPS with its published weights, in float32 on the CPU.
+    """Load LPIPS with its published weights, in float32 on the CPU.
 
     Args:
         source: a folder that holds ``vgg16-397923af`` and ``vgg``, each as ``.safetensors`` or ``.pth``, with the
@@ -103,7 +103,7 @@ def load_perceptual_distance(source: str | Path, setting: str) -> PerceptualDist
 
 
 def _convolutions() -> nn.Sequential:
-    """VGG-16 up to the end of its last stage, numbered as its tensors are."""
+    """Make VGG-16 up to the end of its last stage, numbered as its tensors are."""
     layers: list[nn.Module] = []
     width = 3
     for stage in STAGES:
@@ -115,11 +115,11 @@ def _convolutions() -> nn.Sequential:
 
 
 def _vgg_layout() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the convolutions' tensors."""
+    """List names and shapes of the convolutions' tensors."""
     with torch.device("meta"):
         return {f"features.{name}": tuple(tensor.shape) for name, tensor in _convolutions().state_dict().items()}
 
 
 def _linear_layout() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the weights of channels, one tensor a stage."""
+    """List names and shapes of the weights of channels, one tensor a stage."""
     return {f"lin{i}.model.1.weight": (1, stage[-1], 1, 1) for i, stage in enumerate(STAGES)}

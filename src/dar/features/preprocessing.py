@@ -1,4 +1,4 @@
-"""How images are made ready for a network, as a preprocessor_config.json says; in torch, on any device."""
+"""Preprocessing of images for a network, as a preprocessor_config.json says; in torch, on any device."""
 
 import math
 from collections.abc import Mapping
@@ -52,14 +52,14 @@ class Preprocessing:
             raise ValueError(f"a part of {self.crop} pixels does not fit into images of {self.resized}")
 
     def scaled_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of an image after resizing."""
+        """Compute height and width of an image after resizing."""
         if isinstance(self.resized, tuple):
             return self.resized
         shorter = min(height, width)
         return int(self.resized * height / shorter), int(self.resized * width / shorter)
 
     def __call__(self, images_B3HW: Tensor) -> Tensor:
-        """Images, uint8, to what the network looks at: B x 3 x h x w, float32."""
+        """Prepare uint8 images for the network: B x 3 x h x w, float32."""
         size = self.scaled_size(*images_B3HW.shape[2:])
         x = F.interpolate(images_B3HW.float(), size=size, mode=self.mode, antialias=True).round().clamp(0, 255)
         if self.crop is not None:
@@ -71,7 +71,7 @@ class Preprocessing:
 
 
 def read_preprocessing(settings: Mapping[str, Any], network_size: Any) -> Preprocessing:
-    """What a preprocessor_config.json says.
+    """Read a preprocessor_config.json.
 
     ``size`` may be one number: of the shorter side where a part is cropped, else of both. Given ``crop_pct``, as
     ConvNeXt and ResNet are, it counts what is left of the shorter side after cropping to that share, and from 384 on
@@ -118,7 +118,7 @@ def _keeps_shape(size: Any) -> bool:
 
 
 def _pair(size: Any) -> tuple[int, int]:
-    """Height and width from all the ways in which they are written."""
+    """Read height and width in all the ways in which they are written."""
     if isinstance(size, dict):
         if size.keys() != {"height", "width"}:
             raise ValueError(f"size {size} is no height and width")

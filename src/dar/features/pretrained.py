@@ -65,14 +65,14 @@ def find_pretrained(source: str | Path, kind: str, remedy: str) -> Pretrained:
 
 
 def load_config(place: Pretrained) -> PreTrainedConfig:
-    """What a folder, or a model on the Hub, says it is; raises as transformers does."""
+    """Load the configuration of a folder, or of a model on the Hub; raises as transformers does."""
     for file in Path(place.source).iterdir() if Path(place.source).is_dir() else ():
         check_regular_file(file)  # transformers would wait for what a pipe has to say
     return AutoConfig.from_pretrained(place.source, trust_remote_code=False, local_files_only=place.local_files_only)
 
 
 def load_network(kind: Any, place: Pretrained, config: PreTrainedConfig) -> PreTrainedModel:
-    """A network with the weights of a folder, or of a model on the Hub, in float32 on the CPU. Frozen.
+    """Load a network with the weights of a folder, or of a model on the Hub, frozen, in float32 on the CPU.
 
     Args:
         kind: a model class of transformers, or an ``AutoModel``.

@@ -45,12 +45,12 @@ class PublishedFile:
         return tuple(str(Path(name).with_suffix(suffix)) for name in names for suffix in SUFFIXES)
 
     def find(self, folder: str | Path) -> Path | None:
-        """Path in a folder that holds it under one of its names; None where that holds none, or is no folder."""
+        """Find the file in a folder under one of its names; None where it isn't there, or there is no folder."""
         return next((path for name in self.known_as if (path := Path(folder) / name).is_file()), None)
 
 
 def locate(file: PublishedFile, source: str | Path, cache: str, remedy: str) -> Path:
-    """Path of a published file.
+    """Find or download a published file.
 
     Args:
         file: the file.
@@ -74,7 +74,7 @@ def locate(file: PublishedFile, source: str | Path, cache: str, remedy: str) -> 
 
 
 def download(file: PublishedFile, folder: Path, remedy: str) -> Path:
-    """Path of a published file in ``folder``, where it is downloaded to if it isn't there.
+    """Find a published file in ``folder``, or download it there.
 
     Raises:
         DARError: if it cannot be downloaded, or has another hash; nothing is then kept.
@@ -93,7 +93,7 @@ def download(file: PublishedFile, folder: Path, remedy: str) -> Path:
 
 
 def read_tensors(path: Path, layout: Mapping[str, tuple[int, ...]], unused: str, remedy: str) -> dict[str, Tensor]:
-    """Tensors of exactly these names and shapes, in float32 on the CPU.
+    """Read tensors of exactly these names and shapes, in float32 on the CPU.
 
     Args:
         path: a ``.safetensors`` file, or a pickle of a dictionary of tensors, which is read without executing anything.

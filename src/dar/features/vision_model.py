@@ -43,7 +43,7 @@ class VisionModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> Features:
-        """What the network finds in images, uint8, of any size.
+        """Compute features of uint8 images of any size.
 
         Raises:
             DARError: if these are no such images.
@@ -70,7 +70,7 @@ class VisionModel(nn.Module):
 
 
 def load_vision_model(source: str | Path, device: str | torch.device = "cpu") -> Extractor:
-    """A vision model and the preprocessing that belongs to it.
+    """Load a vision model with its own preprocessing.
 
     Only safetensors are read, no code that comes with a model is run, and none of transformers' image processors:
     ``read_preprocessing`` tells what becomes of preprocessor_config.json.
@@ -109,7 +109,7 @@ def _classifies(config: PreTrainedConfig) -> bool:
 
 
 def _class_names(config: PreTrainedConfig) -> tuple[str, ...]:
-    """Names of the classes; none where they are mere numbers."""
+    """Read names of the classes; none where they are mere numbers."""
     labels: dict[Any, str] = config.id2label or {}
     names = tuple(str(labels[i]) for i in range(len(labels)))
     return () if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names

@@ -69,7 +69,7 @@ def image_memory(
     channels = patches * tokenizer.decoder_width
     tokens = tokenizer.num_tokens * tokenizer.decoder_width
     return ImageMemory(
-        prior_cache=rows * 2 * prior.depth * prior.num_tokens * prior.width * number,
+        prior_cache=rows * 2 * prior.depth * (prior.num_tokens + 1) * prior.width * number,
         condition_cache=(2 * tokenizer.latent_decoder_depth + 4) * tokens * number,
         images=12 * 3 * tokenizer.image_size**2 * 4,
         drawing=rows * (prior_layer + logits) + probabilities,
@@ -79,7 +79,15 @@ def image_memory(
     )
 
 
-def settled_batch_size(wanted: BatchSize, images: int, image_bytes: int, device: torch.device) -> int:
+def packed_bytes(prior: PriorConfig, dtype: torch.dtype) -> int:
+    """Predict the memory of the packed weights that a CPU computes tokens with, a copy made for the first image."""
+    layer = 4 * prior.width**2 + 3 * prior.width * prior.mlp_width
+    return (prior.depth * layer + prior.codebook_size * prior.width) * dtype.itemsize
+
+
+def settled_batch_size(
+    wanted: BatchSize, images: int, image_bytes: int, device: torch.device, reserved: int = 0
+) -> int:
     """Settle how many images are computed at a time.
 
     Args:
@@ -87,12 +95,13 @@ def settled_batch_size(wanted: BatchSize, images: int, image_bytes: int, device:
         images: that there are in all.
         image_bytes: that one takes.
         device: where they are computed.
+        reserved: bytes that are needed whatever the number.
 
     Raises:
         DARError: if so many do not fit into the device's free memory, or there is no such number.
     """
     free = free_memory(device)
-    fitting = int(USABLE_SHARE * free) // image_bytes
+    fitting = max(0, int(USABLE_SHARE * free) - reserved) // image_bytes
     if wanted == "auto":
         most = max(1, min(fitting, LARGEST_AUTO.get(device.type, LARGEST_AUTO_ELSEWHERE)))
         size = -(-images // -(-images // most))  # batches of one size, nearly
@@ -101,8 +110,8 @@ def settled_batch_size(wanted: BatchSize, images: int, image_bytes: int, device:
     if size > fitting:
         needs = "1 image needs" if size == 1 else f"{size} images at a time need"
         raise DARError(
-            f"{needs} about {_amount(size * image_bytes)} of memory, but only {_amount(free)} are free on {device}: "
-            f"{_remedy(fitting)}"
+            f"{needs} about {_amount(reserved + size * image_bytes)} of memory, but only {_amount(free)} are free on "
+            f"{device}: {_remedy(fitting)}"
         )
     return size
 

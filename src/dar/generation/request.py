@@ -9,7 +9,7 @@ from torch import Tensor
 from dar.checks import whole_number
 from dar.errors import DARError
 from dar.generation.layout import Layout, kept_prefix, layout_prefix
-from dar.generation.memory import BatchSize, image_memory, settled_batch_size
+from dar.generation.memory import BatchSize, image_memory, packed_bytes, settled_batch_size
 from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.prior import PriorConfig
 from dar.prior.classes import Classes
@@ -131,7 +131,8 @@ def fitting_batch_size(
     keeps_tokens = given.get("layout") is not None or given.get("kept_tokens") is not None
     guided = any(scale != 1 for scale in scales)
     memory = image_memory(tokenizer.config, prior, tokenizer.dtype, guided=guided, keeps_tokens=keeps_tokens)
-    return settled_batch_size(batch_size, images, memory.peak, tokenizer.device)
+    packed = packed_bytes(prior, tokenizer.dtype) if tokenizer.device.type == "cpu" else 0
+    return settled_batch_size(batch_size, images, memory.peak, tokenizer.device, packed)
 
 
 def positive(name: str, value: object) -> int:

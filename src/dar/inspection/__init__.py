@@ -1,1 +1,1 @@
-"""What a data set holds, looked at image by image before a training spends time on it."""
+"""Inspection of a data set, image by image, before a training spends time on it."""

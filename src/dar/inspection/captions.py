@@ -1,4 +1,4 @@
-"""The texts beside the pictures of a data set."""
+"""Captions of the pictures of a data set."""
 
 import hashlib
 from array import array
@@ -31,7 +31,7 @@ class CaptionSummary:
 
 
 class Captions:
-    """The captions met so far, at 12 bytes each."""
+    """Counts captions, at 12 bytes each."""
 
     def __init__(self) -> None:
         self._digests, self._words = bytearray(), array("I")

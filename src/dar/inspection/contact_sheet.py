@@ -1,4 +1,4 @@
-"""The pictures of a data set that a sheet shows, and the sheet."""
+"""Contact sheet of a data set."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ class ContactSheet:
         self._shown: list[Shown] = []
 
     def chooses(self, class_name: str | None) -> bool:
-        """Whether to show an image of this class, those chosen before being shown as well."""
+        """Tell whether to show an image of this class beside those chosen before."""
         row = class_name if self.by_class else None
         if self._chosen[row] >= self._place_for + SPARE or not (row is None or row in self._classes):
             return False
@@ -77,7 +77,7 @@ class ContactSheet:
         self._shown.append(shown)
 
     def draw(self, counts: Mapping[str | None, int]) -> Image.Image | None:
-        """The sheet; None where there is no picture on it.
+        """Draw the sheet; None where there is no picture on it.
 
         Args:
             counts: images of each class.

@@ -1,4 +1,4 @@
-"""Pictures that a data set holds more than once."""
+"""Duplicates among the pictures of a data set."""
 
 from array import array
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ FILE_DIGEST_BYTES = 8
 
 
 class Fingerprints:
-    """Digests of the pictures met so far, at 32 bytes a picture; places are numbers that stand for pictures."""
+    """Keeps digests of pictures, at 32 bytes a picture; places are indices of pictures."""
 
     def __init__(self) -> None:
         self._pixels, self._files, self._places = bytearray(), bytearray(), array("q")
@@ -31,7 +31,7 @@ class Fingerprints:
         self._places.append(place)
 
     def groups(self) -> Iterator[tuple[list[int], bool]]:
-        """For each picture that is there several times: its places in order, and whether the files are equal too."""
+        """List for each duplicated picture its places in order, and whether the files are equal too."""
         words = np.frombuffer(bytes(self._pixels), dtype=np.uint64).reshape(-1, DIGEST_BYTES // 8)
         files = np.frombuffer(bytes(self._files), dtype=np.uint64)
         places = np.asarray(self._places, dtype=np.int64)

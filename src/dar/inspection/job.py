@@ -1,4 +1,4 @@
-"""Look at all pictures of a data set, or at many, once."""
+"""The job that inspects the pictures of a data set."""
 
 import itertools
 import time
@@ -72,13 +72,13 @@ def inspect_data(
 
 
 def _total(data: Images, count: int | None) -> int:
-    """How many images to look at; of a stream it may turn out that there are fewer."""
+    """Choose how many images to look at; a stream may turn out to have fewer."""
     wanted = [FIRST_OF_STREAM if isinstance(data, StreamedImages) and count is None else count, data.summary.images]
     return min(number for number in wanted if number is not None)
 
 
 def _requests(data: Images, count: int, sheet: ContactSheet) -> Iterator[Request]:
-    """What to look at: the first images of a stream, or images drawn from all over indexed data, in their order."""
+    """Choose images to look at: the first of a stream, or some drawn from all over indexed data, in their order."""
     if isinstance(data, StreamedImages):
         for place, row in enumerate(itertools.islice(data.epoch(seed=0, epoch=0), count)):
             yield Request(place, row, sheet.chooses(data.stored(row, place).class_name))
@@ -90,7 +90,7 @@ def _requests(data: Images, count: int, sheet: ContactSheet) -> Iterator[Request
 
 
 def _classes(data: ImageDataset) -> list[str | None]:
-    """The class of each image; None where the data say none, or none certain."""
+    """Find the class of each image; None where there is none, or none certain."""
     names = data.summary.class_names
     return [None if label < 0 else names[label] for label in data.labels] if names else [None] * len(data)
 
@@ -102,7 +102,7 @@ def _pieces(requests: Iterable[Request]) -> Iterator[list[Request]]:
 
 
 class _Found:
-    """What was found so far.
+    """Accumulates what is found.
 
     Args:
         keeps_names: whether to remember what images are called, since the data can't be asked again.
@@ -168,7 +168,7 @@ def _refusal(source: str, seen: int, broken: list[str], max_share: float) -> str
 
 
 def _counts(data: Images, found: _Found) -> Counter[str | None]:
-    """Images of each class: all of indexed data, of a stream those that were looked at."""
+    """Count images of each class: all of indexed data, of a stream those that were looked at."""
     return found.classes if isinstance(data, StreamedImages) else Counter(_classes(data))
 
 

@@ -1,4 +1,4 @@
-"""From places in a data set to what is seen there; can run in worker processes."""
+"""Inspection of single images, which can run in worker processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was seen of an image.
+    """Result of inspecting an image.
 
     Attributes:
         place: see ``Request``.
@@ -64,7 +64,7 @@ class Looker:
     size: int | None
 
     def __call__(self, requests: Sequence[Request]) -> list[Looked]:
-        """What is seen of some images."""
+        """Inspect some images."""
         return [self._look(request) for request in requests]
 
     def _look(self, request: Request) -> Looked:

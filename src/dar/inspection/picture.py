@@ -1,4 +1,4 @@
-"""One picture of a data set: what it is, and how it looks on a sheet."""
+"""Facts about one picture, and its thumbnail."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BACKGROUND = (236, 236, 236)
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What a readable picture is.
+    """Facts about a readable picture.
 
     Attributes:
         width: in pixels, upright.
@@ -65,7 +65,7 @@ def look(content: bytes, name: str) -> tuple[Image.Image, PictureFacts]:
 
 
 def thumbnail(image: Image.Image, size: int | None) -> Image.Image:
-    """What a sheet shows of a picture.
+    """Make the thumbnail that a sheet shows.
 
     Args:
         image: the picture.

@@ -1,4 +1,4 @@
-"""What was found out about a data set, as lines to read."""
+"""The report of an inspection, as lines to read."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,16 +33,16 @@ class Duplicate:
 
     @property
     def classes_differ(self) -> bool:
-        """Whether the copies are of different classes."""
+        """Tell whether the copies are of different classes."""
         return len(set(self.classes)) > 1
 
     @property
     def captions_differ(self) -> bool:
-        """Whether the copies have different captions."""
+        """Tell whether the copies have different captions."""
         return len(set(self.captions)) > 1
 
     def line(self) -> str:
-        """The copies, with classes and captions where these differ."""
+        """Format the copies, with classes and captions where these differ."""
         copies = []
         for name, label, caption in zip(self.names, self.classes, self.captions, strict=True):
             of_class = f" ({label or 'no class'})" if self.classes_differ else ""
@@ -53,7 +53,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found out about a data set.
+    """Report on a data set.
 
     Attributes:
         summary: what training reads of it.
@@ -91,11 +91,11 @@ class DataReport:
 
     @property
     def readable(self) -> int:
-        """How many of the pictures that were looked at can be read."""
+        """Number of inspected pictures that can be read."""
         return self.looked_at - len(self.broken)
 
     def lines(self, *, all_classes: bool = False) -> Iterator[str]:
-        """All but the summary, to read.
+        """Format all but the summary, line by line.
 
         Args:
             all_classes: whether to tell the images of each class, however many there are.
@@ -173,7 +173,7 @@ def _count(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def _balance(counts: Sequence[int]) -> str:
-    """How evenly images are spread over classes; counts are given from the largest to the smallest."""
+    """Describe how evenly images are spread over classes; counts are given from the largest to the smallest."""
     most, least = counts[0], counts[-1]
     if most == least:
         return f"of {_count(most, 'image')} each"
@@ -188,7 +188,7 @@ def _percent(share: float) -> str:
 
 
 def _by_frequency(counts: dict[str, int]) -> str:
-    """Counts, the largest first."""
+    """Format counts, the largest first."""
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 

@@ -1,4 +1,4 @@
-"""How large the pictures of a data set are, and of what shapes."""
+"""Sizes and shapes of the pictures of a data set."""
 
 from array import array
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class SizeSummary:
 
 
 class Sizes:
-    """The sizes met so far, at 8 bytes a picture."""
+    """Collects sizes, at 8 bytes a picture."""
 
     def __init__(self) -> None:
         self._sides = array("I")

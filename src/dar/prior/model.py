@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from dar.hub import CARD_TEMPLATE, HubModel
+from dar.packed_linear import KeptPacking
 from dar.prior.config import PriorConfig
 
 
@@ -16,6 +17,7 @@ class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TE
 
     Attributes:
         llama: the transformers model; its own ``generate`` draws image tokens too.
+        packing: keeps the packed weights of ``dar.prior.decoding``.
     """
 
     def __init__(self, config: PriorConfig) -> None:
@@ -23,6 +25,7 @@ class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TE
         self.config = config
         self.llama = LlamaForCausalLM(llama_config(config))
         self.llama.generation_config = generation_config(config)
+        self.packing = KeptPacking()
 
     @property
     def device(self) -> torch.device:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from transformers import StaticCache
 
+from dar.prior.decoding import decoder_of
 from dar.prior.drawing import Sampling
 from dar.prior.guidance import UNGUIDED, Guidance
 from dar.prior.model import Prior
@@ -51,17 +51,23 @@ def generate_tokens(
     if guided:
         classes_B = torch.cat([classes_B, torch.full_like(classes_B, config.null_class)])
         prefix_BP = torch.cat([prefix_BP, prefix_BP])
-    cache = StaticCache(prior.llama.config, max_cache_len=config.num_tokens)
+    decoder = decoder_of(prior, _dtype_of(prior))
+    cache = decoder.new_cache(len(classes_B))
     new = torch.cat([prior.class_tokens(classes_B)[:, None], prefix_BP], dim=1)
     for i in range(prefix_BP.shape[1], config.num_tokens):
-        logits = prior.llama(input_ids=new, past_key_values=cache, logits_to_keep=1).logits[:, -1]
-        logits = logits[:, : config.codebook_size].float()
+        logits = decoder.next_logits(new, cache)
         if guided:
             conditional, unconditional = logits.chunk(2)
             logits = unconditional + scales[i] * (conditional - unconditional)
         tokens = draw(logits, uniforms_BN[:, i], sampling)
         yield tokens
         new = (torch.cat([tokens, tokens]) if guided else tokens)[:, None]
+
+
+def _dtype_of(prior: Prior) -> torch.dtype:
+    """The dtype to compute in: autocast's where that is on, else that of the weights."""
+    kind = prior.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else prior.dtype
 
 
 def draw(logits_BV: Tensor, uniforms_B: Tensor, sampling: Sampling) -> Tensor:

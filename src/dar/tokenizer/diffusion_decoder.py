@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dar.nn import Attention, FeedForward, Rotary, grid_rotary, init_linear, init_zero, layer_norm
+from dar.packed_linear import Linear
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -20,7 +21,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(Linear(width, width), nn.SiLU(), Linear(width, width))
 
     def forward(self, t_B: Tensor) -> Tensor:
         """B -> B x D: a sinusoid through two linear layers."""
@@ -38,9 +39,9 @@ class DiffusionBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.time = TimeEmbedding(width)
-        self.condition_mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.condition_mlp = nn.Sequential(Linear(width, width), nn.SiLU(), Linear(width, width))
         self.cross_attention = Attention(width)
-        last = nn.Linear(width, 6 * width)
+        last = Linear(width, 6 * width)
         self.modulation = nn.Sequential(nn.SiLU(), last)
         self.attention = Attention(width)
         self.mlp = FeedForward(width)
@@ -77,10 +78,10 @@ class DiffusionDecoder(nn.Module):
         width = config.decoder_width
         self.patch = config.decoder_patch_size
         self.grid = config.image_size // self.patch
-        self.condition_in = nn.Linear(width, width)
-        self.inward = nn.Linear(3 * self.patch**2, width)
+        self.condition_in = Linear(width, width)
+        self.inward = Linear(3 * self.patch**2, width)
         self.blocks = nn.ModuleList(DiffusionBlock(width) for _ in range(config.decoder_depth))
-        self.out = nn.Linear(width, 3 * self.patch**2)
+        self.out = Linear(width, 3 * self.patch**2)
         init_linear(self.condition_in)
         init_linear(self.inward)
         init_zero(self.out)  # the velocity starts at zero

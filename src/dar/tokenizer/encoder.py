@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dar.nn import Block, grid_rotary, init_linear, layer_norm
+from dar.packed_linear import Linear
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -25,9 +26,9 @@ class Encoder(nn.Module):
         self.num_tokens = config.num_tokens
         self.patchify = nn.Conv2d(3, width, kernel_size=patch, stride=patch)
         self.queries = nn.Parameter(torch.randn(config.num_tokens, config.codebook_dim))
-        self.query_in = nn.Linear(config.codebook_dim, width)
+        self.query_in = Linear(config.codebook_dim, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(config.encoder_depth))
-        self.out = nn.Linear(width, config.codebook_dim, bias=False)
+        self.out = Linear(width, config.codebook_dim, bias=False)
         self.apply(init_linear)
         cos, sin = grid_rotary(grid, grid, config.rope_theta, num_extra=config.num_tokens)
         self.register_buffer("cos", cos, persistent=False)

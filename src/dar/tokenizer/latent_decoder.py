@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dar.nn import Block, KeyValueCache, init_linear, layer_norm
+from dar.packed_linear import Linear
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -17,7 +18,7 @@ class LatentDecoder(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         width = config.decoder_width
-        self.inward = nn.Linear(config.codebook_dim, width, bias=False)
+        self.inward = Linear(config.codebook_dim, width, bias=False)
         self.positions = nn.Parameter(0.02 * torch.randn(config.num_tokens, width))
         self.blocks = nn.ModuleList(Block(width) for _ in range(config.latent_decoder_depth))
         self.apply(init_linear)

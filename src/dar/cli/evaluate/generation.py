@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.option_groups import SampleOptions, grouped
-from dar.cli.sampling import describe, setting_options, tell_settings
+from dar.cli.sampling import describe, print_settings, setting_options
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def generation(
 
         pipe = DARPipeline.from_pretrained(model, device=compute.device, dtype=compute.dtype)
         settings = sampled.settings(pipe, given, num)
-        tell_settings(pipe, given)
+        print_settings(pipe, given)
         opened = spaces.open(pipe.tokenizer.config.image_size, num, compute)
         file, described, class_names = out / "samples.npz", describe(model), pipe.prior.config.class_names
         sample(pipe, settings, file, described={**described, "class_names": list(class_names)})

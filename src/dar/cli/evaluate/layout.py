@@ -7,7 +7,7 @@ import typer
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.option_groups import grouped
-from dar.cli.sampling import describe, setting_options, tell_settings
+from dar.cli.sampling import describe, print_settings, setting_options
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def layout(
     ] = "cifar10",
     tokens: Annotated[
         list[int] | None,
-        typer.Option(help="Tokens of the reference to keep; repeat it for each point. 8, 12, 16 and 32 unless given."),
+        typer.Option(help="Tokens of the reference to keep; repeat it for each point. By default 8, 12, 16 and 32."),
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="Reference images, from all over the data.")] = 1000,
     seed: options.Seed = 0,
@@ -49,7 +49,7 @@ def layout(
         from dar.pipeline import DARPipeline
 
         pipe = DARPipeline.from_pretrained(model, device=compute.device, dtype=compute.dtype)
-        tell_settings(pipe, given)
+        print_settings(pipe, given)
         return evaluate_layout(
             pipe,
             data.open(),

@@ -28,7 +28,7 @@ def reconstruction(
         str | None,
         typer.Option(help="Folder with LPIPS's weights, or 'download'; without it LPIPS is left out."),
     ] = None,
-    num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all unless given.")] = None,
+    num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all by default.")] = None,
     seed: options.Seed = 0,
     given: GivenSettings,
     compute: shared.ModelComputeOptions,

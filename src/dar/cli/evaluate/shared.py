@@ -25,7 +25,7 @@ EXTRACTORS = (
     "classifier or of a vision model of transformers, such as facebook/dinov2-base."
 )
 
-Model = Annotated[str | None, typer.Argument(help="Folder or Hub id of a model; the bundled one unless given.")]
+Model = Annotated[str | None, typer.Argument(help="Folder or Hub id of a model; the bundled one by default.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json and report.html: new, or begun by the same command.")]
 
 FIELD = ("inception",)
@@ -87,11 +87,11 @@ class SpaceOptions:
     ]
     extractor: Annotated[
         list[str] | None,
-        typer.Option("--extractor", help=f"Inception unless given; repeat it for several: {EXTRACTORS}"),
+        typer.Option("--extractor", help=f"Inception by default; repeat it for several: {EXTRACTORS}"),
     ] = None
     image_column: Annotated[
         str,
-        typer.Option("--image-column", help="Column of a reference's images, where several fit; found unless given."),
+        typer.Option("--image-column", help="Column of a reference's images, where several fit; found by default."),
     ] = ""
 
     def check(self) -> None:

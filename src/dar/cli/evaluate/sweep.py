@@ -7,7 +7,7 @@ import typer
 from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.option_groups import SampleOptions, grouped
-from dar.cli.sampling import ALL, describe, setting_options, tell_settings
+from dar.cli.sampling import ALL, describe, print_settings, setting_options
 from dar.generation.settings import GivenSettings
 from dar.prior.guidance import Guidance
 
@@ -47,7 +47,7 @@ def sweep(
         pipe = DARPipeline.from_pretrained(model, device=compute.device, dtype=compute.dtype)
         settings = sampled.settings(pipe, given, num)
         for scale in scales:
-            tell_settings(pipe, {**given, "guidance_scale": scale})
+            print_settings(pipe, {**given, "guidance_scale": scale})
         opened = spaces.open(pipe.tokenizer.config.image_size, num, compute)
         model_info = describe(model)
         return evaluate_sweep(pipe, settings, scales, opened, out, model_info=model_info, batch_size=compute.batch_size)

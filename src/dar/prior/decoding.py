@@ -1,0 +1,179 @@
+"""The prior's forward pass for generation: a few new tokens a row, keys and values kept.
+
+It computes what transformers' ``LlamaForCausalLM`` does with the same weights, to rounding; a test holds it to that.
+It leaves out what generation does not need, which takes most of the time of a small model on a CPU: projections
+of the same input are one product, weights are packed, attention reads the filled part of the cache only, and logits are
+computed for image tokens only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+from dar.packed_linear import PackedWeight, pack
+from dar.prior.config import PriorConfig
+from dar.prior.model import Prior
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Weights of one layer; projections of the same input lie one below the other."""
+
+    attention_norm: Tensor
+    query_key_value: PackedWeight
+    out: PackedWeight
+    mlp_norm: Tensor
+    gate_up: PackedWeight
+    down: PackedWeight
+
+
+class TokenCache:
+    """Keys and values of the tokens that each row has seen; rows may have seen different numbers of tokens.
+
+    Args:
+        config: of the prior.
+        rows: R.
+        dtype: of keys and values.
+        device: where they are.
+
+    Attributes:
+        lengths: tokens that each row has seen.
+    """
+
+    def __init__(self, config: PriorConfig, rows: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.lengths = [0] * rows
+        # One position more than there are tokens: what pads a row that is full goes there.
+        shape = config.depth, 2, rows, config.num_heads, config.num_tokens + 1, config.width // config.num_heads
+        self.tensors = torch.zeros(shape, dtype=dtype, device=device)  # L 2 R H S C
+
+
+class TokenDecoder:
+    """Predicts the next token of each row from the tokens that it has seen.
+
+    Args:
+        prior: whose weights it takes; packed copies of them are kept, so make a new decoder when they change.
+        dtype: to compute in.
+    """
+
+    def __init__(self, prior: Prior, dtype: torch.dtype) -> None:
+        self.config, self.dtype, self.device = prior.config, dtype, prior.device
+        model = prior.llama.model
+        self._embedding = model.embed_tokens.weight.detach().to(dtype)
+        self._layers = [_layer(layer, dtype) for layer in model.layers]
+        self._norm = model.norm.weight.detach().to(dtype)
+        self._head = pack(prior.llama.lm_head.weight[: prior.config.codebook_size].to(dtype))
+        positions = torch.arange(prior.config.num_tokens + 1, device=self.device)[None]
+        cos, sin = model.rotary_emb(self._embedding[:1], positions)
+        half = cos.shape[-1] // 2
+        self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)  # S C, signs included
+
+    def new_cache(self, rows: int) -> TokenCache:
+        """Make an empty cache for R rows."""
+        return TokenCache(self.config, rows, self.dtype, self.device)
+
+    @torch.no_grad()
+    def next_logits(self, ids_RT: Tensor, cache: TokenCache, counts: Sequence[int] | None = None) -> Tensor:
+        """Let rows see new tokens; return the logits of what follows them.
+
+        Args:
+            ids_RT: vocabulary ids, int64, new tokens of each row, the first at the left.
+            cache: what the rows have seen before; extended in place.
+            counts: how many of a row's T tokens are its own, 1 to T; what follows them is not looked at. None means T.
+
+        Returns:
+            R x V logits of image tokens, float32.
+        """
+        rows, new = ids_RT.shape
+        counts = counts or [new] * rows
+        place = _Place.of(cache.lengths, new, self.config.num_tokens + 1, self.device)
+        x = F.embedding(ids_RT, self._embedding)  # R T D
+        cos, sin = self._cos[place.positions][..., None, :], self._sin[place.positions][..., None, :]  # (R) T 1 C
+        for layer, kept in zip(self._layers, cache.tensors, strict=True):
+            x = self._layer(layer, x, kept, place, cos, sin)
+        cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
+        last = x[:, -1] if min(counts) == new else x[range(rows), [count - 1 for count in counts]]
+        return self._head.product(self._normed(last, self._norm)).float()
+
+    def _layer(
+        self, layer: _Layer, x_RTD: Tensor, kept_2RHSC: Tensor, place: "_Place", cos: Tensor, sin: Tensor
+    ) -> Tensor:
+        heads = self.config.num_heads
+        projected = layer.query_key_value.product(self._normed(x_RTD, layer.attention_norm)).unflatten(
+            -1, (3, heads, -1)
+        )
+        turned, value = _rotated(projected[:, :, :2].flatten(2, 3), cos, sin), projected[:, :, 2]
+        query, key = turned.unflatten(2, (2, heads)).unbind(2)  # R T H C
+        place.store(kept_2RHSC, key, value)
+        seen = kept_2RHSC[..., : place.end, :]
+        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), seen[0], seen[1], attn_mask=place.mask)
+        x_RTD = layer.out.product_added(mixed.transpose(1, 2).flatten(2), x_RTD)
+        gate, up = layer.gate_up.product(self._normed(x_RTD, layer.mlp_norm)).chunk(2, dim=-1)
+        return layer.down.product_added(F.silu(gate) * up, x_RTD)
+
+    def _normed(self, x: Tensor, weight_D: Tensor) -> Tensor:
+        return F.rms_norm(x, weight_D.shape, weight_D, self.config.norm_eps)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where new tokens of R rows stand.
+
+    Attributes:
+        positions: T, where all rows have seen as many tokens; else R x T.
+        end: one more than the last position of any row.
+        mask: True where a new token may see a position, T x end or R x 1 x T x end; None where it may see all.
+    """
+
+    positions: Tensor
+    end: int
+    mask: Tensor | None
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], new: int, room: int, device: torch.device) -> "_Place":
+        start, end = lengths[0], max(lengths) + new
+        if all(length == start for length in lengths):
+            positions = torch.arange(start, end, device=device)
+            return cls(positions, end, None if new == 1 else torch.arange(end, device=device) <= positions[:, None])
+        end = min(end, room)
+        starts = torch.tensor(lengths, device=device)
+        positions = (starts[:, None] + torch.arange(new, device=device)).clamp(max=end - 1)  # R T
+        return cls(positions, end, (torch.arange(end, device=device) <= positions[..., None])[:, None])
+
+    def store(self, kept_2RHSC: Tensor, key_RTHC: Tensor, value_RTHC: Tensor) -> None:
+        """Write keys and values at the positions."""
+        if self.positions.dim() == 1:
+            start = self.end - len(self.positions)
+            kept_2RHSC[0, :, :, start : self.end] = key_RTHC.transpose(1, 2)
+            kept_2RHSC[1, :, :, start : self.end] = value_RTHC.transpose(1, 2)
+        else:
+            rows = torch.arange(len(key_RTHC), device=key_RTHC.device)[:, None]
+            kept_2RHSC[0].transpose(1, 2)[rows, self.positions] = key_RTHC
+            kept_2RHSC[1].transpose(1, 2)[rows, self.positions] = value_RTHC
+
+
+def decoder_of(prior: Prior, dtype: torch.dtype) -> TokenDecoder:
+    """Return the prior's decoder, made anew when a weight has changed; the last one made is kept."""
+    return prior.packing.of(prior.llama.parameters(), lambda: TokenDecoder(prior, dtype), dtype=dtype)
+
+
+def _layer(layer: LlamaDecoderLayer, dtype: torch.dtype) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    stacked = torch.cat([one.weight for one in (attention.q_proj, attention.k_proj, attention.v_proj)])
+    return _Layer(
+        attention_norm=layer.input_layernorm.weight.detach().to(dtype),
+        query_key_value=pack(stacked.to(dtype)),
+        out=pack(attention.o_proj.weight.to(dtype)),
+        mlp_norm=layer.post_attention_layernorm.weight.detach().to(dtype),
+        gate_up=pack(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype)),
+        down=pack(mlp.down_proj.weight.to(dtype)),
+    )
+
+
+def _rotated(x_RTHC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs of channels half a head apart, as Llama does."""
+    swapped = x_RTHC.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return torch.addcmul(x_RTHC * cos, swapped, sin)
