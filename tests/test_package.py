@@ -13,10 +13,10 @@ SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
     {"errors", "lazily", "fields"},
-    {"checks", "device", "files", "pages"},
+    {"checks", "dtypes", "files", "pages"},
     {"packed_linear"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
-    | {"rgb", "lettering"},
+    | {"rgb", "lettering", "device", "free_memory"},
     {"progress", "plots", "image_files", "model_folder"},
     {"hub"},
     {"images", "sheets"},

@@ -2,6 +2,8 @@ import json
 import os
 import shutil
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,20 @@ from torch import Tensor, nn
 
 from dar.errors import DARError
 from dar.files import CONFIG, check_regular_file, read_json, write_json, writing
-from dar.storage import WEIGHTS, load_tensors, load_weights, open_tensors, save_tensors, stream_tensors, tensor_start
+from dar.pipeline import DARPipeline
+from dar.prior import Prior
+from dar.storage import (
+    ALIGNMENT,
+    WEIGHTS,
+    load_tensors,
+    load_weights,
+    open_tensors,
+    parameters_without_memory,
+    save_tensors,
+    save_weights,
+    stream_tensors,
+    tensor_start,
+)
 from dar.tokenizer import SequentialDiffusionTokenizer
 from tests import tiny
 
@@ -293,3 +308,68 @@ def test_files_folders_and_what_is_missing_are_left_to_their_readers(tmp_path: P
     (tmp_path / "loop").symlink_to("loop")
     for path in (tmp_path, tmp_path / "file", tmp_path / "link", tmp_path / "loop", tmp_path / "gone", Path("a\0b")):
         check_regular_file(path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is mapped")
+def test_weights_that_need_no_conversion_are_mapped(model: Path) -> None:
+    prior = Prior.from_pretrained(model / "prior")
+    path = str(model / "prior" / WEIGHTS)
+    starts = [line.split("-")[0] for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(path)]
+    assert any(0 <= next(prior.parameters()).data_ptr() - int(start, 16) < 1 << 20 for start in starts)
+
+
+def test_weights_are_aligned_in_files_and_in_memory(tmp_path: Path) -> None:
+    odd = nn.ParameterDict({"a": nn.Parameter(torch.ones(3)), "b": nn.Parameter(torch.ones(32))})
+    save_weights(tmp_path / WEIGHTS, odd)
+    assert tensor_start(tmp_path / WEIGHTS, "b") % ALIGNMENT == 0
+    for write in (save_weights, lambda path, model: save_tensors(path, model.state_dict())):
+        write(tmp_path / WEIGHTS, odd)
+        load_weights(odd, tmp_path / WEIGHTS)
+        assert all(parameter.data_ptr() % ALIGNMENT == 0 for parameter in odd.values())
+
+
+def test_mapped_weights_compute_the_same_to_the_bit(pipeline: DARPipeline, model: Path) -> None:
+    mapped = DARPipeline.from_pretrained(model)
+    assert torch.equal(mapped("cat", seed=3).pixels, pipeline("cat", seed=3).pixels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loaded_weights_can_be_trained_and_the_file_stays(model: Path, dtype: torch.dtype) -> None:
+    path = model / "prior" / WEIGHTS
+    before, prior = path.read_bytes(), Prior.from_pretrained(model / "prior", dtype=dtype).train()
+    assert all(parameter.requires_grad for parameter in prior.parameters())
+    optimizer = torch.optim.SGD(prior.parameters(), lr=1.0)
+    logits = prior(torch.tensor([0]), torch.zeros(1, prior.config.num_tokens, dtype=torch.int64))
+    logits.float().logsumexp(-1).sum().backward()
+    optimizer.step()
+    assert path.read_bytes() == before
+    assert not torch.equal(prior.llama.lm_head.weight.float(), load_tensors(path)["llama.lm_head.weight"])
+
+
+def test_loading_leaves_no_tensor_without_values(model: Path) -> None:
+    prior = Prior.from_pretrained(model / "prior")
+    tokenizer = SequentialDiffusionTokenizer.from_pretrained(model / "tokenizer")
+    for loaded in (prior, tokenizer):
+        assert not any(tensor.is_meta for tensor in (*loaded.parameters(), *loaded.buffers()))
+    assert_same(dict(tokenizer.named_buffers()), dict(tiny.tokenizer().named_buffers()))
+    assert_same(dict(prior.named_buffers()), dict(tiny.prior().named_buffers()))
+
+
+def test_modules_of_other_threads_have_their_memory() -> None:
+    made: list[nn.Module] = []
+    with parameters_without_memory():
+        thread = threading.Thread(target=lambda: made.append(nn.Linear(2, 2)))
+        thread.start()
+        thread.join()
+        assert nn.Linear(2, 2).weight.is_meta
+    assert not made[0].weight.is_meta
+    assert not nn.Linear(2, 2).weight.is_meta
+
+
+def test_weights_are_filled_in_the_models_own_dtype(tmp_path: Path) -> None:
+    wanted = nn.Linear(3, 2)
+    save_tensors(tmp_path / WEIGHTS, wanted.state_dict())
+    with parameters_without_memory():
+        model = nn.Linear(3, 2, dtype=torch.bfloat16)
+    load_weights(model, tmp_path / WEIGHTS)
+    assert_same(state(model), {name: tensor.bfloat16() for name, tensor in wanted.state_dict().items()})

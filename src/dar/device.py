@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from dar.dtypes import DTYPES, checked_dtype, plain_name
 from dar.errors import DARError, quoted
 
 Device = str | int | torch.device
 """A device of torch or its name in any case, such as "cuda", "cuda:1" or "cpu"; a number is that of a GPU."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Number formats that models can be loaded in."""
 
 
 def as_device(device: Device) -> torch.device:
@@ -34,10 +32,8 @@ def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
     Raises:
         DARError: if models cannot be loaded in it.
     """
-    name = str(dtype).strip().lower().removeprefix("torch.")
-    if name not in DTYPES:
-        raise DARError(f"dtype must be one of {', '.join(DTYPES)}, not {quoted(dtype)}")
-    return DTYPES[name]
+    found: torch.dtype = getattr(torch, checked_dtype(dtype))
+    return found
 
 
 def placement(
@@ -69,7 +65,7 @@ def convert_weights(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _names_dtype(name: object) -> bool:
-    return isinstance(name, str) and name.strip().lower().removeprefix("torch.") in DTYPES
+    return isinstance(name, str) and plain_name(name) in DTYPES
 
 
 def use_bf16(precision: str) -> bool:

@@ -13,7 +13,7 @@ from dar.errors import DARError
 from dar.files import CONFIG, read_json
 from dar.locations import here
 from dar.model_folder import HubOptions, model_folder
-from dar.storage import WEIGHTS, load_weights, save_tensors
+from dar.storage import WEIGHTS, load_weights, parameters_without_memory, save_weights
 
 CARD = "README.md"
 """A model's card, as the Hub calls it."""
@@ -47,7 +47,7 @@ class HubModel(PyTorchModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         assert isinstance(self, nn.Module)
-        save_tensors(save_directory / WEIGHTS, self.state_dict())
+        save_weights(save_directory / WEIGHTS, self)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # the mixin takes any keyword
@@ -93,7 +93,8 @@ class HubModel(PyTorchModelHubMixin):
     def _from_pretrained(  # type: ignore[override]  # files are here by now
         cls, *, model_id: str, config: Any, dtype: torch.dtype, device: torch.device, **kwargs: Any
     ) -> Self:
-        model = cls(config)
+        with parameters_without_memory():
+            model = cls(config)
         assert isinstance(model, nn.Module)
         convert_weights(model, dtype)  # whatever torch's default is
         load_weights(model, Path(model_id) / WEIGHTS)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from dar.checks import refuse_unknown_arguments
 from dar.device import Device, as_device, as_dtype, convert_weights, placement
+from dar.dtypes import plain_name
 from dar.errors import DARError
+from dar.generation.memory import BatchSize
 from dar.generation.request import Request, Settings, make_request
 from dar.generation.results import Generation, Preview
 from dar.generation.settings import GenerationSettings, GivenSettings, load_settings, save_settings
@@ -150,7 +152,7 @@ class DARPipeline:
             "tokens": f"{config.num_tokens} in {config.num_groups} groups",
             "classes": str(classes),
             "parameters": f"{millions[0]:.1f} M (tokenizer) + {millions[1]:.1f} M (prior)",
-            "weights": f"{str(self.dtype).removeprefix('torch.')} on {self.device}",
+            "weights": f"{plain_name(self.dtype)} on {self.device}",
             "settings": str(self.resolved({})),
         }
 
@@ -168,7 +170,7 @@ class DARPipeline:
         classes: Classes,
         *,
         num_images_per_prompt: int = 1,
-        batch_size: int | None = None,
+        batch_size: BatchSize = None,
         progress: bool = False,
         callback: Callable[[Preview], None] | None = None,
         **settings: Unpack[Settings],
@@ -178,7 +180,8 @@ class DARPipeline:
         Args:
             classes: a class name or index, or several; a tensor or array of indices, too.
             num_images_per_prompt: images of each class, one after the other; image i of all uses seed + i.
-            batch_size: images computed at a time; None means all. It changes nothing but rounding.
+            batch_size: images computed at a time; None means all, "auto" as many as fit into memory, up to where more
+                make an image no faster (``dar.generation.memory``). It changes nothing but rounding.
             progress: whether to show a bar.
             callback: called with each preview of each batch, the final ones included.
             **settings: the other arguments of ``stream``.
@@ -188,12 +191,11 @@ class DARPipeline:
         """
         own = {"num_images_per_prompt", "batch_size", "progress", "callback"}
         refuse_unknown_arguments("DARPipeline.__call__", settings, Settings.__optional_keys__ | own)
-        request = self._request(classes, settings, num_images_per_prompt)
-        batches = request.batches(batch_size)
+        request = self._request(classes, settings, num_images_per_prompt, batch_size)
         pixels: list[Tensor] = []
         tokens: list[Tensor] = []
         with progress_bar(len(request), shown=progress) as bar:
-            for batch in batches:
+            for batch in request.batches():
                 for preview in previews(self.tokenizer, self.prior, batch):
                     bar.set_postfix_str(f"denoising step {preview.step}")
                     if callback is not None:
@@ -236,17 +238,29 @@ class DARPipeline:
         refuse_unknown_arguments("DARPipeline.stream", settings, Settings.__optional_keys__)
         return previews(self.tokenizer, self.prior, self._request(classes, settings))
 
-    def check(self, classes: Classes, **settings: Unpack[Settings]) -> None:
+    def check(self, classes: Classes, *, batch_size: BatchSize = None, **settings: Unpack[Settings]) -> int:
         """Make sure that ``stream`` would take these arguments; computes no image.
+
+        Args:
+            classes: see ``stream``.
+            batch_size: see ``__call__``.
+            **settings: see ``stream``.
+
+        Returns:
+            How many of the images to compute at a time.
 
         Raises:
             DARError: for any argument that is unknown or out of its range.
         """
         refuse_unknown_arguments("DARPipeline.check", settings, Settings.__optional_keys__)
-        self._request(classes, settings)
+        return self._request(classes, settings, batch_size=batch_size).batch_size
 
-    def _request(self, classes: Classes, given: Settings, images_per_class: int = 1) -> Request:
-        return make_request(self.tokenizer, self.prior.config, self.settings, classes, given, images_per_class)
+    def _request(
+        self, classes: Classes, given: Settings, images_per_class: int = 1, batch_size: BatchSize = None
+    ) -> Request:
+        return make_request(
+            self.tokenizer, self.prior.config, self.settings, classes, given, images_per_class, batch_size
+        )
 
 
 def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
@@ -263,10 +277,12 @@ def check_agreement(tokenizer: TokenizerConfig, prior: PriorConfig) -> None:
             )
 
 
-def load_tokenizer(source: str | Path | None = None, *, device: Device = "cpu") -> SequentialDiffusionTokenizer:
-    """Load the tokenizer of a model, or one saved alone; ``source`` as in ``DARPipeline.from_pretrained``."""
+def load_tokenizer(
+    source: str | Path | None = None, *, device: Device = "cpu", dtype: str | torch.dtype = torch.float32
+) -> SequentialDiffusionTokenizer:
+    """Load the tokenizer of a model, or one saved alone; arguments as of ``DARPipeline.from_pretrained``."""
     folder = part_folder(model_folder(source), TOKENIZER)
-    return SequentialDiffusionTokenizer.from_pretrained(folder, device=device)
+    return SequentialDiffusionTokenizer.from_pretrained(folder, device=device, dtype=dtype)
 
 
 def load_prior(source: str | Path | None = None) -> Prior:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dar.errors import DARError, listed
 from dar.files import check_regular_file, writing
 
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-"""The format's names of dtypes."""
+"""The format's names of dtypes that weights may have."""
+
+_WRITTEN = {**DTYPES, torch.int64: "I64"}
+"""Those and that of counters, which a model's state may hold too."""
+
+ALIGNMENT = 64
+"""Bytes of which tensors in memory start at a multiple: products with one row round otherwise elsewhere."""
 
 WEIGHTS = "model.safetensors"
 """A file of weights, as the Hub's libraries call it."""
@@ -27,6 +35,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     with writing(path) as aside:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
         aside.chmod(0o644)  # safetensors lets nobody else read
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a model's state, whole or not at all, so that ``load_weights`` can map it."""
+    state = sorted(model.state_dict().items(), key=lambda item: item[1].nbytes % ALIGNMENT != 0)
+    stream_tensors(path, dict(state), state)
 
 
 def stream_tensors(path: Path, layout: Mapping[str, Tensor], tensors: Iterable[tuple[str, Tensor]]) -> None:
@@ -44,15 +58,15 @@ def stream_tensors(path: Path, layout: Mapping[str, Tensor], tensors: Iterable[t
     header, end = {}, 0
     for name, tensor in layout.items():
         start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": _WRITTEN[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)  # tensors start at a multiple of 8
+    encoded += b" " * (-(8 + len(encoded)) % ALIGNMENT)
     with writing(path) as aside, aside.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for (name, tensor), (expected, like) in zip(tensors, layout.items(), strict=True):
             if (name, tensor.shape, tensor.dtype) != (expected, like.shape, like.dtype):
                 raise ValueError(f"{name} {tuple(tensor.shape)} came where {expected} {tuple(like.shape)} was laid out")
-            file.write(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+            file.write(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
 @contextmanager
@@ -85,8 +99,36 @@ def tensor_start(path: Path, name: str) -> int:
         return 8 + length + json.loads(file.read(length))[name]["data_offsets"][0]
 
 
+@contextmanager
+def parameters_without_memory() -> Iterator[None]:
+    """Let the modules that this thread makes have parameters on the meta device, for ``load_weights`` to fill.
+
+    Nothing is allocated or drawn for them. Buffers are what they always are.
+    """
+    thread = threading.get_ident()
+
+    def without_memory(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+        if threading.get_ident() != thread:
+            return None
+        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(without_memory)  # type: ignore[arg-type]  # it may return one
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill a model's state from a safetensors file, converting to the model's own dtype and device.
+    """Give a model the state that a safetensors file holds, in the model's own dtype and on its device.
+
+    What needs no conversion and is aligned in the file, as ``save_weights`` writes it, is not copied but mapped into
+    memory, and read when it is first used. Training may write to it: the file does not change. The file may be replaced
+    meanwhile, but not be written to.
+
+    Args:
+        model: its parameters become other objects; those on the meta device come to the CPU.
+        path: the file.
 
     Raises:
         DARError: naming every missing, extra and mis-shaped tensor; the model is then untouched.
@@ -95,17 +137,23 @@ def load_weights(model: nn.Module, path: Path) -> None:
         target = model.state_dict()
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
-        with torch.no_grad():
-            for name, tensor in target.items():
-                tensor.copy_(file.get_tensor(name))
+        state = {name: _like(tensor, file.get_tensor(name)) for name, tensor in target.items()}
+    model.load_state_dict(state, assign=True)
 
 
-def weights_hash(model: nn.Module) -> str:
-    """Compute the SHA-256 of a model's weights, names and values."""
+def _like(target: Tensor, found: Tensor) -> Tensor:
+    """Convert a tensor of a file to the dtype and device of its target, and copy it where it is not aligned."""
+    there = found.to("cpu" if target.is_meta else target.device, target.dtype)
+    return there.clone() if there.data_ptr() % ALIGNMENT else there
+
+
+def weights_hash(model: nn.Module, dtype: torch.dtype | None = None) -> str:
+    """Compute the SHA-256 of a model's weights, names and values; with a dtype, of what loading in it gives."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        rounded = tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
+        digest.update(rounded.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -19,6 +20,7 @@ from dar.images import save_image
 from dar.pipeline import DARPipeline, Preview
 from dar.storage import weights_hash
 from tests import tiny
+from tests.cli.test_cli import refused
 from tests.on_sheets import positions
 
 
@@ -244,3 +246,36 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize("size", ["1", "AUTO", "99"])
+def test_batches_change_no_picture(dar, command: list[str], tmp_path: Path, size: str) -> None:
+    assert dar(*command, "--num", "3", "--out", tmp_path / "one", "--batch-size", size) == 0
+    assert dar(*command, "--num", "3", "--out", tmp_path / "other") == 0
+    for path in sorted((tmp_path / "one").glob("000*.png")):
+        pair = zip(opened(path).tobytes(), opened(tmp_path / "other" / path.name).tobytes(), strict=True)
+        assert max(abs(first - second) for first, second in pair) <= 1
+
+
+def test_sizes_of_batches_that_cannot_be_are_refused(
+    dar, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ["--out", tmp_path / "out"]
+    for size in ("0", "many", "1.5"):
+        said = refused(dar, capsys, *command, *out, "--batch-size", size)
+        assert said == f"error: --batch-size must be a whole number of at least 1, or auto, not {size}\n"
+    monkeypatch.setattr("dar.generation.memory.free_memory", lambda device: 10**6)
+    said = refused(dar, capsys, *command, *out, "--num", "20", "--batch-size", "20")
+    assert re.search(r"20 images at a time need .* compute at most [1-9] at a time \(batch_size\)", said)
+    assert not (tmp_path / "out").exists()
+    assert dar(*command, *out, "--num", "20", "--batch-size", "auto") == 0
+
+
+def test_samples_that_do_not_fit_are_refused_before_anything_is_written(
+    dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dar.generation.memory.free_memory", lambda device: 10**6)
+    command = ["sample", "--model", model, "--num", "100", "--out", tmp_path / "a.npz"]
+    assert "50 images at a time need" in refused(dar, capsys, *command)
+    assert not list(tmp_path.iterdir())
+    assert dar(*command, "--chunk", "3") == 0

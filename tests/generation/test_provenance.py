@@ -40,7 +40,7 @@ def test_a_picture_tells_how_it_was_made(tmp_path: Path) -> None:
 def test_records_hold_the_settings_beside_the_rest() -> None:
     assert list(MADE.record()) == [
         *("model", "tokenizer", "prior", "class_name", "class_index", "seed"),
-        *("guidance_scale", "temperature", "top_k", "top_p", "steps", "solver", "kept_tokens", "version"),
+        *("guidance_scale", "temperature", "top_k", "top_p", "steps", "solver", "dtype", "kept_tokens", "version"),
     ]
     interval = replace(MADE, settings=GenerationSettings(guidance_scale="1:3@2-5", steps=4))
     assert Provenance.from_record(json.loads(json.dumps(interval.record()))) == interval
@@ -93,3 +93,11 @@ def test_damaged_records_are_refused(tmp_path: Path, change: dict[str, Any]) -> 
 def test_what_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(DARError, match="tells wrongly how it was made"):
         read_provenance(saved(tmp_path / "a.png", {KEYWORD: text}))
+
+
+def test_pictures_of_versions_that_told_no_dtype_were_computed_in_float32(tmp_path: Path) -> None:
+    told = replace(MADE, dtype="bfloat16")
+    assert "dtype       bfloat16" in told.lines()
+    assert read_provenance(saved(tmp_path / "new.png", told.texts())) == told
+    record = {name: value for name, value in told.record().items() if name != "dtype"}
+    assert read_provenance(saved(tmp_path / "old.png", {KEYWORD: json.dumps(record)})) == MADE

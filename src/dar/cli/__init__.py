@@ -1,5 +1,6 @@
 """The command line: ``dar`` and its commands."""
 
+import gc
 import os
 import sys
 from typing import Annotated, Any
@@ -73,3 +74,5 @@ def main() -> None:
     except DARError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    finally:
+        gc.unfreeze()  # what ``loading`` froze, for a program that goes on

@@ -7,7 +7,9 @@ import typer
 
 from dar.cli import checks, options
 from dar.cli.demo_commands import DemoCommands
+from dar.cli.loading import loading
 from dar.cli.sampling import DRAWING, as_options, print_settings, setting_options
+from dar.dtypes import FLOAT32
 from dar.errors import printable
 from dar.generation.settings import GivenSettings
 
@@ -27,6 +29,7 @@ def demo(
     *,
     given: GivenSettings,
     device: options.Device = "cpu",
+    dtype: options.Dtype = FLOAT32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there already.")] = False,
 ) -> None:
     """Show what a model does on one HTML page: classes, coarse to fine, layout control, reconstructions.
@@ -38,18 +41,19 @@ def demo(
     checks.model(model, classes=class_ or ())
     checks.paths("folder of pictures", images)
     options.probe_output(out.parent, [out.name], overwrite=overwrite)
-    from dar.demo.job import make_demo
-    from dar.demo.page import demo_page
-    from dar.files import writing
-    from dar.pipeline import DARPipeline
+    with loading():
+        from dar.demo.job import make_demo
+        from dar.demo.page import demo_page
+        from dar.files import writing
+        from dar.pipeline import DARPipeline
 
     with options.interruptible("no page was written"):
-        pipe = DARPipeline.from_pretrained(model, device=device)
+        pipe = DARPipeline.from_pretrained(model, device=device, dtype=dtype)
         config = pipe.prior.config
         chosen = [config.class_index(wanted) for wanted in class_] if class_ else None
         print_settings(pipe, given)
         shown = make_demo(pipe, {**given}, classes=chosen, images=images, seed=seed, on_section=_print_section)  # type: ignore[typeddict-item]
-        commands = DemoCommands(config, model, device, seed, as_options(given))
+        commands = DemoCommands(config, model, device, dtype, seed, as_options(given))
         page = demo_page(shown, _model_info(pipe, model), commands.by_section(shown))
         with writing(out) as aside:
             aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dar.dtypes import FLOAT32
 from dar.errors import DARError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class DemoCommands:
         config: names of the classes.
         model: as the user named it; None for the bundled one.
         device: where to compute.
+        dtype: of the weights.
         seed: of the first image of each command.
         sampling: options that say how to sample.
     """
@@ -29,6 +31,7 @@ class DemoCommands:
     config: "PriorConfig"
     model: str | None
     device: str
+    dtype: str
     seed: int
     sampling: Sequence[str]
 
@@ -62,7 +65,10 @@ class DemoCommands:
     def _line(self, command: str, words: Iterable[str], out: Path) -> str:
         model = ["--model", self.model] if self.model else []
         device = ["--device", self.device] if self.device != "cpu" else []
-        return shlex.join(["dar", command, *words, *model, "--seed", str(self.seed), *device, "--out", str(out)])
+        dtype = ["--dtype", self.dtype] if self.dtype != FLOAT32 else []
+        return shlex.join(
+            ["dar", command, *words, *model, "--seed", str(self.seed), *device, *dtype, "--out", str(out)]
+        )
 
     def _class(self, index: int) -> str:
         """Choose a name that means this class, or its index."""

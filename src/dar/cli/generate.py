@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.cli.loading import loading
 from dar.cli.sampling import ALL, flag, setting_options
+from dar.dtypes import FLOAT32
 from dar.errors import DARError, printable
 from dar.generation.settings import GivenSettings
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from dar.cli.generation_plan import Plan
     from dar.pipeline import DARPipeline
 
-TOLD_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens")
+TOLD_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens", "dtype")
 """Options that do not go with --like."""
 
 ANIMATED_ENDINGS = (".gif", ".png", ".webp")
@@ -42,8 +44,9 @@ def generate(
     ] = None,
     layout: Annotated[Path | None, typer.Option(help="Picture whose layout to keep.")] = None,
     layout_tokens: Annotated[int | None, typer.Option(help="How many of its first tokens to keep.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images computed at a time.")] = 32,
+    batch_size: options.BatchSize = "32",
     device: options.Device = "cpu",
+    dtype: options.Dtype = FLOAT32,
     show: Annotated[
         bool | None,
         typer.Option("--show/--no-show", help="Pictures in the terminal; where it has 2^24 colours, by default."),
@@ -61,24 +64,27 @@ def generate(
     Example: dar generate --like out/0003-ship.png --out again/
     """
     _check_options(context, class_, like, animate)
+    at_once = options.batch_size(batch_size)
     checks.model(model, classes=class_ or ())
     checks.paths("picture", layout, like)
-    with options.interruptible("no image was begun"):
+    with options.interruptible("no image was begun"), loading():
         from dar.cli.album import ANIMATION, RECORD, SHEET, STRIP, Album, Journey
         from dar.cli.generation_plan import plan_like, plan_of_options
+        from dar.generation.provenance import read_provenance
         from dar.pipeline import DARPipeline
 
-        pipe = DARPipeline.from_pretrained(model, device=device)
-        if like is not None:
-            plan = plan_like(pipe, model, like)
+        made = None if like is None else read_provenance(like)
+        pipe = DARPipeline.from_pretrained(model, device=device, dtype=dtype if made is None else made.dtype)
+        if like is not None and made is not None:
+            plan = plan_like(pipe, model, like, made)
         else:
-            plan = plan_of_options(pipe, model, class_ or [], num, seed, given, layout, layout_tokens)
+            plan = plan_of_options(pipe, model, class_ or [], num, seed, given, layout, layout_tokens, at_once)
     names = [plan.file(i) for i in range(len(plan.images))] + [SHEET, RECORD, *([STRIP, ANIMATION] if previews else [])]
     _prepare_files(out, names, like, animate, overwrite=overwrite)
 
     album = Album(plan, out, metadata=metadata)
     journey = Journey(plan, pipe.tokenizer.config.tokens_per_group) if previews or animate else None
-    interrupted = _generate(pipe, plan, batch_size, album, journey, show)
+    interrupted = _generate(pipe, plan, album, journey, show)
     if album.made:
         _write_sheets(album, journey, animate, previews=previews)
     if interrupted:
@@ -113,17 +119,15 @@ def _prepare_files(out: Path, names: list[str], like: Path | None, animate: Path
         options.prepare_outputs(animate.parent, [animate.name], overwrite=overwrite)
 
 
-def _generate(
-    pipe: "DARPipeline", plan: "Plan", batch_size: int, album: "Album", journey: "Journey | None", show: bool | None
-) -> bool:
+def _generate(pipe: "DARPipeline", plan: "Plan", album: "Album", journey: "Journey | None", show: bool | None) -> bool:
     """Generate all, or as many as there are when Ctrl-C comes; returns whether it came."""
     from dar.cli.watch import watching
 
     try:
         steps = plan.images[0].settings.steps or pipe.tokenizer.config.num_steps
         with watching(len(plan.images), steps, show=show) as watch:
-            for start in range(0, len(plan.images), batch_size):
-                batch = plan.images[start : start + batch_size]
+            for start in range(0, len(plan.images), plan.batch_size):
+                batch = plan.images[start : start + plan.batch_size]
                 seeds = [one.seed for one in batch]
                 for preview in pipe.stream([one.class_index for one in batch], **plan.settings | {"seed": seeds}):
                     watch(preview)

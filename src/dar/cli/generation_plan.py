@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dar.class_sheet import class_sheet
 from dar.cli.sampling import made_images, print_settings
 from dar.errors import DARError
-from dar.generation.provenance import SHOWN_DIGITS, Provenance, read_provenance
+from dar.generation.provenance import SHOWN_DIGITS, Provenance
 from dar.generation.request import keywords
 from dar.image_files import numbered_names
 from dar.images import centre_crop, read_image
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from dar.generation.memory import BatchSize
     from dar.generation.request import Settings
     from dar.generation.settings import GivenSettings
     from dar.pipeline import DARPipeline
@@ -29,6 +30,7 @@ class Plan:
     Attributes:
         images: how each is made, but for tokens of a layout, which generation finds.
         settings: of all, for the pipeline; without seeds.
+        batch_size: images to compute at a time.
         per_class: images of each class.
         layout: file of the picture whose first tokens all keep.
         layout_tokens: how many these are.
@@ -38,6 +40,7 @@ class Plan:
 
     images: "list[Provenance]"
     settings: "Settings"
+    batch_size: int = 1
     per_class: int = 1
     layout: Path | None = None
     layout_tokens: int | None = None
@@ -75,33 +78,39 @@ def plan_of_options(
     given: "GivenSettings",
     layout: Path | None,
     layout_tokens: int | None,
+    batch_size: "BatchSize",
 ) -> Plan:
     """Plan images of classes, ``num`` of each; image i uses seed + i.
 
     Raises:
-        DARError: for a class, a setting or a layout that cannot be.
+        DARError: for a class, a setting or a layout that cannot be, or a batch that does not fit into memory.
     """
     indices = [pipe.prior.config.class_index(wanted) for wanted in classes for _ in range(num)]
     used = pipe.resolved(given)
     settings = keywords(used, layout=layout, layout_tokens=layout_tokens)
-    pipe.check(indices[:1], **settings | {"seed": seed})
+    size = pipe.check(indices, batch_size=batch_size, **settings | {"seed": seed})
     print_settings(pipe, given)
     images = made_images(pipe, model, used, indices, seed)
     if layout is None:
-        return Plan(images, settings, num)
+        return Plan(images, settings, size, num)
     config = pipe.tokenizer.config
     reference = centre_crop(read_image(layout), config.image_size)
     caption = f"reference, first {layout_tokens} of {config.num_tokens} tokens kept"
-    return Plan(images, settings, num, layout, layout_tokens, reference, caption)
+    return Plan(images, settings, size, num, layout, layout_tokens, reference, caption)
 
 
-def plan_like(pipe: "DARPipeline", model: str | None, picture: Path) -> Plan:
+def plan_like(pipe: "DARPipeline", model: str | None, picture: Path, made: Provenance) -> Plan:
     """Plan one image, made as a picture was.
 
+    Args:
+        pipe: the model, in the dtype that made the picture.
+        model: what the user called it.
+        picture: its file.
+        made: what it tells of how it was made.
+
     Raises:
-        DARError: if the picture does not tell how it was made, or another model made it.
+        DARError: if another model made it.
     """
-    made = read_provenance(picture)
     _check_same_model(pipe, picture, made)
     settings = keywords(made.settings, kept_tokens=made.kept_tokens)
     pipe.check([made.class_index], **settings | {"seed": made.seed})

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from dar.errors import DARError
+from dar.dtypes import DTYPES, checked_dtype
+from dar.errors import DARError, quoted
 
 SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset shards (.tar), or Hub id."
 
@@ -32,6 +33,17 @@ LabelColumn = Annotated[
 ]
 Metadata = Annotated[bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")]
 Device = Annotated[str, typer.Option(parser=str.lower, metavar="DEVICE", help="Where to compute, such as cpu or cuda.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        callback=checked_dtype,
+        metavar="|".join(DTYPES),
+        help="Number format of the weights and of most of what is computed; changes results, and is recorded.",
+    ),
+]
+BatchSize = Annotated[
+    str, typer.Option(metavar="INTEGER|auto", help="Images computed at a time; auto: as many as fit into memory.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 
 INTERRUPTED = 130
@@ -120,3 +132,17 @@ def rank_and_world_size() -> tuple[int, int]:
 def own_device(device: str) -> str:
     """Choose the device of this process: of several on one machine, each has a GPU of its own."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
+
+
+def batch_size(text: str) -> Literal["auto"] | int:
+    """Read a number of images to compute at a time, or "auto".
+
+    Raises:
+        DARError: if it is neither.
+    """
+    word = text.strip().lower()
+    if word == "auto":
+        return "auto"
+    if not word.isdecimal() or not int(word):
+        raise DARError(f"--batch-size must be a whole number of at least 1, or auto, not {quoted(text)}")
+    return int(word)

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.cli.loading import loading
+from dar.dtypes import FLOAT32
 from dar.errors import printable
 
 
@@ -15,6 +17,7 @@ def reconstruct(
     model: options.Model = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    dtype: options.Dtype = FLOAT32,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Draw each picture beside its reconstructions from the first 1, 2, ... and all token groups.
@@ -25,17 +28,18 @@ def reconstruct(
     """
     checks.tokenizer(model)
     checks.paths("picture", *image)
-    from dar.generation.settings import load_settings
-    from dar.images import centre_crop, read_image, save_image, to_pixels
-    from dar.metrics.similarity import psnr
-    from dar.model_folder import model_folder
-    from dar.pipeline import load_tokenizer
-    from dar.reconstruction import reconstruction_sheet, reconstructions
+    with loading():
+        from dar.generation.settings import load_settings
+        from dar.images import centre_crop, read_image, save_image, to_pixels
+        from dar.metrics.similarity import psnr
+        from dar.model_folder import model_folder
+        from dar.pipeline import load_tokenizer
+        from dar.reconstruction import reconstruction_sheet, reconstructions
 
     images = [read_image(path) for path in image]
     files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]
     options.prepare_outputs(out, files, overwrite=overwrite)
-    tokenizer, solver = load_tokenizer(model, device=device), load_settings(model_folder(model)).solver
+    tokenizer, solver = load_tokenizer(model, device=device, dtype=dtype), load_settings(model_folder(model)).solver
     with options.interruptible("the pictures named above are finished"):
         for i, (picture, file) in enumerate(zip(images, files, strict=True)):
             pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size)])

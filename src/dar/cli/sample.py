@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.cli.loading import loading
 from dar.cli.option_groups import SampleOptions, grouped
 from dar.cli.sampling import describe, made_images, print_settings, setting_options
+from dar.dtypes import FLOAT32
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def sample(
     png: Annotated[Path | None, typer.Option(help="New folder for the same images as PNG files.")] = None,
     metadata: options.Metadata = True,
     device: options.Device = "cpu",
+    dtype: options.Dtype = FLOAT32,
 ) -> None:
     """Sample many images for evaluation, into the .npz that the field's tools read.
 
@@ -40,15 +43,16 @@ def sample(
     """
     process, processes = options.rank_and_world_size()
     checks.model(model, classes=class_ or ())
-    from dar.files import refuse_existing
-    from dar.pipeline import DARPipeline
-    from dar.samples.folder import write_pngs
-    from dar.samples.job import sample as sample_images
-    from dar.samples.opening import open_samples
+    with loading():
+        from dar.files import refuse_existing
+        from dar.pipeline import DARPipeline
+        from dar.samples.folder import write_pngs
+        from dar.samples.job import sample as sample_images
+        from dar.samples.opening import open_samples
 
     if png is not None and process == 0:
         refuse_existing(png)
-    pipe = DARPipeline.from_pretrained(model, device=options.own_device(device))
+    pipe = DARPipeline.from_pretrained(model, device=options.own_device(device), dtype=dtype)
     settings = sampled.settings(pipe, given, num, class_)
     if process == 0:
         print_settings(pipe, given)

@@ -119,6 +119,7 @@ def made_images(
         classes: the class index of each image.
         seed: image i uses seed + i.
     """
+    from dar.dtypes import plain_name
     from dar.generation.provenance import Provenance
 
     hashes, names = pipe.weights_hashes(), pipe.prior.config.class_names
@@ -131,6 +132,7 @@ def made_images(
             class_index=index,
             seed=seed + i,
             settings=used,
+            dtype=plain_name(pipe.dtype),
         )
         for i, index in enumerate(classes)
     ]

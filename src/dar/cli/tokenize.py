@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dar.cli import checks, options
+from dar.dtypes import FLOAT32
 from dar.errors import DARError
 
 
@@ -21,6 +22,7 @@ def tokenize(
     flip: Annotated[bool, typer.Option(help="Also the mirror image of each central square.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Views encoded at a time.")] = 128,
     device: options.Device = "cpu",
+    dtype: options.Dtype = FLOAT32,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0,
     shard_size: Annotated[int, typer.Option(min=1, help="Images in a file.")] = 8192,
     max_broken_share: Annotated[
@@ -53,7 +55,7 @@ def tokenize(
         if process == 0:
             typer.echo(images.summary.sentence())
         complete = tokenize_images(
-            load_tokenizer(model, device=options.own_device(device)),
+            load_tokenizer(model, device=options.own_device(device), dtype=dtype),
             images,
             out,
             views=10 if ten_crop else 2 if flip else 1,

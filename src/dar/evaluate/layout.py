@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
+from dar.dtypes import plain_name
 from dar.errors import DARError, listed
 from dar.evaluate.classes import logit_indices
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_uint8
@@ -95,6 +96,7 @@ def evaluate_layout(
         subject={
             **(model_info or {}),
             **pipeline.weights_hashes(),
+            "dtype": plain_name(pipeline.dtype),
             **used.values(),
             "seed": seed,
             "images": images.description(),

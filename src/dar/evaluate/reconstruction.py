@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dar.data import ImageDataset
 from dar.data.crops import CroppedImages
+from dar.dtypes import plain_name
 from dar.errors import DARError
 from dar.evaluate.gallery import GALLERY_ROWS, Gallery
 from dar.evaluate.labelled_images import LARGEST_DECIBELS, LabelledImages, saved_uint8
@@ -117,6 +118,7 @@ def _check_size(image_size: int) -> None:
 def _settings(tokenizer: SequentialDiffusionTokenizer, steps: int | None, solver: str, seed: int) -> dict[str, Any]:
     return {
         "tokenizer": weights_hash(tokenizer),
+        "dtype": plain_name(tokenizer.dtype),
         "groups": tokenizer.config.num_groups,
         "steps": tokenizer.config.num_steps if steps is None else steps,
         "solver": solver,

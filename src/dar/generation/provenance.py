@@ -9,6 +9,7 @@ from typing import Any, Self
 from PIL.PngImagePlugin import PngImageFile
 
 from dar import __version__
+from dar.dtypes import FLOAT32
 from dar.errors import DARError, quoted
 from dar.generation.settings import DENOISING, GenerationSettings, label, setting_fields, setting_text
 from dar.image_files import opened_image
@@ -32,6 +33,7 @@ class Provenance:
         class_index: its index.
         seed: the image's own.
         settings: how it was generated; the number of steps is known.
+        dtype: of the weights that computed it; pictures of versions that knew only float32 do not tell it.
         kept_tokens: the first tokens, where they were taken from another picture for its layout.
         version: of the package.
     """
@@ -43,6 +45,7 @@ class Provenance:
     class_index: int
     seed: int
     settings: GenerationSettings
+    dtype: str = FLOAT32
     kept_tokens: tuple[int, ...] = ()
     version: str = __version__
 
@@ -53,6 +56,7 @@ class Provenance:
         Raises:
             ValueError: if something is missing, is not known, or is of another kind.
         """
+        record = {"dtype": FLOAT32, **record}
         sampling = {one.name for one in setting_fields()}
         known = {field.name for field in fields(cls)} - {"settings"} | sampling
         if record.keys() != known:
@@ -91,6 +95,7 @@ class Provenance:
             "prior": self.prior[:SHOWN_DIGITS],
             **{label(one): setting_text(one, getattr(self.settings, one.name)) for one in drawn},
             "steps": f"{self.settings.steps}, {self.settings.solver}",
+            "dtype": self.dtype,
             "layout": f"{len(self.kept_tokens)} tokens kept" if self.kept_tokens else "its own",
             "version": self.version,
         }
@@ -98,7 +103,7 @@ class Provenance:
 
 
 _KINDS = {
-    **dict.fromkeys(("model", "tokenizer", "prior", "class_name", "version"), str),
+    **dict.fromkeys(("model", "tokenizer", "prior", "class_name", "dtype", "version"), str),
     **dict.fromkeys(("class_index", "seed", "steps"), int),
 }
 """Of entries that are of one kind; other settings are checked where they are made."""
@@ -128,7 +133,7 @@ def read_provenance(path: Path) -> Provenance:
         )
     try:
         return Provenance.from_record(json.loads(text))
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DARError(
             f"{path} tells wrongly how it was made ({quoted(error)}): it was changed, or made by another version"
         ) from error

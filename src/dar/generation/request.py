@@ -9,6 +9,7 @@ from torch import Tensor
 from dar.checks import whole_number
 from dar.errors import DARError
 from dar.generation.layout import Layout, kept_prefix, layout_prefix
+from dar.generation.memory import BatchSize, image_memory, packed_bytes, settled_batch_size
 from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.prior import PriorConfig
 from dar.prior.classes import Classes
@@ -41,6 +42,7 @@ class Request:
         seeds: B seeds.
         settings: how to sample; the number of steps is known.
         prefix: B x P tokens to keep, int64, or None.
+        batch_size: how many to compute at a time.
     """
 
     indices: list[int]
@@ -48,18 +50,14 @@ class Request:
     seeds: list[int]
     settings: GenerationSettings
     prefix: Tensor | None
+    batch_size: int
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(self, size: int | None) -> Iterator[Self]:
-        """Split the request into batches of at most ``size`` images; None makes one of all.
-
-        Raises:
-            DARError: at the call, if there is no such size.
-        """
-        length = len(self) if size is None else positive("batch_size", size)
-        return (self._part(slice(start, start + length)) for start in range(0, len(self), length))
+    def batches(self) -> Iterator[Self]:
+        """Split the request into batches of at most ``batch_size`` images."""
+        return (self._part(slice(start, start + self.batch_size)) for start in range(0, len(self), self.batch_size))
 
     def _part(self, rows: slice) -> Self:
         return replace(
@@ -78,6 +76,7 @@ def make_request(
     classes: Classes,
     given: Settings,
     images_per_class: int = 1,
+    batch_size: BatchSize = None,
 ) -> Request:
     """Check all that was asked for.
 
@@ -88,14 +87,16 @@ def make_request(
         classes: see ``DARPipeline.stream``, as for what is given.
         given: keywords.
         images_per_class: images of each class, one after the other.
+        batch_size: images to compute at a time; see ``BatchSize``.
 
     Raises:
-        DARError: for anything that cannot be.
+        DARError: for anything that cannot be, such as a batch that does not fit into memory.
     """
     copies = positive("num_images_per_prompt", images_per_class)
     settings = own.replaced(_settings_in(given)).resolved(tokenizer.config)
     wanted = prior.class_indices(classes)
     seeds = chosen_seeds(given.get("seed"), given.get("generator"), len(wanted) * copies)
+    size = fitting_batch_size(tokenizer, prior, settings, given, batch_size, len(wanted) * copies)
     prefix = layout_prefix(tokenizer, given.get("layout"), given.get("layout_tokens"), len(wanted))
     kept = given.get("kept_tokens")
     if kept is not None and len(kept):
@@ -109,7 +110,29 @@ def make_request(
         seeds,
         settings,
         None if prefix is None else prefix.repeat_interleave(copies, dim=0),
+        size,
     )
+
+
+def fitting_batch_size(
+    tokenizer: SequentialDiffusionTokenizer,
+    prior: PriorConfig,
+    settings: GenerationSettings,
+    given: Settings,
+    batch_size: BatchSize,
+    images: int,
+) -> int:
+    """Settle how many images are computed at a time; arguments as of ``make_request``.
+
+    Raises:
+        DARError: if so many do not fit into memory, or there is no such number.
+    """
+    scales = settings.guidance_scale.scales(prior.num_tokens)
+    keeps_tokens = given.get("layout") is not None or given.get("kept_tokens") is not None
+    guided = any(scale != 1 for scale in scales)
+    memory = image_memory(tokenizer.config, prior, tokenizer.dtype, guided=guided, keeps_tokens=keeps_tokens)
+    packed = packed_bytes(prior, tokenizer.dtype) if tokenizer.device.type == "cpu" else 0
+    return settled_batch_size(batch_size, images, memory.peak, tokenizer.device, packed)
 
 
 def positive(name: str, value: object) -> int:

@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from dar.generation.memory import telling_out_of_memory
 from dar.generation.request import Request
 from dar.generation.results import Preview
 from dar.prior import Prior
@@ -60,8 +61,9 @@ def _joined(images: Iterator[Tensor], groups: TokenGroups, request: Request) -> 
     """Join what denoising gives after each step with the tokens known by then."""
     steps = request.settings.steps
     assert steps is not None
-    for step, pixels in enumerate(images, start=1):
-        is_final = step == steps
-        if is_final:
-            groups.finish()  # where steps are fewer than groups, denoising has left some to generate
-        yield Preview(step, pixels, groups.known, is_final, steps, request.class_names, request.seeds)
+    with telling_out_of_memory(len(request)):
+        for step, pixels in enumerate(images, start=1):
+            is_final = step == steps
+            if is_final:
+                groups.finish()  # where steps are fewer than groups, denoising has left some to generate
+            yield Preview(step, pixels, groups.known, is_final, steps, request.class_names, request.seeds)

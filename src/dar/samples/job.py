@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dar.dtypes import FLOAT32
 from dar.environment import run_record
 from dar.errors import DARError, quoted
 from dar.files import read_json, write_json, writing
@@ -65,7 +66,7 @@ def sample(
     """
     if out.suffix != ".npz":
         raise DARError(f"samples are written as an .npz file, not {out.name!r}: choose another name")
-    pipe.check([settings.label(0)], **settings.stream_keywords(0))
+    pipe.check([settings.label(index) for index in settings.indices(0)], **settings.stream_keywords(0))
     job = _Job(pipe, settings, out, described or {}, process, processes)
     job.check()
     if not job.is_complete():
@@ -154,6 +155,7 @@ class _Job:
         """Make sure that what was begun or done has the settings that are wanted now."""
         if not isinstance(found, dict):
             raise DARError(f"{path} does not tell how samples were made: choose another name")
+        found = {"dtype": FLOAT32, **found}  # versions that knew no other did not tell it
         names = sorted(
             name for name in found.keys() | self.identity.keys() if found.get(name) != self.identity.get(name)
         )

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dar.dtypes import plain_name
 from dar.environment import versions
 from dar.errors import DARError
 from dar.generation.request import Settings, keywords
@@ -164,6 +165,7 @@ def identity(pipe: DARPipeline, settings: SampleSettings) -> dict[str, Any]:
         **pipe.weights_hashes(),
         "config": hashlib.sha256(configs.encode()).hexdigest(),
         "device": pipe.tokenizer.device.type,
+        "dtype": plain_name(pipe.dtype),
         "dar": installed["dar"],
         "torch": installed["torch"],
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from dar.dtypes import FLOAT32, checked_dtype
 from dar.errors import DARError
 from dar.fields import check_types, require_at_least, require_one_of
 from dar.files import read_json
@@ -24,7 +25,8 @@ class Manifest:
 
     Attributes:
         format: version of this layout.
-        tokenizer: ``weights_hash`` of the tokenizer.
+        tokenizer: ``weights_hash`` of the tokenizer, in the dtype that it computed in.
+        tokenizer_dtype: that dtype; manifests of versions that knew only float32 do not tell it.
         data: fingerprint of the images.
         source: what the user called the images.
         class_names: one name a label; empty where the images have no labels.
@@ -37,6 +39,7 @@ class Manifest:
 
     format: int = FORMAT
     tokenizer: str
+    tokenizer_dtype: str = FLOAT32
     data: str
     source: str = field(compare=False)
     class_names: tuple[str, ...]
@@ -54,6 +57,7 @@ class Manifest:
         if self.format != FORMAT:
             raise ValueError(f"format is {self.format}, but this program knows {FORMAT}")
         require_one_of(self, "views", *VIEWS)
+        checked_dtype(self.tokenizer_dtype)
 
     @property
     def shards(self) -> int:
@@ -69,6 +73,8 @@ class Manifest:
     def identity(self) -> str:
         """Hash of all that shards depend on; each of them bears it."""
         compared = {known.name: getattr(self, known.name) for known in fields(self) if known.compare}
+        if self.tokenizer_dtype == FLOAT32:
+            del compared["tokenizer_dtype"]  # as in shards of versions that knew no other
         return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
 
     def shard(self, folder: Path, index: int) -> Path:

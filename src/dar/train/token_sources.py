@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dar.data import DataSummary, ImageDataset
+from dar.device import as_dtype
 from dar.errors import DARError
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
@@ -119,7 +120,8 @@ class SavedTokens:
 
     def check_made_by(self, tokenizer: SequentialDiffusionTokenizer, called: object) -> None:
         """See ``TokenSource``."""
-        if self.shards.manifest.tokenizer != weights_hash(tokenizer):
+        manifest = self.shards.manifest
+        if manifest.tokenizer != weights_hash(tokenizer, as_dtype(manifest.tokenizer_dtype)):
             raise DARError(f"{self.name} was made by another tokenizer than {called}: use that one, or tokenize again")
 
     def tokens(

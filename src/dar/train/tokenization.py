@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dar.data import BrokenImages, ImageDataset, in_workers
 from dar.data.crops import CenterCropDecoder, CroppedImages
+from dar.dtypes import plain_name
 from dar.errors import DARError
 from dar.files import write_json
 from dar.images import from_uint8
@@ -88,6 +89,7 @@ def tokenize_images(
     """
     wanted = Manifest(
         tokenizer=weights_hash(tokenizer),
+        tokenizer_dtype=plain_name(tokenizer.dtype),
         data=data.fingerprint,
         source=data.source,
         class_names=data.class_names,

@@ -22,7 +22,7 @@ def generation(
     num: options.Num = 50_000,
     sampled: SampleOptions,
     given: GivenSettings,
-    compute: shared.ComputeOptions,
+    compute: shared.ModelComputeOptions,
 ) -> None:
     """Sample a model and compare the images with real ones: dar sample and dar evaluate samples in one.
 
@@ -42,7 +42,7 @@ def generation(
         from dar.samples.job import sample
         from dar.samples.opening import open_samples
 
-        pipe = DARPipeline.from_pretrained(model, device=compute.device)
+        pipe = DARPipeline.from_pretrained(model, device=compute.device, dtype=compute.dtype)
         settings = sampled.settings(pipe, given, num)
         print_settings(pipe, given)
         opened = spaces.open(pipe.tokenizer.config.image_size, num, compute)

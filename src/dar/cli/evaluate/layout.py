@@ -33,7 +33,7 @@ def layout(
     num: Annotated[int, typer.Option(min=2, help="Reference images, from all over the data.")] = 1000,
     seed: options.Seed = 0,
     given: GivenSettings,
-    compute: shared.ComputeOptions,
+    compute: shared.ModelComputeOptions,
 ) -> None:
     """Keep the first tokens of pictures under another class: similarity of layout against agreement with the class.
 
@@ -48,7 +48,7 @@ def layout(
         from dar.features.loading import load_extractor
         from dar.pipeline import DARPipeline
 
-        pipe = DARPipeline.from_pretrained(model, device=compute.device)
+        pipe = DARPipeline.from_pretrained(model, device=compute.device, dtype=compute.dtype)
         print_settings(pipe, given)
         return evaluate_layout(
             pipe,

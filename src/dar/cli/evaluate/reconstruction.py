@@ -31,7 +31,7 @@ def reconstruction(
     num: Annotated[int | None, typer.Option(min=2, help="Images, from all over the data; all by default.")] = None,
     seed: options.Seed = 0,
     given: GivenSettings,
-    compute: shared.ComputeOptions,
+    compute: shared.ModelComputeOptions,
 ) -> None:
     """Measure a tokenizer by the number of groups decoded: rFID, PSNR, SSIM, LPIPS, codebook usage and perplexity.
 
@@ -54,7 +54,7 @@ def reconstruction(
         settings = load_settings(model_folder(model)).replaced(given)
         weights = "" if lpips == "download" else lpips
         return evaluate_reconstruction(
-            load_tokenizer(model, device=compute.device),
+            load_tokenizer(model, device=compute.device, dtype=compute.dtype),
             data.open(),
             model_info=describe(model),
             extractor=None if extractor is None else load_extractor(extractor, compute.device),

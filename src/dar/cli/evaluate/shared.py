@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dar.cli import checks, options
+from dar.dtypes import FLOAT32
 from dar.errors import DARError
 from dar.extras import require_extra
 
@@ -41,6 +42,13 @@ class ComputeOptions:
     batch_size: Annotated[int, typer.Option(min=1, help="Images looked at together.")] = 64
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0
     device: options.Device = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelComputeOptions(ComputeOptions):
+    """How a model is run too."""
+
+    dtype: options.Dtype = FLOAT32
 
 
 @dataclass(frozen=True, kw_only=True)

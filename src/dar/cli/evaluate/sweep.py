@@ -28,7 +28,7 @@ def sweep(
     num: options.Num = 10_000,
     sampled: SampleOptions,
     given: GivenSettings,
-    compute: shared.ComputeOptions,
+    compute: shared.ModelComputeOptions,
 ) -> None:
     """Sample with several guidance scales and schedules, and draw fidelity against diversity.
 
@@ -44,7 +44,7 @@ def sweep(
         from dar.evaluate.sweep import evaluate_sweep
         from dar.pipeline import DARPipeline
 
-        pipe = DARPipeline.from_pretrained(model, device=compute.device)
+        pipe = DARPipeline.from_pretrained(model, device=compute.device, dtype=compute.dtype)
         settings = sampled.settings(pipe, given, num)
         for scale in scales:
             print_settings(pipe, {**given, "guidance_scale": scale})
