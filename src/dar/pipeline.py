@@ -180,8 +180,8 @@ class DARPipeline:
         Args:
             classes: a class name or index, or several; a tensor or array of indices, too.
             num_images_per_prompt: images of each class, one after the other; image i of all uses seed + i.
-            batch_size: images computed at a time; None means all, "auto" as many as fit into memory, up to where more
-                make an image no faster (``dar.generation.memory``). It changes nothing but rounding.
+            batch_size: images computed at a time; None means all, "auto" as many as fit into memory, 64 at most on
+                a CPU and 256 elsewhere. It changes nothing but rounding.
             progress: whether to show a bar.
             callback: called with each preview of each batch, the final ones included.
             **settings: the other arguments of ``stream``.

@@ -82,7 +82,7 @@ def test_batches_that_fit(free: Callable[[int], None], wanted: int | str | None,
     assert settled_batch_size(wanted, images, 1000, CPU) == settled
 
 
-def test_more_than_pays_is_not_computed_at_a_time(free: Callable[[int], None]) -> None:
+def test_auto_has_a_limit(free: Callable[[int], None]) -> None:
     free(10**9)
     assert settled_batch_size("auto", 10_000, 1000, CPU) == 64
     assert settled_batch_size("auto", 10_000, 1000, torch.device("cuda")) == 250

@@ -14,14 +14,14 @@ from dar.prior.config import PriorConfig
 from dar.tokenizer.config import TokenizerConfig
 
 BatchSize = int | Literal["auto"] | None
-"""Images computed at a time: a number; "auto" for as many as fit and pay; None for all."""
+"""Images computed at a time: a number; "auto" for as many as fit, up to a limit; None for all."""
 
 USABLE_SHARE = 0.9
 """Of free memory: some is lost between allocations, and the prediction is no exact one."""
 
 LARGEST_AUTO = {"cpu": 64}
 LARGEST_AUTO_ELSEWHERE = 256
-"""By device: images at a time beyond which "auto" does not go, since more do not make an image faster."""
+"""By device: the most images at a time that "auto" chooses, however much memory there is."""
 
 
 @dataclass(frozen=True)
