@@ -116,7 +116,7 @@ def test_nothing_is_computed_of_what_does_not_fit(
     pipeline: DARPipeline, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = image_memory(pipeline.tokenizer.config, pipeline.prior.config, torch.float32, guided=True).peak
-    free(3 * one + packed_bytes(pipeline.prior.config, torch.float32))
+    free(3 * one + packed_bytes(pipeline.tokenizer.config, pipeline.prior.config, torch.float32))
     tokens = pipeline(["cat"] * 7, batch_size="auto").tokens
     assert torch.equal(tokens, pipeline(["cat"] * 7, batch_size=3).tokens)
 
@@ -149,3 +149,11 @@ def test_running_out_of_memory_is_told(
     monkeypatch.setattr(pipeline.tokenizer, "velocity", fail)
     with pytest.raises(DARError, match=said):
         pipeline(["cat"] * images)
+
+
+def test_packed_weights_are_those_that_generation_multiplies_by(pipeline: DARPipeline) -> None:
+    tokenizer, prior = pipeline.tokenizer, pipeline.prior
+    parts = [*tokenizer.latent_decoder.blocks, *tokenizer.diffusion_decoder.blocks, *prior.llama.model.layers]
+    count = sum(weight.numel() for part in parts for weight in part.parameters() if weight.dim() == 2)
+    count += tokenizer.config.decoder_width**2 + prior.config.codebook_size * prior.config.width
+    assert packed_bytes(tokenizer.config, prior.config, torch.float32) == 4 * count

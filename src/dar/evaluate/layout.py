@@ -72,9 +72,8 @@ def evaluate_layout(
         The report, and a sheet with a row a reference, by title.
 
     Raises:
-        DARError: if classes of data, model and classifier do not fit; for a number of tokens or a setting out of range;
-            if there are fewer images than asked for, fewer than two, or too many broken ones; or if the side of the
-            model's images is no multiple of 8.
+        DARError: if classes of data, model and classifier do not fit; a number of tokens or a setting is out of range;
+            images are fewer than asked for or two, or too many are broken; or their side is no multiple of 8.
     """
     config = pipeline.prior.config
     lengths = _lengths(prefixes, config.num_tokens)

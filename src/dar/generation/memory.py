@@ -79,10 +79,13 @@ def image_memory(
     )
 
 
-def packed_bytes(prior: PriorConfig, dtype: torch.dtype) -> int:
-    """Predict the memory of the packed weights that a CPU computes tokens with, a copy made for the first image."""
+def packed_bytes(tokenizer: TokenizerConfig, prior: PriorConfig, dtype: torch.dtype) -> int:
+    """Predict the memory of the packed weights that a CPU computes with, copies made for the first image."""
     layer = 4 * prior.width**2 + 3 * prior.width * prior.mlp_width
-    return (prior.depth * layer + prior.codebook_size * prior.width) * dtype.itemsize
+    drawing = prior.depth * layer + prior.codebook_size * prior.width
+    blocks = 12 * tokenizer.latent_decoder_depth + 26 * tokenizer.decoder_depth  # in squares of the width
+    denoising = (blocks + 1) * tokenizer.decoder_width**2
+    return (drawing + denoising) * dtype.itemsize
 
 
 def settled_batch_size(

@@ -131,7 +131,7 @@ def fitting_batch_size(
     keeps_tokens = given.get("layout") is not None or given.get("kept_tokens") is not None
     guided = any(scale != 1 for scale in scales)
     memory = image_memory(tokenizer.config, prior, tokenizer.dtype, guided=guided, keeps_tokens=keeps_tokens)
-    packed = packed_bytes(prior, tokenizer.dtype) if tokenizer.device.type == "cpu" else 0
+    packed = packed_bytes(tokenizer.config, prior, tokenizer.dtype) if tokenizer.device.type == "cpu" else 0
     return settled_batch_size(batch_size, images, memory.peak, tokenizer.device, packed)
 
 
