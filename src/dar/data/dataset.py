@@ -1,6 +1,7 @@
 """A finite, indexable set of labelled images."""
 
 import random
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dar.data.classes import UNLABELLED, Classes, classes_of
+from dar.data.classes import UNLABELLED, Classes
 from dar.data.decoding import StoredImage, decode, name_of
+from dar.data.opened import OpenedImages
 from dar.data.order import EndlessOrder
-from dar.data.rows import fingerprint, open_rows
 from dar.data.summary import DataSummary, summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
@@ -21,27 +22,13 @@ TRIED = 64
 """So many images are tried in place of one that is broken."""
 
 
-class ImageDataset:
-    """A finite, indexable set of labelled images.
-
-    Args:
-        source: see ``open_images``.
-        split: see ``open_images``.
-        image_column: see ``open_images``.
-        label_column: see ``open_images``.
-
-    Attributes:
-        source: what the user calls it.
-
-    Raises:
-        DARError: if there is no such source, it holds no images, or there is more than one way to read it.
-    """
+class ImageDataset(OpenedImages):
+    """A finite, indexable set of labelled images; arguments and errors are those of ``open_images``."""
 
     def __init__(
         self, source: str | Path, split: str = "train", *, image_column: str = "", label_column: str = ""
     ) -> None:
-        self.source, self._chosen = str(source), (image_column, label_column)
-        self._rows = open_rows(source, split, streaming=False, image_column=image_column, label_column=label_column)
+        super().__init__(source, split, image_column, label_column, streaming=False)
 
     def __len__(self) -> int:
         return len(self._rows.table)
@@ -95,20 +82,6 @@ class ImageDataset:
         places = said.indices.fill_null(len(distinct)).to_numpy()
         return np.array([*distinct, UNLABELLED], dtype=np.int64)[places]
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name a label; empty where the images have no labels.
-
-        Raises:
-            DARError: if it is not clear which column is the class.
-        """
-        return self._classes.names
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the data changes."""
-        return fingerprint(self._rows.found, *self._chosen)
-
     @cached_property
     def summary(self) -> DataSummary:
         """Summary of what was found."""
@@ -129,10 +102,9 @@ class ImageDataset:
                 found[order[k]] = image
         return [found[index] for index in sorted(found)]
 
-    @cached_property
-    def _classes(self) -> Classes:
-        columns, table = self._rows.columns, self._rows.table
-        return classes_of(self.source, columns, lambda: table.unique(columns.label))
+    def _label_values(self) -> Iterable[Any]:
+        values: list[Any] = self._rows.table.unique(self._rows.columns.label)
+        return values
 
     @property
     def _known_classes(self) -> Classes:
