@@ -18,8 +18,8 @@ from dar.data.summary import DataSummary, summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
 
-TRIED = 64
-"""So many images are tried in place of one that is broken."""
+MAX_REPLACEMENTS = 64
+"""Number of images that are tried in place of one that is broken."""
 
 
 class ImageDataset(OpenedImages):
@@ -97,7 +97,7 @@ class ImageDataset(OpenedImages):
         """Draw up to ``count`` readable images; equal distances could all hit one class where classes take turns."""
         order = EndlessOrder(len(self), seed=0)
         found: dict[int, Image.Image] = {}
-        for k in range(min(count + TRIED, len(self))):
+        for k in range(min(count + MAX_REPLACEMENTS, len(self))):
             if len(found) < count and (image := self._readable(order[k])) is not None:
                 found[order[k]] = image
         return [found[index] for index in sorted(found)]
@@ -136,7 +136,7 @@ def first_readable(data: ImageDataset, index: int, rng: random.Random) -> tuple[
         return data.image(index), broken
     except BrokenImage as error:
         broken.append(str(error))
-    others = rng.sample(range(len(data)), min(TRIED, len(data)))
+    others = rng.sample(range(len(data)), min(MAX_REPLACEMENTS, len(data)))
     for other in others:
         try:
             return data.image(other), broken

@@ -27,7 +27,7 @@ from dar.images import from_uint8
 from dar.randomness import derived_rng
 
 SPARE_ROWS = 16
-"""A streamed image that is broken gives way to one of so many that follow it."""
+"""Number of following images of a stream that are tried in place of a broken one."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Batch:
 
     Attributes:
         pixels: B x 3 x H x W in [-1, 1].
-        broken: what was said of images that could not be read; good ones took their places.
+        broken: messages about images that could not be read; good ones took their places.
     """
 
     pixels: Tensor
@@ -59,7 +59,7 @@ class ImageStream(Protocol):
             micro_batches: of each batch, that this process computes; None means the whole batch.
 
         Raises:
-            DARError: if the batch cannot be shared, too many images in a row are broken, or a worker dies.
+            DARError: if the batch cannot be divided, too many images in a row are broken, or a worker dies.
         """
 
 
