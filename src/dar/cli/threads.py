@@ -3,10 +3,10 @@
 import os
 
 SPIN_COUNT = "1000"
-"""Rounds that a waiting thread turns before it sleeps, some microseconds."""
+"""Number of rounds that a waiting thread spins before it sleeps, some microseconds."""
 
 _SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-"""By which users tell the OpenMP runtime of PyTorch how to wait."""
+"""Variables by which users choose how PyTorch's OpenMP runtime waits."""
 
 
 def share_cores() -> None:
