@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from dar.class_sheet import COLUMNS, class_sheet
+from dar.class_sheet import MAX_COLUMNS, class_sheet
 from tests.on_sheets import positions
 
 PITCH = 128 + 8
@@ -25,14 +25,14 @@ def test_classes_of_several_images_have_rows_of_their_own() -> None:
 
 
 def test_long_rows_are_broken() -> None:
-    images = pictures(COLUMNS + 1)
+    images = pictures(MAX_COLUMNS + 1)
     assert places(class_sheet(images, ["cat"] * len(images), [""] * len(images)), images)[-2:] == [(9, 0), (0, 1)]
 
 
 def test_single_images_of_many_classes_share_rows() -> None:
-    images = pictures(COLUMNS + 2)
+    images = pictures(MAX_COLUMNS + 2)
     found = places(class_sheet(images, [f"class {i}" for i in range(len(images))], ["seed"] * len(images)), images)
-    assert found == [(i % COLUMNS, i // COLUMNS) for i in range(len(images))]
+    assert found == [(i % MAX_COLUMNS, i // MAX_COLUMNS) for i in range(len(images))]
 
 
 def test_a_reference_stands_before_all() -> None:

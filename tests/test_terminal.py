@@ -5,7 +5,7 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
-from dar.terminal import PictureRow, PictureScreen, fitting, spread, terminal_console
+from dar.terminal import PictureRow, PictureScreen, fitting, preview_indices, terminal_console
 
 
 def console(width: int = 80) -> Console:
@@ -57,8 +57,8 @@ def test_as_many_pictures_as_fit(size: int, count: int, width: int, height: int,
 
 
 def test_pictures_of_all_classes_come_first() -> None:
-    assert spread(["a", "a", "a", "b", "b", "c"], 4) == [0, 1, 3, 5]
-    assert spread(["a", "b"], 9) == [0, 1]
+    assert preview_indices(["a", "a", "a", "b", "b", "c"], 4) == [0, 1, 3, 5]
+    assert preview_indices(["a", "b"], 9) == [0, 1]
 
 
 def test_a_console_that_is_no_terminal_gets_each_finished_batch_once() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dar.data import MicroBatches
-from dar.data.in_memory import DecodedImages, InMemoryStream
+from dar.data import Augmentation, MicroBatches
+from dar.data.in_memory import DecodedImages
 from dar.data.order import micro_batch_positions
+from dar.data.stream import AugmentedStream
 from dar.flow import Clock, interpolate
 from dar.images import to_uint8
 from dar.randomness import draw_noise, image_seeds
@@ -91,7 +92,8 @@ class PixelFlowTask(Task):
         self.flow = PixelFlow(recipe.tokenizer, num_classes)
         self.model: nn.Module = self.flow
         self.frozen_losses = FrozenLosses(self.settings, recipe.tokenizer.image_size, distributed.device)
-        self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
+        augmentation = Augmentation(recipe.tokenizer.image_size, flip=recipe.data.flip)
+        self.stream = AugmentedStream(data, augmentation, self.settings.seed)
         self.extra, self.recomputed = {}, ()
 
     def batches(self, first: int, last: int, micro_batches: MicroBatches) -> Iterator[LabelledBatch]:

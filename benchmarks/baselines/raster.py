@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dar.data import Batch, MicroBatches
-from dar.data.in_memory import DecodedImages, InMemoryStream
+from dar.data import Augmentation, Batch, MicroBatches
+from dar.data.in_memory import DecodedImages
+from dar.data.stream import AugmentedStream
 from dar.images import from_uint8, to_uint8
 from dar.metrics.codebook import perplexity
 from dar.metrics.similarity import psnr
@@ -122,7 +123,8 @@ class RasterTask(Task):
         self.recipe, self.settings = recipe, recipe.tokenizer_training
         torch.manual_seed(self.settings.seed)
         self.model: nn.Module = RasterTokenizer(recipe.tokenizer)
-        self.stream = InMemoryStream(data, recipe.data.flip, self.settings.seed)
+        augmentation = Augmentation(recipe.tokenizer.image_size, flip=recipe.data.flip)
+        self.stream = AugmentedStream(data, augmentation, self.settings.seed)
         self.shown, self.recomputed = shown, ()
         self.frozen_losses = FrozenLosses(self.settings, recipe.tokenizer.image_size, distributed.device)
         self.counts = torch.zeros(recipe.tokenizer.codebook_size, dtype=torch.int64)

@@ -9,7 +9,7 @@ from dar.errors import DARError, quoted
 
 
 class UnknownArgumentError(DARError, TypeError):
-    """A keyword that a function does not have."""
+    """Raised for a keyword that a function does not have."""
 
 
 def whole_number(name: str, value: object) -> int:

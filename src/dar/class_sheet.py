@@ -7,8 +7,8 @@ from PIL import Image
 
 from dar.sheets import captioned_grid, display_scale
 
-COLUMNS = 10
-"""Images in a row at most."""
+MAX_COLUMNS = 10
+"""Largest number of images in a row."""
 
 
 def class_sheet(
@@ -25,7 +25,7 @@ def class_sheet(
     Args:
         images: of one size; those of a class follow each other.
         class_names: for each, the class.
-        captions: for each, what tells it from others of its class.
+        captions: for each, what distinguishes it from others of its class.
         reference: a picture of the same size that stands before them, such as the one that they take their layout from.
         reference_caption: of the reference.
         heading: stands above the first image.
@@ -36,7 +36,7 @@ def class_sheet(
     runs = [list(run) for _, run in groupby(range(len(images)), key=class_names.__getitem__)]
     by_class = len(runs) < len(images)
     groups = runs if by_class else [list(range(len(images)))]
-    rows = [group[start : start + COLUMNS] for group in groups for start in range(0, len(group), COLUMNS)]
+    rows = [group[start : start + MAX_COLUMNS] for group in groups for start in range(0, len(group), MAX_COLUMNS)]
     firsts = {group[0] for group in groups}
     texts = captions if by_class else [f"{name}, {text}" for name, text in zip(class_names, captions, strict=True)]
     drawn: list[list[Image.Image | None]] = [[images[i] for i in row] for row in rows]

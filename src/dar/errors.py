@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection
 
-LISTED = 8
-LONGEST = 160
+MAX_LISTED = 8
+MAX_QUOTED = 160
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -27,11 +27,11 @@ def printable(text: object) -> str:
 def quoted(text: object) -> str:
     """Quote foreign text on one line, without control characters, and cut where it gets long."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
-    return line if len(line) <= LONGEST else line[:LONGEST] + "..."
+    return line if len(line) <= MAX_QUOTED else line[:MAX_QUOTED] + "..."
 
 
 def listed(names: Collection[object]) -> str:
     """List names in order, the first few of them if there are many."""
     shown = [quoted(name) for name in sorted(map(str, names))]
-    more = f" and {len(shown) - LISTED} more" if len(shown) > LISTED else ""
-    return ", ".join(shown[:LISTED]) + more
+    more = f" and {len(shown) - MAX_LISTED} more" if len(shown) > MAX_LISTED else ""
+    return ", ".join(shown[:MAX_LISTED]) + more

@@ -1,4 +1,4 @@
-"""Packages beyond the core that a job needs."""
+"""Optional packages that a job needs."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,10 +10,10 @@ EXTRAS = {
     "train": ("accelerate", "datasets", "matplotlib", "yaml"),
     "evaluate": ("datasets", "matplotlib"),
 }
-"""Modules by the extra that installs them."""
+"""Modules that each extra installs."""
 
 TRACKERS = ("tensorboard", "wandb")
-"""Where the log of a training may go beside its own file."""
+"""Services that a training's log may also go to."""
 
 
 def require_extra(extra: str) -> None:

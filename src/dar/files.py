@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from dar.errors import DARError
 
 CONFIG = "config.json"
-"""A file of settings, as the Hub's libraries call it."""
+"""Name of a file of settings, as the Hub's libraries call it."""
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
-"""Errors that mean that a disk is full, or takes nothing."""
+"""Error numbers that mean that a disk is full, or takes nothing."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Models of this package as the Hub's libraries know them: ``from_pretrained`` and its kin."""
+"""Models that the Hub's libraries load and save: ``from_pretrained`` and its kin."""
 
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -16,7 +16,7 @@ from dar.model_folder import HubOptions, model_folder
 from dar.storage import WEIGHTS, load_weights, parameters_without_memory, save_weights
 
 CARD = "README.md"
-"""A model's card, as the Hub calls it."""
+"""Name of a model's card on the Hub."""
 
 
 CARD_TEMPLATE = """---

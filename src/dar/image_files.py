@@ -1,4 +1,4 @@
-"""Image files: their names, the endings of these, and opening them."""
+"""Image files: their names and endings, and opening them."""
 
 import io
 import os
@@ -28,18 +28,18 @@ IMAGE_ENDINGS = frozenset(
         *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
     }
 )
-"""Endings, in lower case, of the files that ``read_image`` is made for."""
+"""Endings, in lower case, of the files that ``read_image`` reads."""
 
 RAW_ENDINGS = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 )
-"""Endings of what cameras write undeveloped. Many pass for a TIFF, of which only a thumbnail would be read."""
+"""Endings of raw files of cameras. Many pass for a TIFF, of which only a thumbnail would be read."""
 
 OTHER_ENDINGS = RAW_ENDINGS | {
     *(".eps", ".exr", ".heic", ".heif", ".hif", ".ico", ".j2k", ".jp2", ".jpx", ".jxl"),
     *(".pcx", ".psd", ".svg", ".tga", ".xcf"),
 }
-"""Endings of pictures of kinds that are not read; people can convert them to PNG or JPEG."""
+"""Endings of pictures that are not read; people can convert them to PNG or JPEG."""
 
 
 MAX_PIXELS = 2**27
@@ -59,7 +59,7 @@ DECODERS: dict[str, type[ImageFile]] = {
     "PPM": PpmImageFile,
     "AVIF": AvifImageFile,
 }
-"""All that a picture is ever given to, by Pillow's names: some of its other decoders start programs."""
+"""Pillow's names of the decoders that are used; some of its others start programs."""
 
 
 def numbered_names(titles: Iterable[str]) -> list[str]:
@@ -77,7 +77,7 @@ def opened_image(source: str | Path | bytes, name: str, max_pixels: int | None =
     """Open an image of one of the kinds that are read; its pixels are decoded when they are first used.
 
     Args:
-        source: a file, or its content; the content alone tells the kind.
+        source: a file, or its content; the content alone decides of which kind it is.
         name: what to call it in errors.
         max_pixels: width times height of the largest image to open; None means ``default_max_pixels``.
 
@@ -103,12 +103,12 @@ def default_max_pixels() -> int:
     Raises:
         DARError: if the environment sets something else than a whole number above 0.
     """
-    told = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
-    if not (told.isascii() and told.isdecimal() and int(told) > 0):
+    value = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    if not (value.isascii() and value.isdecimal() and int(value) > 0):
         raise DARError(
-            f"{MAX_PIXELS_VARIABLE} must be a whole number above 0, not {told!r}: set it to one, or unset it"
+            f"{MAX_PIXELS_VARIABLE} must be a whole number above 0, not {value!r}: set it to one, or unset it"
         )
-    return int(told)
+    return int(value)
 
 
 @contextmanager

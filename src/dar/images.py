@@ -27,7 +27,7 @@ def read_image(source: str | Path | bytes, name: str | None = None, max_pixels: 
     it can be read.
 
     Args:
-        source: a file, or its content; the content tells of which kind it is.
+        source: a file, or its content; the content decides of which kind it is.
         name: what to call it in errors.
         max_pixels: width times height of the largest image to decode; 2^27, or what the environment variable
             DAR_MAX_PIXELS says, by default. For GIF, TIFF and WebP, Pillow has a limit of its own, 178956970.

@@ -12,15 +12,15 @@ SPELT_OUT = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
     | {"ı": "i", "þ": "th", "Þ": "Th", "ð": "d", "×": "x", "–": "-", "—": "-", "−": "-"}  # noqa: RUF001
 )
-"""Letters that the font lacks and that Unicode does not decompose."""
+"""Replacements of letters that the font lacks and Unicode does not decompose."""
 
 FONT_HAS = frozenset("«°±´·»‘’“”…‹›")  # noqa: RUF001
-"""What the font of Pillow has beyond ASCII."""
+"""Letters of Pillow's font beyond ASCII."""
 
 
 @dataclass(frozen=True)
 class Lettering:
-    """Text on sheets, in the font that Pillow has with it.
+    """Draws text in the font that Pillow brings along.
 
     Attributes:
         size: of the letters, in pixels.
@@ -39,11 +39,11 @@ class Lettering:
         return round(1.25 * self.size)
 
     def width(self, lines: Iterable[str]) -> int:
-        """Pixels that the longest line takes."""
+        """Compute the pixels that the longest line takes."""
         return max((round(self.font.getlength(line) + 0.5) for line in lines), default=0)
 
     def height(self, texts: Iterable[Sequence[str]]) -> int:
-        """Pixels that the text with the most lines takes."""
+        """Compute the pixels that the text with the most lines takes."""
         return max((len(lines) for lines in texts), default=0) * self.line_height
 
     def lines(self, text: str, width: int, most: int) -> list[str]:
@@ -80,7 +80,7 @@ class Lettering:
         return text[: self._fitting(text, width - self.width(["…"]))].rstrip() + "…"
 
     def _fitting(self, text: str, width: int) -> int:
-        """How many letters fit; one at least."""
+        """Count the letters that fit, at least one."""
         low, high = 1, len(text)
         while low < high:
             middle = (low + high + 1) // 2

@@ -13,14 +13,14 @@ from dar.errors import DARError, quoted
 Kind = Literal["model", "dataset"]
 
 HUB_SECONDS = 3.0
-"""How long the Hub may take to say whether it has something."""
+"""Time that the Hub may take to say whether it has something."""
 
 _ENDINGS = (
     *(".parquet", ".tar", ".zip", ".gz", ".tgz", ".npz", ".safetensors", ".pt", ".pth", ".ckpt"),
     *(".csv", ".json", ".jsonl", ".txt", ".yaml", ".yml"),
     *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
 )
-"""Of files that people mean when they write them; names on the Hub have dots too, but other endings."""
+"""Endings that make a name a path; names on the Hub have dots too, but other endings."""
 
 
 def looks_like_path(source: str | Path) -> bool:
@@ -47,7 +47,7 @@ def here(source: str | Path, what: str, remedy: str = "check the path") -> Path 
     Args:
         source: the name.
         what: it should be, such as "model", for errors.
-        remedy: what errors tell the user to do.
+        remedy: what errors ask the user to do.
 
     Raises:
         DARError: if it looks like a path, and there is nothing at it.
@@ -68,7 +68,7 @@ def on_hub(name: str, kind: Kind, what: str, remedy: str = "check the name") -> 
         name: the id.
         kind: of repository.
         what: it should be, for errors.
-        remedy: what errors tell the user to do.
+        remedy: what errors ask the user to do.
 
     Returns:
         True if it has, False if it cannot be reached, so that only what was downloaded earlier can be had.

@@ -22,16 +22,16 @@ from tqdm import tqdm
 from dar.errors import DARError, quoted
 
 LOCK = ".lock"
-"""The file."""
+"""Name of the file in a folder that is owned."""
 
 BEAT_SECONDS = 5.0
-"""How often an owner shows that it lives."""
+"""Time after which an owner touches the file again."""
 
 SILENT_SECONDS = 20.0
-"""An owner on another machine that shows nothing for so long is taken for dead."""
+"""Time after which an owner on another machine that touches nothing is taken for dead."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-"""What disks say that cannot lock."""
+"""Error numbers of disks that cannot lock."""
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from tqdm import tqdm
 LOG_SECONDS = 30.0
 """The least time between two lines in a log."""
 
-LINE = "{n_fmt} of {total_fmt} {unit}s, {elapsed} so far, {remaining} left, {rate_fmt}{postfix}"
-"""In a log, after what is being done; the names are tqdm's."""
+LOG_FORMAT = "{n_fmt} of {total_fmt} {unit}s, {elapsed} so far, {remaining} left, {rate_fmt}{postfix}"
+"""Line of a log, after what is being done; the names are tqdm's."""
 
 
 def progress_bar(
@@ -31,7 +31,7 @@ def progress_bar(
         desc: what is being done.
         initial: how many were done before.
         smoothing: weight of the latest rate in a bar, from 0 (the average) to 1.
-        shown: whether to tell anything.
+        shown: whether to write anything.
         log_seconds: the least time between two lines where standard error is no terminal and no notebook.
     """
     if not shown:
@@ -44,7 +44,7 @@ def progress_bar(
         unit=unit,
         desc=desc,
         smoothing=0,
-        bar_format=None if total is None else f"{desc}: {LINE}" if desc else LINE,
+        bar_format=None if total is None else f"{desc}: {LOG_FORMAT}" if desc else LOG_FORMAT,
         mininterval=log_seconds,
         miniters=1,
         leave=False,
@@ -58,7 +58,7 @@ def _is_watched() -> bool:
 
 
 class _LogLines(tqdm):  # type: ignore[type-arg]  # at run time the class takes no type
-    """Whole lines instead of a bar, no two within ``mininterval`` seconds, and one at the end."""
+    """Writes whole lines instead of a bar, no two within ``mininterval`` seconds, and one at the end."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -1,4 +1,4 @@
-"""Upright 8-bit RGB from pictures of any mode."""
+"""Conversion of pictures of any mode to upright 8-bit RGB."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 STRIP_PIXELS = 2**18
-"""Pixels converted at a time where that takes memory."""
+"""Number of pixels converted at a time where that takes memory."""
 
-TURNS = {
+UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -18,7 +18,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by EXIF orientation."""
+"""Transpositions that make a picture upright, by EXIF orientation."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -37,7 +37,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """Find the turn that makes an image upright; None where there is none, or the EXIF data are damaged."""
     try:
-        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return UPRIGHT_BY_ORIENTATION.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # whatever the bytes lead to
         return None
 

@@ -10,14 +10,14 @@ from dar.lettering import Lettering
 VISIBLE_SIDE = 128
 """Pixels a side at which a person sees an image well."""
 
-NARROWEST_COLUMN = 96
-"""Pixels that a column has at least where text stands above or below its images."""
+MIN_COLUMN_WIDTH = 96
+"""Least width of a column, in pixels, where text stands above or below its images."""
 
 TEXT_GAP = 3
 """Pixels between an image and the text under or above it."""
 
 CAPTION_LINES, COLUMN_NAME_LINES, ROW_NAME_LINES = 2, 2, 4
-SMALLEST_TEXT, LARGEST_TEXT = 12, 20
+MIN_TEXT_SIZE, MAX_TEXT_SIZE = 12, 20
 
 
 def display_scale(size: int) -> int:
@@ -55,12 +55,12 @@ def captioned_grid(
     _check_places(rows, captions, row_names, column_names)
     width, height = (side * scale for side in _one_size(rows))
     has_text = any(column_names) or any(text for texts in captions for text in texts)
-    column = max(width, NARROWEST_COLUMN) if has_text else width
-    lettering = Lettering(min(max(SMALLEST_TEXT, column // 12), LARGEST_TEXT))
+    column = max(width, MIN_COLUMN_WIDTH) if has_text else width
+    lettering = Lettering(min(max(MIN_TEXT_SIZE, column // 12), MAX_TEXT_SIZE))
     under = [[lettering.lines(text, column, caption_lines) for text in texts] for texts in captions]
     above = [lettering.lines(text, column, COLUMN_NAME_LINES) for text in column_names]
     fitting = max(1, min(ROW_NAME_LINES, height // lettering.line_height))
-    beside = [lettering.lines(name, max(column, NARROWEST_COLUMN), fitting) for name in row_names]
+    beside = [lettering.lines(name, max(column, MIN_COLUMN_WIDTH), fitting) for name in row_names]
 
     left = gap + (lettering.width(line for lines in beside for line in lines) + gap if any(beside) else 0)
     top = gap + (lettering.height(above) + TEXT_GAP if any(above) else 0)
@@ -104,11 +104,11 @@ class _Places:
     gap: int
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """The top left of a place."""
+        """Find the top left of a place."""
         return self.left + column * (self.column + self.gap), self.top + row * self.pitch
 
     def centre(self, row: int, column: int) -> tuple[int, int]:
-        """The middle of the image at a place."""
+        """Find the middle of the image at a place."""
         x, y = self.corner(row, column)
         return x + self.column // 2, y + self.row // 2
 

@@ -19,17 +19,17 @@ from rich.text import Text
 from dar.errors import printable
 from dar.images import resize
 
-LARGEST_SIDE, SMALLEST_SIDE = 64, 32
-"""Pixels a side of a picture that is scaled down: as large as can be, but as small as lets more of them fit."""
+MAX_SIDE, MIN_SIDE = 64, 32
+"""Largest and smallest side in pixels of a picture that is scaled down: small ones let more of them fit."""
 
-GAP = 1
-"""Characters between pictures."""
+PICTURE_GAP = 1
+"""Number of characters between pictures."""
 
 HALF_BLOCK = "▀"
-"""Its upper half has the letter's colour, its lower half that of the ground."""
+"""Character whose upper half has the letter's colour, and its lower half that of the ground."""
 
 LINES_BESIDE = 5
-"""Of a terminal, those left for names, for a line below, and for the command above."""
+"""Lines of a terminal left for names, for a line below, and for the command above."""
 
 
 def terminal_console(*, forced: bool = False) -> Console | None:
@@ -54,10 +54,10 @@ def fitting(size: int, count: int, width: int, height: int) -> tuple[int, int]:
         width: of the terminal, in characters.
         height: of the terminal, in lines.
     """
-    largest = max(2, min(size, LARGEST_SIDE, width, 2 * (height - LINES_BESIDE)))
-    side = max(min(SMALLEST_SIDE, largest), min(largest, (width + GAP) // count - GAP))
+    largest = max(2, min(size, MAX_SIDE, width, 2 * (height - LINES_BESIDE)))
+    side = max(min(MIN_SIDE, largest), min(largest, (width + PICTURE_GAP) // count - PICTURE_GAP))
     side -= side % 2
-    return side, max(1, min(count, (width + GAP) // (side + GAP)))
+    return side, max(1, min(count, (width + PICTURE_GAP) // (side + PICTURE_GAP)))
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ class PictureRow:
     side: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """All segments, line by line."""
+        """Give all segments, line by line."""
         shown = [picture if picture.width == self.side else resize(picture, self.side) for picture in self.pictures]
         for y in range(0, self.side, 2):
             for i, picture in enumerate(shown):
-                yield Segment(" " * GAP * (i > 0))
+                yield Segment(" " * PICTURE_GAP * (i > 0))
                 yield from _two_rows(picture, y)
             yield Segment.line()
         for texts, style in ((self.names, Style(bold=True)), (self.details, Style(dim=True))):
             cells = [_cell(text, self.side) for text in texts]
-            yield Segment((" " * GAP).join(cells), style)
+            yield Segment((" " * PICTURE_GAP).join(cells), style)
             yield Segment.line()
 
 
@@ -139,12 +139,12 @@ class PictureScreen:
         Args:
             images: the batch after this step.
             names: of its classes.
-            details: what tells each image from others of its class.
+            details: what distinguishes each image from others of its class.
             step: how many steps are done.
         """
         console = self.console
         side, count = fitting(images[0].width, len(images), console.width, console.height)
-        chosen = spread(names, count)
+        chosen = preview_indices(names, count)
         row = PictureRow([images[i] for i in chosen], [names[i] for i in chosen], [details[i] for i in chosen], side)
         place = f"images {self.done + 1} to {self.done + len(images)} of {self.total}, step {step} of {self.steps}"
         self.done += len(images) * (step == self.steps)
@@ -154,7 +154,7 @@ class PictureScreen:
             console.print(row, Text(place, "dim"), sep="")
 
 
-def spread(names: Sequence[str], count: int) -> list[int]:
+def preview_indices(names: Sequence[str], count: int) -> list[int]:
     """Choose ``count`` indices of names: the first of each, then the second of each, and so on, in order."""
     seen: Counter[str] = Counter()
     ranks = []

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from dar.cli.threads import SPINS, share_cores
+from dar.cli.threads import SPIN_COUNT, share_cores
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +14,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_waiting_threads_sleep_soon() -> None:
     share_cores()
-    assert os.environ["GOMP_SPINCOUNT"] == SPINS
+    assert os.environ["GOMP_SPINCOUNT"] == SPIN_COUNT
 
 
 @pytest.mark.parametrize(("name", "value"), [("GOMP_SPINCOUNT", "5"), ("OMP_WAIT_POLICY", "active")])

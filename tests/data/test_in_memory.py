@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dar.data import Augmentation, ImageDataset, MicroBatches, training_stream
-from dar.data.in_memory import InMemoryStream, decode_images
+from dar.data.in_memory import decode_images
 from dar.errors import DARError
 from tests.train.photos import photo_folder
 
@@ -22,9 +22,27 @@ def test_batches_are_those_of_decoding_as_one_goes(
     photos: ImageDataset, flip: bool, share: MicroBatches | None
 ) -> None:
     decoded = training_stream(photos, Augmentation(16, "centre", flip), seed=3)
-    held = InMemoryStream(decode_images(photos, 16, 0.0), flip, seed=3)
+    held = training_stream(decode_images(photos, 16, 0.0), Augmentation(16, "centre", flip), seed=3)
     for one, other in zip(decoded.batches(8, 2, 5, 0, share), held.batches(8, 2, 5, 0, share), strict=True):
         assert torch.equal(one.pixels, other.pixels)
+
+
+@pytest.mark.parametrize("crop", ["centre", "random"])
+def test_batches_stay_the_same_once_images_are_kept(photos: ImageDataset, crop: str) -> None:
+    kept = training_stream(photos, Augmentation(16, crop), seed=3)
+    first, again = (list(kept.batches(8, 0, 3, 0)) for _ in range(2))
+    fresh = training_stream(photos, Augmentation(16, crop), seed=3).batches(8, 0, 3, 0)
+    for one, other, expected in zip(first, again, fresh, strict=True):
+        assert torch.equal(one.pixels, expected.pixels)
+        assert torch.equal(other.pixels, expected.pixels)
+
+
+def test_decoded_images_start_no_workers(photos: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr("dar.data.stream.in_workers", lambda function, items, workers: given.append(workers) or [])
+    for images in (photos, decode_images(photos, 16, 0.0)):
+        list(training_stream(images, Augmentation(16), seed=3).batches(8, 0, 1, 2))
+    assert given == [2, 0]
 
 
 def test_broken_images_are_left_out(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dar.data import (
     preview_pixels,
     training_stream,
 )
-from dar.data import stream as stream_module
+from dar.data import in_memory as in_memory_module
 from dar.data.stream import AugmentedStream
 from dar.errors import DARError
 from dar.images import to_pixels
@@ -64,7 +64,7 @@ def test_a_small_set_is_decoded_once(data: ImageDataset, monkeypatch: pytest.Mon
 
 
 def test_only_so_many_images_are_kept_as_there_is_room_for(data: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_module, "KEPT_BYTES", 3 * 4 * 4**2)
+    monkeypatch.setattr(in_memory_module, "MAX_KEPT_BYTES", 3 * 3 * 4**2)
     decoded = counting(data, monkeypatch)
     stream = AugmentedStream(data, Augmentation(4, "random"), seed=3)
     for k in range(2 * len(data)):

@@ -27,7 +27,7 @@ SIZE, COUNT = tiny.TOKENIZER.image_size, 60
 CLASSES = tiny.PRIOR.class_names
 
 
-def levels(count: int = COUNT, seed: int = 1, brightest: int = 256) -> Tensor:
+def uint8_images(count: int = COUNT, seed: int = 1, brightest: int = 256) -> Tensor:
     chance = torch.Generator().manual_seed(seed)
     return torch.randint(brightest, (count, 3, SIZE, SIZE), generator=chance).to(torch.uint8)
 
@@ -54,13 +54,13 @@ class InceptionLike(Projection):
 
 
 def reference(path: Path, extractor: Any) -> Reference:
-    return load_reference(str(written(path, levels(seed=2, brightest=200))), extractor, SIZE)
+    return load_reference(str(written(path, uint8_images(seed=2, brightest=200))), extractor, SIZE)
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Reference, Reference]:
     folder = tmp_path_factory.mktemp("samples")
-    samples = open_samples(written(folder / "samples.npz", levels()))
+    samples = open_samples(written(folder / "samples.npz", uint8_images()))
     spaces = [
         (extractor, reference(folder / f"{extractor.name}.npz", extractor))
         for extractor in (InceptionLike(), Projection())
@@ -81,7 +81,7 @@ def test_each_space_has_its_metrics(found: tuple[Report, Reference, Reference]) 
 
 def test_figures_are_those_of_the_metrics(found: tuple[Report, Reference, Reference]) -> None:
     report, inception, _ = found
-    features = InceptionLike()(levels())
+    features = InceptionLike()(uint8_images())
     assert features.spatial is not None
     assert features.logits is not None
     of_inception = {name: estimate.value for name, estimate in report.metrics["inception-2015"].items()}
@@ -96,7 +96,7 @@ def test_figures_are_those_of_the_metrics(found: tuple[Report, Reference, Refere
     assert of_inception["inception_score"] == pytest.approx(inception_score(features.logits), rel=1e-6)
     covered = precision_and_recall(features.pooled, inception.pooled)
     assert (of_inception["precision"], of_inception["recall"]) == (covered.precision, covered.recall)
-    logits = Projection()(levels()).logits
+    logits = Projection()(uint8_images()).logits
     assert logits is not None
     right = (logits.argmax(1) == torch.arange(COUNT) % len(CLASSES)).double().mean().item()
     assert report.metrics["projection"]["class_accuracy"].value == pytest.approx(right)
@@ -105,7 +105,7 @@ def test_figures_are_those_of_the_metrics(found: tuple[Report, Reference, Refere
 def test_intervals_are_those_of_the_metrics(found: tuple[Report, Reference, Reference]) -> None:
     report, inception, _ = found
     figures = report.metrics["inception-2015"]
-    rows, chance = InceptionLike()(levels()).pooled, torch.Generator().manual_seed(0)
+    rows, chance = InceptionLike()(uint8_images()).pooled, torch.Generator().manual_seed(0)
     low, high = frechet_confidence(rows, inception.mean, inception.covariance, chance)
     assert (figures["fid"].low, figures["fid"].high) == (pytest.approx(low), pytest.approx(high))
     covered = precision_and_recall(rows, inception.pooled).samples_covered
@@ -129,7 +129,7 @@ def test_the_protocol_tells_what_must_be_equal(found: tuple[Report, Reference, R
 def test_labels_are_matched_by_name(tmp_path: Path) -> None:
     shuffled = Projection(class_names=("sea_lion", "cat", "great dane"))
     report = measured(tmp_path, extractor=shuffled)
-    logits = Projection()(levels()).logits
+    logits = Projection()(uint8_images()).logits
     assert logits is not None
     places = torch.tensor([1, 2, 0])[torch.arange(COUNT) % 3]
     expected = (logits.argmax(1) == places).double().mean().item()
@@ -138,7 +138,7 @@ def test_labels_are_matched_by_name(tmp_path: Path) -> None:
 
 def measured(folder: Path, extractor: Any = None, images: Tensor | None = None, **settings: Any) -> Report:
     extractor = extractor or Projection()
-    samples = open_samples(written(folder / "samples.npz", levels() if images is None else images))
+    samples = open_samples(written(folder / "samples.npz", uint8_images() if images is None else images))
     spaces = [(extractor, reference(folder / "real.npz", extractor))]
     settings = {"model_info": {}, "class_names": CLASSES} | settings
     return evaluate_samples(samples, spaces, folder / "work", **settings).report
@@ -175,7 +175,7 @@ def test_too_few_samples_are_refused_with_the_number_that_is_needed() -> None:
 
 def test_too_few_samples_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:
     with pytest.raises(DARError, match="30 samples are too few"):
-        measured(tmp_path, images=levels(30))
+        measured(tmp_path, images=uint8_images(30))
     assert not (tmp_path / "work").exists()
 
 
@@ -186,11 +186,11 @@ def test_the_report_names_the_reference(found: tuple[Report, Reference, Referenc
 
 def test_samples_that_all_look_the_same_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DARError, match="all samples look the same to projection"):
-        measured(tmp_path, images=levels(1).expand(COUNT, -1, -1, -1))
+        measured(tmp_path, images=uint8_images(1).expand(COUNT, -1, -1, -1))
 
 
 def test_samples_of_the_reference_itself_are_at_no_distance(tmp_path: Path) -> None:
-    figures = measured(tmp_path, images=levels(seed=2, brightest=200)).metrics["projection"]
+    figures = measured(tmp_path, images=uint8_images(seed=2, brightest=200)).metrics["projection"]
     assert figures["frechet_distance"].value == pytest.approx(0, abs=1e-6)
     assert figures["precision"].value == figures["recall"].value == 1
 
@@ -202,5 +202,5 @@ def test_batches_of_another_size_change_nothing(tmp_path: Path) -> None:
 
 def test_samples_that_are_not_square_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DARError, match="squares"):
-        measured(tmp_path, images=levels()[:, :, :8])
+        measured(tmp_path, images=uint8_images()[:, :, :8])
     assert np.load(tmp_path / "samples.npz")["arr_0"].shape == (COUNT, 8, SIZE, 3)

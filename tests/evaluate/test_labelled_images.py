@@ -40,8 +40,8 @@ def test_batches_hold_central_squares_and_labels(data: ImageDataset) -> None:
     assert [len(batch.images) for batch in batches] == [4, 4, 2]
     assert [index for batch in batches for index in batch.indices] == images.indices
     for batch in batches:
-        for levels, index, label in zip(batch.images, batch.indices, batch.labels, strict=True):
-            assert np.array_equal(levels.permute(1, 2, 0).numpy(), np.asarray(centre_crop(photo(index), 16)))
+        for images, index, label in zip(batch.images, batch.indices, batch.labels, strict=True):
+            assert np.array_equal(images.permute(1, 2, 0).numpy(), np.asarray(centre_crop(photo(index), 16)))
             assert label == index // 10
 
 
@@ -81,7 +81,7 @@ def test_too_many_broken_images_stop_the_run(tmp_path: Path, monkeypatch: pytest
     assert len(images.description()["broken"]) == 11
 
 
-def test_levels_are_those_of_saved_pictures_and_never_of_nan() -> None:
+def test_uint8_values_are_those_of_saved_pictures_and_never_of_nan() -> None:
     assert saved_uint8(torch.tensor([-1, 0, 1.0])).tolist() == [0, 128, 255]
     with pytest.raises(DARError, match="images of NaN"):
         saved_uint8(torch.tensor([0, torch.nan]))

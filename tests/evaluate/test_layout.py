@@ -71,16 +71,16 @@ def references() -> list[Image.Image]:
     return [centre_crop(photo(i), 16) for i in range(COUNT)]
 
 
-def pixels(levels: torch.Tensor) -> torch.Tensor:
-    return levels.float() / 127.5 - 1
+def pixels(images: torch.Tensor) -> torch.Tensor:
+    return images.float() / 127.5 - 1
 
 
 def test_every_number_of_tokens_has_both_figures(found: tuple[Report, object], classifier: Recorder) -> None:
     report = found.report
     assert list(report.metrics) == ["0 tokens", "2 tokens", "5 tokens", "8 tokens"]
     originals = to_pixels(references())
-    for levels, estimates in zip(classifier.shown, report.metrics.values(), strict=True):
-        values = layout_similarity(pixels(levels), originals).double()
+    for images, estimates in zip(classifier.shown, report.metrics.values(), strict=True):
+        values = layout_similarity(pixels(images), originals).double()
         half = 1.96 * values.std().item() / COUNT**0.5
         estimate = estimates["layout_similarity"]
         assert estimate.value == pytest.approx(values.mean().item(), rel=1e-6)
@@ -110,16 +110,16 @@ def test_all_tokens_are_a_reconstruction_from_the_same_noise(
 def test_other_numbers_of_tokens_are_what_the_pipeline_generates(
     pipeline: DARPipeline, shown: list[int], classes: list[str], classifier: Recorder
 ) -> None:
-    for length, levels in zip(LENGTHS, classifier.shown, strict=True):
+    for length, images in zip(LENGTHS, classifier.shown, strict=True):
         for index, wanted in list(zip(shown, classes, strict=True))[::3]:
             layout = {"layout": photo(index), "layout_tokens": length} if length else {}
             alone = pipeline([wanted], seed=SEED + index, **SETTINGS, **layout)
-            assert_alike(levels[index : index + 1], alone.images)
+            assert_alike(images[index : index + 1], alone.images)
 
 
-def assert_alike(levels: torch.Tensor, images: list[Image.Image]) -> None:
+def assert_alike(shown: torch.Tensor, images: list[Image.Image]) -> None:
     """But for rounding to another level."""
-    torch.testing.assert_close(pixels(levels), to_pixels(images), rtol=0, atol=1.5 / 127.5)
+    torch.testing.assert_close(pixels(shown), to_pixels(images), rtol=0, atol=1.5 / 127.5)
 
 
 def test_new_classes_are_never_an_image_s_own(shown: list[int], classes: list[str]) -> None:
@@ -173,7 +173,7 @@ def test_the_sheet_shows_references_and_what_became_of_them(
     tops = []
     for index in shown:
         columns = [references()[index]]
-        columns += [Image.fromarray(levels[index].permute(1, 2, 0).numpy()) for levels in classifier.shown]
+        columns += [Image.fromarray(images[index].permute(1, 2, 0).numpy()) for images in classifier.shown]
         places = [positions(sheet, image)[0] for image in columns]
         assert len({y for _, y in places}) == 1
         assert [x for x, _ in places] == [places[0][0] + 136 * column for column in range(5)]

@@ -69,8 +69,8 @@ def test_rfid_is_the_frechet_distance_of_features(
     found: tuple[Report, object], pairs: tuple[torch.Tensor, list[torch.Tensor]]
 ) -> None:
     def gaussian(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        levels = (127.5 * pixels + 128).to(torch.uint8)
-        rows = Projection()(levels).pooled.double()
+        images = (127.5 * pixels + 128).to(torch.uint8)
+        rows = Projection()(images).pooled.double()
         return rows.mean(0), rows.T.cov()
 
     report, (originals, decoded) = found.report, pairs

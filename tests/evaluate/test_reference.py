@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return photo_folder(tmp_path_factory.mktemp("animals"), 4)
 
 
-def levels(count: int = 12, size: int = SIZE) -> torch.Tensor:
+def uint8_images(count: int = 12, size: int = SIZE) -> torch.Tensor:
     return to_uint8(to_pixels([centre_crop(photo(i), size) for i in range(count)]))
 
 
@@ -46,7 +46,7 @@ class InceptionLike(Projection):
 
 def test_a_data_set_has_the_statistics_of_its_squares(folder: Path) -> None:
     found = load_reference(str(folder), Projection(), SIZE, batch_size=5)
-    expected = Projection()(levels()).pooled
+    expected = Projection()(uint8_images()).pooled
     torch.testing.assert_close(found.mean, expected.double().mean(0))
     torch.testing.assert_close(found.covariance, expected.double().T.cov())
     torch.testing.assert_close(found.pooled, expected)
@@ -73,35 +73,35 @@ def test_images_for_precision_and_recall_are_some_from_all_over(folder: Path, mo
 
 
 def test_an_npz_has_the_statistics_of_its_images(tmp_path: Path) -> None:
-    found = load_reference(npz(tmp_path / "real.npz", levels()), Projection(), SIZE)
-    torch.testing.assert_close(found.mean, Projection()(levels()).pooled.double().mean(0))
+    found = load_reference(npz(tmp_path / "real.npz", uint8_images()), Projection(), SIZE)
+    torch.testing.assert_close(found.mean, Projection()(uint8_images()).pooled.double().mean(0))
 
 
 def test_under_inception_the_files_own_statistics_are_used(tmp_path: Path) -> None:
     own = {"mu": np.arange(4.0), "sigma": np.eye(4), "mu_s": np.ones(3), "sigma_s": 2 * np.eye(3)}
-    path = npz(tmp_path / "VIRTUAL.npz", levels(), **own)
+    path = npz(tmp_path / "VIRTUAL.npz", uint8_images(), **own)
     found = load_reference(path, InceptionLike(), SIZE)
     assert found.mean.tolist() == [0, 1, 2, 3]
     assert found.spatial_covariance is not None
     assert torch.equal(found.spatial_covariance, 2 * torch.eye(3, dtype=torch.float64))
-    torch.testing.assert_close(found.pooled, InceptionLike()(levels()).pooled)
+    torch.testing.assert_close(found.pooled, InceptionLike()(uint8_images()).pooled)
     assert found.images is None, "the file doesn't tell"
     found.save(tmp_path / "saved.safetensors")
     assert load_reference(str(tmp_path / "saved.safetensors"), InceptionLike(), SIZE).images is None
     other = load_reference(path, Projection(), SIZE)
-    torch.testing.assert_close(other.mean, Projection()(levels()).pooled.double().mean(0))
+    torch.testing.assert_close(other.mean, Projection()(uint8_images()).pooled.double().mean(0))
 
 
 @pytest.mark.parametrize("own", [{"mu": np.arange(4.0)}, {"mu": np.ones(9), "sigma": np.eye(9)}])
 def test_statistics_that_are_not_whole_are_refused(tmp_path: Path, own: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
     with pytest.raises(DARError, match=r"mu, but not .*mu_s"):
-        load_reference(npz(tmp_path / "VIRTUAL.npz", levels(), **own), InceptionLike(), SIZE)
+        load_reference(npz(tmp_path / "VIRTUAL.npz", uint8_images(), **own), InceptionLike(), SIZE)
 
 
 def test_statistics_of_other_dimensions_are_refused(tmp_path: Path) -> None:
     own = {"mu": np.ones(9), "sigma": np.eye(9), "mu_s": np.ones(3), "sigma_s": np.eye(3)}
     with pytest.raises(DARError, match=r"mean of shape \(9,\), not \(4,\)"):
-        load_reference(npz(tmp_path / "VIRTUAL.npz", levels(), **own), InceptionLike(), SIZE)
+        load_reference(npz(tmp_path / "VIRTUAL.npz", uint8_images(), **own), InceptionLike(), SIZE)
 
 
 def test_saved_statistics_come_back(folder: Path, tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_saved_statistics_that_cannot_be_are_refused(
 
 def test_a_reference_of_too_few_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DARError, match=r"holds 4 images, too few .* at least 5 are needed"):
-        load_reference(npz(tmp_path / "few.npz", levels(4)), Projection(), SIZE)
+        load_reference(npz(tmp_path / "few.npz", uint8_images(4)), Projection(), SIZE)
 
 
 @pytest.mark.parametrize("mu", [np.array([None]), np.array(["text"]), np.full(4, np.nan)])
 def test_statistics_in_an_npz_that_are_no_numbers_are_refused(tmp_path: Path, mu: np.ndarray) -> None:  # type: ignore[type-arg]
     own = {"mu": mu, "sigma": np.eye(4), "mu_s": np.ones(3), "sigma_s": np.eye(3)}
     with pytest.raises(DARError, match=r"VIRTUAL.npz has statistics that"):
-        load_reference(npz(tmp_path / "VIRTUAL.npz", levels(), **own), InceptionLike(), SIZE)
+        load_reference(npz(tmp_path / "VIRTUAL.npz", uint8_images(), **own), InceptionLike(), SIZE)
 
 
 def test_a_reference_of_another_resolution_is_refused_before_it_is_looked_at(tmp_path: Path) -> None:
@@ -166,14 +166,14 @@ def test_a_reference_of_another_resolution_is_refused_before_it_is_looked_at(tmp
             raise AssertionError("nothing needs to be looked at")
 
     with pytest.raises(DARError, match=r"16 x 16 pixels, the samples are of 32 x 32"):
-        load_reference(npz(tmp_path / "real.npz", levels()), Blind(), 32)
+        load_reference(npz(tmp_path / "real.npz", uint8_images()), Blind(), 32)
 
 
 def test_another_resolution_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DARError, match=r"smaller than the samples' 64 x 64 pixels"):
         load_reference(str(folder), Projection(), 64)
     with pytest.raises(DARError, match=r"16 x 16 pixels, the samples are of 32 x 32"):
-        load_reference(npz(tmp_path / "real.npz", levels()), Projection(), 32)
+        load_reference(npz(tmp_path / "real.npz", uint8_images()), Projection(), 32)
 
 
 def test_a_safetensors_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_safetensors_file_of_something_else_is_refused(tmp_path: Path) -> None
 
 def test_a_reference_is_of_squares(tmp_path: Path) -> None:
     with pytest.raises(DARError, match="squares"):
-        load_reference(npz(tmp_path / "wide.npz", levels()[:, :, :8]), Projection(), SIZE)
+        load_reference(npz(tmp_path / "wide.npz", uint8_images()[:, :, :8]), Projection(), SIZE)
 
 
 @pytest.mark.parametrize("change", [{"images": "many"}, {"image_size": "-1"}, {"more": "x"}, {"source": None}])
@@ -205,6 +205,6 @@ def test_saved_statistics_whose_facts_were_changed_are_refused(
 
 
 def test_samples_written_by_us_can_be_a_reference(tmp_path: Path) -> None:
-    images = levels().permute(0, 2, 3, 1).contiguous().numpy()
+    images = uint8_images().permute(0, 2, 3, 1).contiguous().numpy()
     write_samples(tmp_path / "s.npz", [images], images.shape, np.zeros(12, np.int64))
     assert load_reference(str(tmp_path / "s.npz"), Projection(), SIZE).images == 12

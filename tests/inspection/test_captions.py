@@ -1,4 +1,4 @@
-from dar.inspection.captions import EXAMPLES, Captions
+from dar.inspection.captions import MAX_EXAMPLES, Captions
 
 
 def test_summary() -> None:
@@ -17,7 +17,7 @@ def test_examples_are_few_and_on_one_line() -> None:
         captions.add(f"caption\n{i} \udcff")
     summary = captions.summary()
     assert summary is not None
-    assert len(summary.examples) == EXAMPLES
+    assert len(summary.examples) == MAX_EXAMPLES
     assert all("\n" not in example for example in summary.examples)
 
 

@@ -3,7 +3,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 from PIL import Image
 
-from dar.inspection.contact_sheet import COLUMNS, SPARE, ContactSheet, Shown
+from dar.inspection.contact_sheet import COLUMNS, SPARE_PICTURES, ContactSheet, Shown
 from dar.sheets import VISIBLE_SIDE
 
 GAP = 8
@@ -39,7 +39,7 @@ def places(sheet: ContactSheet) -> int:
 
 def test_a_row_for_each_of_many_classes() -> None:
     sheet = ContactSheet(names(12), images=1200)
-    assert filled(sheet, in_turn(names(12), 1200)) == 12 * (COLUMNS + SPARE)
+    assert filled(sheet, in_turn(names(12), 1200)) == 12 * (COLUMNS + SPARE_PICTURES)
     assert places(sheet) == 12 * COLUMNS
     assert drawn(sheet).height == 12 * (VISIBLE_SIDE + GAP) + GAP
 
@@ -65,7 +65,7 @@ def test_very_many_classes_are_cut_unless_all_are_asked_for(all_classes: bool, r
 
 def test_larger_pictures_have_fewer_rows() -> None:
     sheet = ContactSheet(names(50), images=500, size=256)
-    assert filled(sheet, in_turn(names(50), 500)) == 10 * (COLUMNS + SPARE)
+    assert filled(sheet, in_turn(names(50), 500)) == 10 * (COLUMNS + SPARE_PICTURES)
 
 
 @pytest.mark.parametrize("known", [[], names(500)])

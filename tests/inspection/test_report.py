@@ -4,7 +4,7 @@ import pytest
 
 from dar.data import DataSummary
 from dar.inspection.captions import CaptionSummary
-from dar.inspection.report import LISTED, DataReport, Duplicate
+from dar.inspection.report import MAX_LISTED, DataReport, Duplicate
 from dar.inspection.sizes import Sizes
 
 SUMMARY = DataSummary("photos", "class folders", "train", 1200, ("cat", "dog"), 0, False, 1200)
@@ -59,8 +59,8 @@ def test_what_was_looked_at(changes: dict[str, object], line: str) -> None:
 
 def test_the_first_broken_pictures_are_named() -> None:
     assert told(NOTHING, "broken") == ["none"]
-    lines = told(replace(NOTHING, broken=tuple(f"{i}.png" for i in range(LISTED + 5))), "broken")
-    assert lines == [f"{LISTED + 5} pictures", *(f"{i}.png" for i in range(LISTED)), "... and 5 more"]
+    lines = told(replace(NOTHING, broken=tuple(f"{i}.png" for i in range(MAX_LISTED + 5))), "broken")
+    assert lines == [f"{MAX_LISTED + 5} pictures", *(f"{i}.png" for i in range(MAX_LISTED)), "... and 5 more"]
 
 
 def test_sizes_and_shapes() -> None:

@@ -13,7 +13,7 @@ from dar.samples.folder import write_pngs
 from dar.samples.opening import open_samples
 
 
-def levels(count: int, height: int = 5, width: int = 4) -> np.ndarray:
+def uint8_images(count: int, height: int = 5, width: int = 4) -> np.ndarray:
     return np.random.RandomState(7).randint(0, 256, (count, height, width, 3)).astype(np.uint8)
 
 
@@ -28,7 +28,7 @@ def write(path: Path, images: np.ndarray, size: int = 3) -> Path:
 
 
 def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
-    images = levels(7)
+    images = uint8_images(7)
     with np.load(write(tmp_path / "a.npz", images), allow_pickle=False) as found:
         assert found.files == ["arr_0", "arr_1"]
         assert found["arr_0"].dtype == np.uint8
@@ -42,7 +42,7 @@ def test_numpy_reads_what_is_written(tmp_path: Path) -> None:
 
 
 def test_equal_samples_are_equal_bytes_however_they_come(tmp_path: Path) -> None:
-    images = levels(7)
+    images = uint8_images(7)
     first, second = write(tmp_path / "a.npz", images, 3), write(tmp_path / "b.npz", images, 2)
     assert first.read_bytes() == second.read_bytes()
     assert open_samples(first).hash == open_samples(second).hash
@@ -51,7 +51,7 @@ def test_equal_samples_are_equal_bytes_however_they_come(tmp_path: Path) -> None
 
 
 def test_batches_are_the_images_in_order(tmp_path: Path) -> None:
-    images = levels(7)
+    images = uint8_images(7)
     np.savez_compressed(tmp_path / "deflated.npz", images)
     np.savez(tmp_path / "reference.npz", arr_0=images, arr_1=np.arange(7, dtype=np.int32), mu=np.zeros(2))
     write(tmp_path / "own.npz", images)
@@ -71,7 +71,7 @@ def test_batches_are_the_images_in_order(tmp_path: Path) -> None:
 
 
 def test_a_file_beyond_four_gigabytes_has_64_bit_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = levels(7)
+    images = uint8_images(7)
     small = write(tmp_path / "small.npz", images).read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(zipfile, "ZIP64_LIMIT", 100)  # as if 101 bytes were more than 4 GB
@@ -99,7 +99,7 @@ def test_writer_and_reader_hold_one_piece_at_a_time(tmp_path: Path) -> None:
 
 
 def test_pieces_that_do_not_fit_are_refused_and_leave_nothing(tmp_path: Path) -> None:
-    images = levels(7)
+    images = uint8_images(7)
     for wrong in ([images[:5]], [images, images], [images.astype(np.float32)], [images[:, :4]]):
         with pytest.raises(ValueError, match="were to be"):
             write_samples(tmp_path / "a.npz", wrong, images.shape, np.zeros(7, np.int64))
@@ -111,21 +111,21 @@ def test_pieces_that_do_not_fit_are_refused_and_leave_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"arr_0": levels(4) / 255}, "images of float64: multiply to 0 to 255, round, and save them as uint8"),
-        ({"arr_0": levels(4).astype(np.int64)}, "images of int64"),
-        ({"arr_0": levels(4).transpose(0, 3, 1, 2).copy()}, "N x 3 x H x W: transpose them"),
-        ({"arr_0": levels(4)[..., :1]}, "4 x 5 x 4 x 1: images must be N x H x W x 3"),
-        ({"arr_0": levels(4)[0]}, "5 x 4 x 3: images must be"),
+        ({"arr_0": uint8_images(4) / 255}, "images of float64: multiply to 0 to 255, round, and save them as uint8"),
+        ({"arr_0": uint8_images(4).astype(np.int64)}, "images of int64"),
+        ({"arr_0": uint8_images(4).transpose(0, 3, 1, 2).copy()}, "N x 3 x H x W: transpose them"),
+        ({"arr_0": uint8_images(4)[..., :1]}, "4 x 5 x 4 x 1: images must be N x H x W x 3"),
+        ({"arr_0": uint8_images(4)[0]}, "5 x 4 x 3: images must be"),
         ({"arr_0": np.uint8(3)}, "a single number: images must be"),
-        ({"arr_0": levels(0)}, "holds no images, but an array of 0 x 5 x 4 x 3"),
-        ({"arr_0": np.asfortranarray(levels(4))}, "Fortran order"),
+        ({"arr_0": uint8_images(0)}, "holds no images, but an array of 0 x 5 x 4 x 3"),
+        ({"arr_0": np.asfortranarray(uint8_images(4))}, "Fortran order"),
         ({"arr_0": np.array([{"a": 1}, None], dtype=object)}, "pickled objects, which are never loaded"),
-        ({"images": levels(4)}, r"holds images.npy: images must be in arr_0.npy"),
+        ({"images": uint8_images(4)}, r"holds images.npy: images must be in arr_0.npy"),
         ({"mu": np.zeros(3), "sigma": np.zeros(3)}, r"holds mu.npy, sigma.npy: images must be in arr_0.npy"),
-        ({"arr_0": levels(4), "arr_1": np.arange(3)}, "4 images, and labels .* that are 3 int64"),
-        ({"arr_0": levels(4), "arr_1": np.zeros(4)}, "labels .* that are 4 float64"),
-        ({"arr_0": levels(4), "arr_1": np.array([0, 1, -1, 2])}, "holds the label -1"),
-        ({"arr_0": levels(4), "arr_1": np.array([None] * 4)}, "pickled objects"),
+        ({"arr_0": uint8_images(4), "arr_1": np.arange(3)}, "4 images, and labels .* that are 3 int64"),
+        ({"arr_0": uint8_images(4), "arr_1": np.zeros(4)}, "labels .* that are 4 float64"),
+        ({"arr_0": uint8_images(4), "arr_1": np.array([0, 1, -1, 2])}, "holds the label -1"),
+        ({"arr_0": uint8_images(4), "arr_1": np.array([None] * 4)}, "pickled objects"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
@@ -136,7 +136,7 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path, arrays: dict[str, np
 
 
 def test_truncated_zips_are_refused(tmp_path: Path) -> None:
-    whole = write(tmp_path / "a.npz", levels(7)).read_bytes()
+    whole = write(tmp_path / "a.npz", uint8_images(7)).read_bytes()
     for length in (0, 10, 200, len(whole) - 30, len(whole) - 1):
         (tmp_path / "a.npz").write_bytes(whole[:length])
         with pytest.raises(DARError, match=r"a\.npz is not a whole \.npz file of samples .*copy or write it again"):
@@ -146,7 +146,7 @@ def test_truncated_zips_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_flipped_bits_are_noticed(tmp_path: Path, compression: int) -> None:
     saved = io.BytesIO()
-    np.save(saved, levels(7))
+    np.save(saved, uint8_images(7))
     with zipfile.ZipFile(tmp_path / "a.npz", "w", compression) as archive:
         archive.writestr("arr_0.npy", saved.getvalue())
     content = bytearray((tmp_path / "a.npz").read_bytes())
@@ -191,7 +191,7 @@ def test_uncommon_zips_are_refused(tmp_path: Path) -> None:
         archive.writestr("arr_0.npy", b"anything")
     with pytest.raises(DARError, match=r"compressed in an uncommon way: write it with numpy\.savez"):
         open_samples(tmp_path / "a.npz")
-    content = bytearray(write(tmp_path / "a.npz", levels(7)).read_bytes())
+    content = bytearray(write(tmp_path / "a.npz", uint8_images(7)).read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(DARError, match="is not a whole"):

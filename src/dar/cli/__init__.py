@@ -15,7 +15,7 @@ from dar.errors import DARError
 
 
 class _Commands(TyperGroup):
-    """All commands: Ctrl-C ends each of them with a word, also those that say nothing of their own."""
+    """The group of all commands: Ctrl-C ends each with a message, also those that have none of their own."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -63,12 +63,11 @@ app.add_typer(llama.import_app, name="import")
 
 
 def main() -> None:
-    """Entry point: bad input ends with one sentence and exit code 2."""
+    """Run the command line: bad input ends with one sentence and exit code 2."""
     share_cores()
     if not sys.stderr.isatty():
-        os.environ.setdefault(
-            "HF_HUB_DISABLE_PROGRESS_BARS", "1"
-        )  # those of libraries fill a log; read at their import
+        # Bars of libraries would fill a log; they read this when they are imported.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except DARError as error:

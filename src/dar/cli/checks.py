@@ -9,7 +9,7 @@ from pathlib import Path
 from dar.locations import check_on_hub, here
 
 _EXTRACTORS, _REFERENCES = ("inception", "cifar10"), ("cifar10",)
-"""Names of the package."""
+"""Names of extractors and references that the package brings along."""
 
 
 def model(source: str | None, *, classes: Sequence[str] = ()) -> None:
@@ -65,6 +65,6 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
     try:
         config = PriorConfig(**content)
     except (TypeError, ValueError):
-        return  # what loads the model tells what is wrong with it
+        return  # loading the model will say what is wrong with it
     if classes:
         config.class_indices(classes)

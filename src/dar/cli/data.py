@@ -22,17 +22,17 @@ def data(
     size: Annotated[
         int | None, typer.Option(min=8, help="Show the central squares of this size that training cuts.")
     ] = None,
-    num: Annotated[int | None, typer.Option(min=1, help="Look at so many images only.")] = None,
-    split: Annotated[str, typer.Option(help="Which split to read.")] = "train",
+    num: Annotated[int | None, typer.Option(min=1, help="Number of images to look at.")] = None,
+    split: Annotated[str, typer.Option(help="Split to read.")] = "train",
     image_column: options.ImageColumn = "",
     label_column: options.LabelColumn = "",
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Read images as they come: the first 1000, or --num.")
     ] = False,
-    all_classes: Annotated[bool, typer.Option("--all", help="Tell and show all classes, however many.")] = False,
+    all_classes: Annotated[bool, typer.Option("--all", help="List and draw all classes, however many.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0,
     max_broken_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of unreadable images that training puts up with.")
+        float, typer.Option(min=0, max=1, help="Share of images that may be unreadable in training.")
     ] = 0.01,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -56,7 +56,7 @@ def generate(
 ) -> None:
     """Generate images of classes: PNG files, a contact sheet, and a record of the settings.
 
-    Stop it whenever you like: pictures are written as they come. Each tells how it was made, to `dar info` and to
+    Stop it whenever you like: pictures are written as they come. Each records how it was made, for `dar info` and
     --like.
 
     Example: dar generate --class ship --class frog --num 4 --seed 0 --guidance 1:3 --previews --out out/
@@ -108,7 +108,7 @@ def _check_options(context: typer.Context, classes: list[str] | None, like: Path
 
 
 def _prepare_files(out: Path, names: list[str], like: Path | None, animate: Path | None, *, overwrite: bool) -> None:
-    """Make sure, before anything is spent, that all can be written, and nothing is lost by it."""
+    """Make sure, before anything is spent, that all files can be written and none is lost by it."""
     taken = {(out / name).resolve() for name in names}
     if animate is not None and animate.resolve() in taken:
         raise DARError(f"{animate} is written with other content: choose another name for the animation")

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 SHOWN_CLASSES = 12
 SHOWN_METRICS = 4
 TRAINING = "training.json"
-"""What a training took, where that was recorded."""
+"""File that records what a training took."""
 
 Line = tuple[str, str]
-"""What it is about, empty where the line goes on with the one before; and what there is to tell."""
+"""A subject, empty where the line goes on with the one before; and a text about it."""
 
 
 def info(
     model: Annotated[
         str | None, typer.Argument(help="Folder, Hub id, or a picture; the bundled model by default.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also tell hashes, all metrics and the recipe.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also show hashes, all metrics and the recipe.")] = False,
 ) -> None:
     """Show a model, or a tokenizer alone: images, classes, sizes, how it was trained, how good it is.
 
-    Of a picture that `dar generate` or `dar sample` made, tell how.
+    For a picture that `dar generate` or `dar sample` made, show its model, class, seed and settings.
 
     Example: dar info runs/prior/model
     """
@@ -50,14 +50,14 @@ def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:
     from dar.files import read_json
     from dar.model_folder import FIGURES, RECIPE, TOKENIZER, model_folder
 
-    folder = model_folder(model)  # a slip is told before anything heavy is imported
+    folder = model_folder(model)  # a slip is answered before anything heavy is imported
     from dar.pipeline import DARPipeline, load_tokenizer
 
     pipe = DARPipeline.from_pretrained(folder) if (folder / TOKENIZER).is_dir() else None
     tokenizer, prior = (pipe.tokenizer, pipe.prior) if pipe else (load_tokenizer(folder), None)
-    yield from _what_it_is(model, tokenizer, prior)
+    yield from _kind(model, tokenizer, prior)
     yield from _sizes(tokenizer, prior)
-    yield from _how_it_was_trained(folder, with_prior=prior is not None)
+    yield from _training(folder, with_prior=prior is not None)
     metrics = read_json(folder / FIGURES) if (folder / FIGURES).exists() else {}
     yield from _metrics(metrics, tokenizer.config.codebook_size)
     if everything:
@@ -72,7 +72,7 @@ def _under(about: str, texts: Iterable[str]) -> Iterator[Line]:
         yield "" if i else about, text
 
 
-def _what_it_is(model: str | None, tokenizer: "SequentialDiffusionTokenizer", prior: "Prior | None") -> Iterator[Line]:
+def _kind(model: str | None, tokenizer: "SequentialDiffusionTokenizer", prior: "Prior | None") -> Iterator[Line]:
     from dar.model_folder import BUNDLED
 
     size = tokenizer.config.image_size
@@ -99,7 +99,7 @@ def _parameters(model: "nn.Module") -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _how_it_was_trained(folder: Path, *, with_prior: bool) -> Iterator[Line]:
+def _training(folder: Path, *, with_prior: bool) -> Iterator[Line]:
     """Describe the training of each part, from the recipe and, where there is one, the record of what it took."""
     from dar.files import read_json
     from dar.model_folder import RECIPE

@@ -21,7 +21,7 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """Which images to sample, but for their number."""
+    """Options of the images to sample, without their number."""
 
     labels: options.Labels = "random"
     seed: options.Seed = 0

@@ -18,7 +18,7 @@ SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset
 
 Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one by default.")]
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
-Num = Annotated[int, typer.Option(min=1, help="Images.")]
+Num = Annotated[int, typer.Option(min=1, help="Number of images.")]
 Labels = Annotated[str, typer.Option(help="random, or balanced: equally many of each class.")]
 OnlyClasses = Annotated[
     list[str] | None, typer.Option("--class", help="Only this class, name or index; repeat it for several.")
@@ -31,7 +31,7 @@ ImageColumn = Annotated[
 LabelColumn = Annotated[
     str, typer.Option(help="Column of the labels, or their ending in tars, where several fit; found by default.")
 ]
-Metadata = Annotated[bool, typer.Option("--metadata/--no-metadata", help="Let PNG files tell how they were made.")]
+Metadata = Annotated[bool, typer.Option("--metadata/--no-metadata", help="Record in PNG files how they were made.")]
 Device = Annotated[str, typer.Option(parser=str.lower, metavar="DEVICE", help="Where to compute, such as cpu or cuda.")]
 Dtype = Annotated[
     str,
@@ -52,7 +52,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def interruptible(after: str) -> Iterator[None]:
-    """Let Ctrl-C end a long job with a word on what then holds, and with a code of its own."""
+    """Let Ctrl-C end a long job with a message on what then holds, and with a code of its own."""
     try:
         yield
     except KeyboardInterrupt:
@@ -62,7 +62,7 @@ def interruptible(after: str) -> Iterator[None]:
 
 @contextmanager
 def noticing_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end the block also where libraries swallow it while they are imported, and then fail of it.
+    """Let Ctrl-C end the block also where libraries that are being imported swallow it and then fail.
 
     Raises:
         KeyboardInterrupt: in place of what a library that is half imported raises.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dar.pipeline import DARPipeline
 
 _FIELDS = sorted(setting_fields(), key=lambda one: one.name in Sampling.__dataclass_fields__)
-"""Those of the settings in the order of options: how tokens are drawn from their logits comes last."""
+"""The fields of the settings in the order of options: how tokens are drawn from their logits comes last."""
 
 ALL = tuple(one.name for one in _FIELDS)
 DRAWING = tuple(name for name in ALL if name not in DENOISING)
@@ -83,8 +83,8 @@ def flag(name: str) -> str:
 
 def as_options(given: GivenSettings) -> list[str]:
     """Write the command-line options that give the same settings."""
-    told = {one.name: setting_text(one, given[one.name]) for one in _FIELDS if one.name in given}  # type: ignore[literal-required]
-    return [word for name, value in told.items() for word in (flag(name), value)]
+    texts = {one.name: setting_text(one, given[one.name]) for one in _FIELDS if one.name in given}  # type: ignore[literal-required]
+    return [word for name, value in texts.items() for word in (flag(name), value)]
 
 
 def print_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
@@ -93,9 +93,9 @@ def print_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
     Raises:
         DARError: if a setting cannot be.
     """
-    told = ", ".join(flag(name).removeprefix("--") for name in given)
+    names = ", ".join(flag(name).removeprefix("--") for name in given)
     typer.echo(
-        f"sampling with {pipe.resolved(given)} ({f'given: {told}; the rest is' if told else 'all'} the model's own)"
+        f"sampling with {pipe.resolved(given)} ({f'given: {names}; the rest is' if names else 'all'} the model's own)"
     )
 
 

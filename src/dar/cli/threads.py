@@ -2,11 +2,11 @@
 
 import os
 
-SPINS = "1000"
-"""Rounds that a waiting thread turns before it sleeps, some microseconds."""
+SPIN_COUNT = "1000"
+"""Number of rounds that a waiting thread spins before it sleeps, some microseconds."""
 
-_CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-"""By which users tell the OpenMP runtime of PyTorch how to wait."""
+_SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+"""Variables by which users choose how PyTorch's OpenMP runtime waits."""
 
 
 def share_cores() -> None:
@@ -15,5 +15,5 @@ def share_cores() -> None:
     By itself the runtime has them turn for milliseconds. Where other processes want the cores too, a thread then waits,
     turning, for one that is not running (benchmarks/busy_machine.py).
     """
-    if not any(name in os.environ for name in _CHOICES):
-        os.environ["GOMP_SPINCOUNT"] = SPINS
+    if not any(name in os.environ for name in _SPIN_VARIABLES):
+        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT

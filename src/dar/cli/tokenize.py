@@ -26,7 +26,7 @@ def tokenize(
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0,
     shard_size: Annotated[int, typer.Option(min=1, help="Images in a file.")] = 8192,
     max_broken_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of unreadable images to put up with.")
+        float, typer.Option(min=0, max=1, help="Share of images that may be unreadable.")
     ] = 0.01,
 ) -> None:
     """Compute the tokens of all images once, for dar train prior --tokens.

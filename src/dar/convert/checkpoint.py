@@ -40,7 +40,7 @@ _ALLOWED = {
 }
 
 _WRAPPERS = ("module.", "_orig_mod.")
-"""Prefixes that names carry where a model was saved in its wrapper: of several processes, or compiled."""
+"""Prefixes of names where a model was saved in its wrapper: of several processes, or compiled."""
 
 _LOOKS = {
     b"\x80": "an old PyTorch file or a bare pickle",
@@ -62,7 +62,7 @@ _PROJECTS = {
     "lvl_embed.weight": "VAR",
     "model.embed_tokens.weight": "a Hugging Face Llama: save it with save_pretrained and use `dar import llama`",
 }
-"""Tensors by which the checkpoints of other projects can be told."""
+"""Tensors by which checkpoints of other projects are recognised."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Checkpoint:
         path: the file.
         weights: tensors by published name, without the prefixes of wrappers; mapped, so read when used.
         averaged: whether they are the exponential moving average.
-        steps: training steps, where the file tells them.
+        steps: training steps, where the file has them.
         arguments: the command line that it was trained with.
         settings: a tokenizer's ``model`` configuration; None in a prior's file.
     """

@@ -17,14 +17,14 @@ from dar.prior.imagenet import usual_names
 from dar.storage import DTYPES, WEIGHTS, check_names_and_shapes, open_tensors
 from dar.tokenizer import TokenizerConfig
 
-_SIZES = {
+_SIZE_FIELDS = {
     "vocab_size": "",
     "hidden_size": "width",
     "num_hidden_layers": "depth",
     "num_attention_heads": "num_heads",
     "intermediate_size": "mlp_width",
 }
-"""A Llama's sizes, and ours; the vocabulary is split."""
+"""Our fields for a Llama's sizes; the vocabulary is split."""
 
 _PLAIN = {
     "num_key_value_heads": None,
@@ -36,14 +36,14 @@ _PLAIN = {
     "quantization_config": None,
     "rope_type": "default",
 }
-"""How a prior is built, where Llamas differ; None is config by the sizes."""
+"""Settings of a prior where Llamas differ; None means that it follows from the sizes."""
 
 _NO_WEIGHTS = "rotary_emb.inv_freq"
-"""A table that old folders hold, and that follows from the settings."""
+"""A tensor that old folders hold, and that follows from the settings."""
 
 
 def export_llama(prior: Prior, out: Path) -> None:
-    """Write what ``transformers.AutoModelForCausalLM.from_pretrained(out)`` loads without this package.
+    """Write a folder that ``transformers.AutoModelForCausalLM.from_pretrained(out)`` loads without this package.
 
     Beside weights and settings there is a tokenizer that reads ``<class:7>``, ``<class:null>`` and ``<image:7>``.
 
@@ -59,7 +59,10 @@ def export_llama(prior: Prior, out: Path) -> None:
 
 
 def text_tokenizer(config: PriorConfig) -> PreTrainedTokenizerFast:
-    """Reads and writes tokens as text, such as ``<class:7><image:12>``; spaces mean nothing, other text is an error."""
+    """Build what reads and writes tokens as text, such as ``<class:7><image:12>``.
+
+    Spaces mean nothing, other text is an error.
+    """
     split = config.codebook_size
     vocabulary = {f"<image:{i}>": i for i in range(split)}
     vocabulary |= {f"<class:{i}>": split + i for i in range(config.num_classes)}
@@ -82,7 +85,7 @@ def import_llama(folder: Path, tokenizer: TokenizerConfig) -> Prior:
 
     Args:
         folder: with config.json and safetensors; one file or shards.
-        tokenizer: of the images; tells V and N.
+        tokenizer: of the images; gives V and N.
 
     Raises:
         DARError: if the folder holds another network, a Llama that is built otherwise, or damaged files.
@@ -132,7 +135,7 @@ def _prior_config(
     folder: Path, config: Mapping[str, Any], tokenizer: TokenizerConfig, shapes: Mapping[str, tuple[int, ...]]
 ) -> PriorConfig:
     """Make the configuration of the prior that config.json and the shapes of the weights describe."""
-    sizes: dict[str, int] = {name: config.get(name, 0) for name in _SIZES}
+    sizes: dict[str, int] = {name: config.get(name, 0) for name in _SIZE_FIELDS}
     if odd := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
         raise DARError(f"{folder / CONFIG} does not describe a Llama: {listed(odd)} must be whole numbers above 0")
     layers = {name.split(".")[2] for name in shapes if name.startswith("model.layers.")}
@@ -154,7 +157,7 @@ def _prior_config(
             class_names=_class_names(config.get("id2label"), num_classes),
             codebook_size=tokenizer.codebook_size,
             num_tokens=tokenizer.num_tokens,
-            **{ours: sizes[theirs] for theirs, ours in _SIZES.items() if ours},
+            **{ours: sizes[theirs] for theirs, ours in _SIZE_FIELDS.items() if ours},
             rope_theta=theta,
             norm_eps=config.get("rms_norm_eps", 1e-6),
         )

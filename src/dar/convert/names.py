@@ -30,7 +30,7 @@ def _unchanged(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
 
 @dataclass(frozen=True)
 class Rule:
-    """Tensors that correspond, and how they turn into each other.
+    """Corresponding tensors, and how to convert them into each other.
 
     Attributes:
         published: names in a published file.

@@ -28,7 +28,7 @@ _GUIDANCE = {"L": (1.1, 8.0), "XL": (1.1, 10.0)}
 """Guidance scales of published figures, by the prior's size."""
 
 _NUM_TOKENS = 256
-"""Tokens of an image where neither the prior's file nor a tokenizer tells them."""
+"""Number of tokens of an image where neither the prior's file nor a tokenizer says."""
 
 
 def convert(out: Path, tokenizer: Path | None = None, prior: Path | None = None) -> list[Path]:
@@ -135,7 +135,7 @@ def prior_from(checkpoint: Checkpoint, num_tokens: int = _NUM_TOKENS) -> Half:
 
     Args:
         checkpoint: the file.
-        num_tokens: N, where the file's command line doesn't tell it.
+        num_tokens: N, where the file's command line doesn't give it.
     """
     _check_half(checkpoint, wanted=PRIOR_MARK, other=TOKENIZER_MARK, names=("prior", "tokenizer"))
     config = prior_config(checkpoint, num_tokens)

@@ -13,7 +13,7 @@ from dar.tokenizer import TokenizerConfig
 TOKENIZER_MARK, PRIOR_MARK = "quantize.embedding.weight", "tok_embeddings.weight"
 """Tensors that a published tokenizer and a published prior have, and the other one lacks."""
 
-_SIZES = {
+_SIZE_FIELDS = {
     "sampling_resolution": "image_size",
     "encoder_patch_size": "encoder_patch_size",
     "encoder_dim": "encoder_width",
@@ -31,7 +31,7 @@ _SIZES = {
     "diff_decoder.time_shift": "time_shift",
     "rope_base_len": "rope_theta",
 }
-"""Published settings and ours."""
+"""Our fields for published settings."""
 
 _WHERE_ABSENT = {"sampling_resolution": 256, "rope_base_len": 10000.0}
 """Settings that a published file may leave out."""
@@ -63,7 +63,7 @@ def tokenizer_config(checkpoint: Checkpoint) -> TokenizerConfig:
         if flat[key] != flat["decoder_dim"]:
             raise DARError(f"{path} has {key} = {quoted(flat[key])}, but decoder_dim = {quoted(flat['decoder_dim'])}")
     try:
-        config = TokenizerConfig(**{ours: flat[key] for key, ours in _SIZES.items()})
+        config = TokenizerConfig(**{ours: flat[key] for key, ours in _SIZE_FIELDS.items()})
     except ValueError as error:
         raise DARError(f"{path} has settings that cannot be: {quoted(error)}") from error
     if flat["queries_per_step"] != config.tokens_per_group:
@@ -91,7 +91,7 @@ def _flat_settings(checkpoint: Checkpoint) -> dict[str, Any]:
     inner = settings.get("diff_decoder")
     flat |= {f"diff_decoder.{key}": value for key, value in inner.items()} if isinstance(inner, dict) else {}
     flat = _WHERE_ABSENT | flat
-    needed = {*_SIZES, *_FIXED, "queries_per_step", "diff_decoder.dim", "diff_decoder.cond_dim"}
+    needed = {*_SIZE_FIELDS, *_FIXED, "queries_per_step", "diff_decoder.dim", "diff_decoder.cond_dim"}
     if missing := needed - flat.keys():
         raise DARError(f"{path} lacks the settings {listed(missing)}: it is no published tokenizer")
     if unknown := flat.keys() - needed - _TRAINING_ONLY:

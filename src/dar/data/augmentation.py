@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dar.images import resize
@@ -23,20 +25,20 @@ class Augmentation:
     flip: bool = True
 
     def __call__(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Crop and perhaps mirror, as ``rng`` has it."""
-        return self.of_scaled(self.scaled(image), rng)
+        """Scale, crop and perhaps mirror, as ``rng`` has it."""
+        return Image.fromarray(self.of_scaled(self.scaled(image), rng))
 
-    def scaled(self, image: Image.Image) -> Image.Image:
-        """Scale an image to a shorter side of ``size``, the same at every visit."""
-        return resize(image, self.size)
+    def scaled(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Scale to a shorter side of ``size``, the part that is the same at every visit: H x W x 3."""
+        return np.asarray(resize(image, self.size))
 
-    def of_scaled(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Crop and mirror an image from ``scaled``, as ``rng`` decides."""
-        left, top = image.width - self.size, image.height - self.size
+    def of_scaled(self, scaled: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
+        """Crop and perhaps mirror what ``scaled`` gave, as ``rng`` has it: size x size x 3, a view."""
+        top, left = scaled.shape[0] - self.size, scaled.shape[1] - self.size
         if self.crop == "random":
             left, top = rng.randint(0, left), rng.randint(0, top)
         else:
             left, top = left // 2, top // 2
-        image = image.crop((left, top, left + self.size, top + self.size))
+        square = scaled[top : top + self.size, left : left + self.size]
         mirrored = self.flip and rng.random() < 0.5
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+        return square[:, ::-1] if mirrored else square

@@ -16,18 +16,19 @@ def wrapper_of(files: Sequence[Parts]) -> str | None:
 
 
 def split_folders(name: str, files: Iterable[Parts]) -> dict[str, str] | None:
-    """The folders right below, by split; None unless each of them bears the name of one, as ``train`` and ``val``, or
-    with equal words around it, as ``train2017`` and ``val2017``.
+    """Group the folders right below by split; None unless each bears the name of one.
+
+    Equal words may stand around it, as in ``train2017`` and ``val2017``.
 
     Raises:
         DARError: if two are of one split.
     """
     tops = sorted({file[0] if len(file) > 1 else "" for file in files})
-    told = [split_within(top) for top in tops]
-    if None in told or len({around for _, around in filter(None, told)}) > 1:
+    splits = [split_within(top) for top in tops]
+    if None in splits or len({around for _, around in filter(None, splits)}) > 1:
         return None
     found: dict[str, str] = {}
-    for top, (split, _) in zip(tops, filter(None, told), strict=True):
+    for top, (split, _) in zip(tops, filter(None, splits), strict=True):
         if split in found:
             raise DARError(f"{name} has two folders of {split}, {found[split]} and {top}: name the one that is meant")
         found[split] = top

@@ -12,10 +12,10 @@ from dar.data.listing import CLASS_LISTS
 from dar.errors import DARError, quoted
 
 UNLABELLED = -1
-"""In place of the class index of an image of which the data do not say the class."""
+"""Stands for the class index of an image without a label."""
 
-MOST_CLASSES = 100_000
-"""A column of larger numbers holds something else than classes."""
+MAX_CLASSES = 100_000
+"""Largest label of a column of classes; a column of larger numbers holds something else."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def classes_of(source: str, columns: Columns, distinct: Callable[[], Iterable[An
     if not as_indices:
         return Classes(tuple(sorted(map(str, values))), by_name=True)
     largest = max((int(value) for value in values), default=-1)
-    if largest >= MOST_CLASSES:
+    if largest >= MAX_CLASSES:
         raise DARError(
             f"column {columns.label!r} of {source} has numbers up to {largest}, too large to count classes: "
             "choose another with --label-column"

@@ -7,13 +7,13 @@ from typing import Any
 from dar.errors import DARError, listed
 
 IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp")
-"""Columns of plain bytes that are taken for images."""
+"""Names of columns of plain bytes that are taken for images."""
 
 LABEL_NAMES = ("label", "labels", "class", "cls", "class_label", "class_name")
-"""Columns of whole numbers, texts or truth values that are taken for classes, in small or capital letters."""
+"""Names of columns of whole numbers, texts or truth values that are taken for classes, in small or capital letters."""
 
 CAPTION_NAMES = ("caption", "text")
-"""Columns of texts that are taken for captions, the first there is."""
+"""Names of columns of texts that are taken for captions, by preference."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def columns_of(source: str, features: Mapping[str, Any], image_column: str = "",
 
     Args:
         source: what the user calls the data.
-        features: each column's type, as ``datasets`` tells it.
+        features: each column's type, as ``datasets`` has it.
         image_column: the column of images; empty finds it.
         label_column: the column of labels; empty finds it.
 

@@ -19,8 +19,8 @@ class CroppedImages:
     Attributes:
         images: M x 3 x H x H, uint8.
         indices: M places in the data.
-        labels: M class indices of the data, ``UNLABELLED`` where it says none.
-        broken: what is said of each of the others.
+        labels: M class indices of the images, ``UNLABELLED`` for those without one.
+        broken: a message about each of the others.
     """
 
     images: Tensor

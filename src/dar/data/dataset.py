@@ -1,6 +1,7 @@
 """A finite, indexable set of labelled images."""
 
 import random
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,39 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dar.data.classes import UNLABELLED, Classes, classes_of
+from dar.data.classes import UNLABELLED, Classes
 from dar.data.decoding import StoredImage, decode, name_of
+from dar.data.opened import OpenedImages
 from dar.data.order import EndlessOrder
-from dar.data.rows import fingerprint, open_rows
 from dar.data.summary import DataSummary, summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
 
-TRIED = 64
-"""So many images are tried in place of one that is broken."""
+MAX_REPLACEMENTS = 64
+"""Number of images that are tried in place of one that is broken."""
 
 
-class ImageDataset:
-    """A finite, indexable set of labelled images.
-
-    Args:
-        source: see ``open_images``.
-        split: see ``open_images``.
-        image_column: see ``open_images``.
-        label_column: see ``open_images``.
-
-    Attributes:
-        source: what the user calls it.
-
-    Raises:
-        DARError: if there is no such source, it holds no images, or there is more than one way to read it.
-    """
+class ImageDataset(OpenedImages):
+    """A finite, indexable set of labelled images; arguments and errors are those of ``open_images``."""
 
     def __init__(
         self, source: str | Path, split: str = "train", *, image_column: str = "", label_column: str = ""
     ) -> None:
-        self.source, self._chosen = str(source), (image_column, label_column)
-        self._rows = open_rows(source, split, streaming=False, image_column=image_column, label_column=label_column)
+        super().__init__(source, split, image_column, label_column, streaming=False)
 
     def __len__(self) -> int:
         return len(self._rows.table)
@@ -95,20 +82,6 @@ class ImageDataset:
         places = said.indices.fill_null(len(distinct)).to_numpy()
         return np.array([*distinct, UNLABELLED], dtype=np.int64)[places]
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name a label; empty where the images have no labels.
-
-        Raises:
-            DARError: if it is not clear which column is the class.
-        """
-        return self._classes.names
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the data changes."""
-        return fingerprint(self._rows.found, *self._chosen)
-
     @cached_property
     def summary(self) -> DataSummary:
         """Summary of what was found."""
@@ -124,15 +97,14 @@ class ImageDataset:
         """Draw up to ``count`` readable images; equal distances could all hit one class where classes take turns."""
         order = EndlessOrder(len(self), seed=0)
         found: dict[int, Image.Image] = {}
-        for k in range(min(count + TRIED, len(self))):
+        for k in range(min(count + MAX_REPLACEMENTS, len(self))):
             if len(found) < count and (image := self._readable(order[k])) is not None:
                 found[order[k]] = image
         return [found[index] for index in sorted(found)]
 
-    @cached_property
-    def _classes(self) -> Classes:
-        columns, table = self._rows.columns, self._rows.table
-        return classes_of(self.source, columns, lambda: table.unique(columns.label))
+    def _label_values(self) -> Iterable[Any]:
+        values: list[Any] = self._rows.table.unique(self._rows.columns.label)
+        return values
 
     @property
     def _known_classes(self) -> Classes:
@@ -164,7 +136,7 @@ def first_readable(data: ImageDataset, index: int, rng: random.Random) -> tuple[
         return data.image(index), broken
     except BrokenImage as error:
         broken.append(str(error))
-    others = rng.sample(range(len(data)), min(TRIED, len(data)))
+    others = rng.sample(range(len(data)), min(MAX_REPLACEMENTS, len(data)))
     for other in others:
         try:
             return data.image(other), broken

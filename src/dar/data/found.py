@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dar.errors import quoted
 
-EXAMPLES = 3
+MAX_EXAMPLES = 3
 
 Parts = tuple[str, ...]
 """A path below a folder, name by name."""
@@ -35,7 +35,7 @@ def left_out(singular: str, plural: str, paths: Collection[Parts]) -> tuple[Left
     """Describe files that are not read; empty where there are none."""
     if not paths:
         return ()
-    examples = tuple("/".join(path) for path in sorted(paths)[:EXAMPLES])
+    examples = tuple("/".join(path) for path in sorted(paths)[:MAX_EXAMPLES])
     return (LeftOut(len(paths), singular if len(paths) == 1 else plural, examples),)
 
 
@@ -51,7 +51,7 @@ def counted_as(count: int, singular: str, plural: str | None = None) -> str:
 def some(names: Iterable[str]) -> str:
     """List the first few of some names."""
     ordered = sorted(names)
-    return ", ".join(map(quoted, ordered[:EXAMPLES])) + (", …" if len(ordered) > EXAMPLES else "")
+    return ", ".join(map(quoted, ordered[:MAX_EXAMPLES])) + (", …" if len(ordered) > MAX_EXAMPLES else "")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Found:
         kind: "images" for a folder of pictures, "parquet", "webdataset", or "hub".
         root: the folder that the files are in.
         files: the files, in order; none for the Hub.
-        classes: the class of each image file; None where folders tell none.
+        classes: the class of each image file; None where folders are no classes.
         metadata: files that may hold captions of image files.
         left_out: what is not read.
         notes: what else the user should know.

@@ -1,26 +1,62 @@
-"""Small data sets held in memory: decoded once, and from then on as fast as memory."""
+"""Decoded images kept in memory: as many as there is room for, or all of a set."""
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from dar.data.augmentation import Augmentation
 from dar.data.crops import CenterCropDecoder
-from dar.data.dataset import ImageDataset
-from dar.data.order import EndlessOrder, MicroBatches, micro_batch_positions
-from dar.data.stream import Batch, position_rng
+from dar.data.dataset import ImageDataset, first_readable
 from dar.data.unreadable import BrokenImages
 from dar.errors import DARError
-from dar.images import from_uint8
 from dar.progress import progress_bar
 
+MAX_KEPT_BYTES = 2**26
+"""Memory that each process that decodes spends on images of ``KeptImages``."""
+
 DECODED_BATCH = 250
+
+Example = tuple[NDArray[np.uint8], list[str]]
+"""An image, H x W x 3, and messages about the unreadable ones that it replaces."""
+
+
+class KeptImages:
+    """The scaled images of a data set, of which the first ``MAX_KEPT_BYTES`` are decoded once only.
+
+    Args:
+        data: the images.
+        augmentation: scales them.
+    """
+
+    def __init__(self, data: ImageDataset, augmentation: Augmentation) -> None:
+        self.data, self.augmentation = data, augmentation
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._room = MAX_KEPT_BYTES
+
+    def scaled(self, index: int, replacement_rng: Callable[[], random.Random]) -> Example:
+        """Give image ``index``, scaled, or one that is drawn in its place if it cannot be read.
+
+        Raises:
+            DARError: if none of those that are tried can be read.
+        """
+        if index in self._kept:
+            return self._kept[index], []
+        image, broken = first_readable(self.data, index, replacement_rng())
+        scaled = self.augmentation.scaled(image)
+        if not broken and scaled.nbytes <= self._room:
+            self._kept[index] = scaled
+            self._room -= scaled.nbytes
+        return scaled, broken
 
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Images in memory.
+    """The central squares of a whole data set, in memory.
 
     Attributes:
         images: M x 3 x S x S, uint8.
@@ -32,6 +68,10 @@ class DecodedImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def scaled(self, index: int, replacement_rng: Callable[[], random.Random]) -> Example:
+        """Give image ``index``; all can be read, so that none is ever drawn in its place."""
+        return self.images[index].permute(1, 2, 0).numpy(), []
 
 
 def decode_images(data: ImageDataset, size: int, max_broken_share: float) -> DecodedImages:
@@ -50,30 +90,3 @@ def decode_images(data: ImageDataset, size: int, max_broken_share: float) -> Dec
     if not labels:
         raise DARError(f"none of the images of {data.source} can be read: check the data")
     return DecodedImages(torch.cat([squares.images for squares in found]), torch.tensor(labels))
-
-
-class InMemoryStream:
-    """The endless stream of images in memory: the batches that ``AugmentedStream`` gives of them, bit for bit.
-
-    Images that cannot be read are not among them; where there are such, the order is another one.
-
-    Args:
-        data: the images, central squares.
-        flip: whether to mirror half of them.
-        seed: chooses order and which ones are mirrored.
-    """
-
-    def __init__(self, data: DecodedImages, flip: bool, seed: int) -> None:
-        self.data, self.flip, self.seed = data, flip, seed
-        self.order = EndlessOrder(len(data), seed)
-
-    def batches(
-        self, batch_size: int, first: int, last: int, workers: int, micro_batches: MicroBatches | None = None
-    ) -> Iterator[Batch]:
-        """See ``ImageStream``; there is nothing for workers to do."""
-        return map(self._batch, micro_batch_positions(batch_size, first, last, micro_batches))
-
-    def _batch(self, positions: Sequence[int]) -> Batch:
-        images = self.data.images[[self.order[position] for position in positions]]
-        mirrored = torch.tensor([self.flip and position_rng(self.seed, i).random() < 0.5 for i in positions])
-        return Batch(from_uint8(torch.where(mirrored[:, None, None, None], images.flip(-1), images)), [])

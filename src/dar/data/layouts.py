@@ -16,11 +16,11 @@ from dar.data.splits import choose_split, split_called, splits_in
 from dar.errors import DARError
 from dar.locations import here
 
-TITLES = {"images": "image", "parquet": "Parquet file", "webdataset": "tar file"}
-"""What a file of each kind is called."""
+KIND_NAMES = {"images": "image", "parquet": "Parquet file", "webdataset": "tar file"}
+"""Name of a file of each kind, in messages."""
 
 PART_OF = re.compile(r"(\d+)-of-(\d+)")
-"""In names of files that are parts of a whole, as ``train-00000-of-00002.parquet``."""
+"""Matches names of files that are parts of a whole, as ``train-00000-of-00002.parquet``."""
 
 
 def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool]) -> Found:
@@ -49,10 +49,10 @@ def locate(source: str | Path, split: str, holds_images: Callable[[Path], bool])
 
 def _in_folder(name: str, listing: Listing, split: str, holds_images: Callable[[Path], bool]) -> Found:
     listing = _without_tables_beside(listing, holds_images)
-    kinds = [kind for kind in TITLES if listing.files.get(kind)]
+    kinds = [kind for kind in KIND_NAMES if listing.files.get(kind)]
     if len(kinds) > 1:
         of_kinds = {kind: listing.files[kind] for kind in kinds}
-        counted = [f"{counted_as(len(files), TITLES[kind])} ({_some(files)})" for kind, files in of_kinds.items()]
+        counted = [f"{counted_as(len(files), KIND_NAMES[kind])} ({_some(files)})" for kind, files in of_kinds.items()]
         raise DARError(f"{name} holds both {' and '.join(counted)}: name what is meant, or move the others away")
     if not kinds:
         also = f", only {', '.join(map(str, listing.left_out))}" if listing.left_out else ""
@@ -96,7 +96,7 @@ class _Narrowed:
 
 
 def _image_folder(name: str, listing: Listing, split: str) -> Found:
-    """Loose images, or class folders; perhaps within folders of splits, and within folders that hold nothing else."""
+    """Find loose images or class folders, perhaps within folders of splits and folders that hold nothing else."""
     found = _Narrowed((), listing.files["images"])
     _enter_wrappers(found)
     _enter_split(found, name, split)
@@ -142,7 +142,7 @@ def _empty_folders(found: _Narrowed, folders: Sequence[Parts]) -> tuple[str, ...
 
 
 def _shards(name: str, listing: Listing, kind: str, split: str) -> Found:
-    """Parquet files or tars; where words of their paths name splits, those of one split."""
+    """Find Parquet files or tars; where words of their paths name splits, those of one split."""
     of_splits: dict[str, list[Parts]] = {}
     unnamed: list[Parts] = []
     for file in listing.files[kind]:
@@ -176,7 +176,7 @@ def _split_of(name: str, file: Parts) -> str | None:
 def _refuse_configurations(name: str, files: Sequence[Parts]) -> None:
     """Refuse splits in several folders: they are several configurations, as on the Hub, and not one data set.
 
-    They are told by folders of splits, or by the same part of a whole in several folders.
+    They are recognised by folders of splits, or by the same part of a whole in several folders.
     """
     above = {file[:i] for file in files for i, part in enumerate(file[:-1]) if split_called(part)}
     places: dict[str, set[Parts]] = {}

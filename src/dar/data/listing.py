@@ -60,7 +60,7 @@ class _Pass:
     skipped: dict[tuple[str, str], list[Parts]] = field(default_factory=dict)
 
     def add(self, path: Parts, entry: "os.DirEntry[str]") -> None:
-        """Take in a file."""
+        """Sort a file by its kind."""
         ending = Path(entry.name).suffix.lower()
         if not _is_file(entry):
             self.skip(_NO_FILE, path)

@@ -10,7 +10,7 @@ from dar.errors import DARError
 from dar.images import centre_crop, to_pixels
 
 Images = ImageDataset | StreamedImages
-"""Images of either kind."""
+"""Indexed or streamed images."""
 
 
 def open_images(

@@ -21,9 +21,9 @@ T = TypeVar("T")
 FOLDER_SHARDS = 1024
 
 TAR_BATCH = 100
-"""Samples in memory while tars are prepared."""
+"""Number of samples in memory while tars are prepared."""
 
-LAYOUT = 2
+CACHE_VERSION = 2
 """Version of the rows that are kept in the cache of ``datasets``; to be raised when they change."""
 
 
@@ -119,7 +119,7 @@ def _of_images(found: Found, streaming: bool) -> Rows:
 
 
 class _Footers:
-    """Footers of Parquet files, each read once."""
+    """The footers of Parquet files, each read once."""
 
     def __init__(self, image_column: str) -> None:
         self.image_column = image_column
@@ -239,8 +239,8 @@ def _hub_at_hand(name: str) -> Iterator[None]:
 
 def _cache_key(found: Found, *columns: str) -> str:
     """Name a cache entry by the data, their place, and what is taken of them."""
-    told = (LAYOUT, fingerprint(found), [str(file.resolve()) for file in found.files], columns)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+    content = (CACHE_VERSION, fingerprint(found), [str(file.resolve()) for file in found.files], columns)
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
 
 
 def _undecoded(table: Any, columns: Columns) -> Any:

@@ -5,12 +5,12 @@ from collections.abc import Collection
 
 from dar.errors import DARError
 
-NAMES = {
+SPLIT_WORDS = {
     "train": frozenset({"train", "training"}),
     "validation": frozenset({"val", "valid", "validation", "dev"}),
     "test": frozenset({"test", "testing"}),
 }
-"""What people call each split."""
+"""Names of each split in folders and files."""
 
 
 def split_called(name: str) -> str | None:
@@ -19,7 +19,7 @@ def split_called(name: str) -> str | None:
     >>> split_called("Val"), split_called("trains")
     ('validation', None)
     """
-    return next((split for split, names in NAMES.items() if name.lower() in names), None)
+    return next((split for split, names in SPLIT_WORDS.items() if name.lower() in names), None)
 
 
 def splits_in(name: str) -> set[str]:

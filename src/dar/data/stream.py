@@ -10,25 +10,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PIL import Image
+import numpy as np
+import torch
 from torch import Tensor
 
 from dar.data.augmentation import Augmentation
-from dar.data.dataset import ImageDataset, first_readable
+from dar.data.dataset import ImageDataset
+from dar.data.in_memory import DecodedImages, Example, KeptImages
 from dar.data.opening import Images
 from dar.data.order import EndlessOrder, MicroBatches, micro_batch_positions
 from dar.data.streamed import StreamedImages
 from dar.data.unreadable import BrokenImage
 from dar.data.workers import in_workers
 from dar.errors import DARError
-from dar.images import to_pixels
+from dar.images import from_uint8
 from dar.randomness import derived_rng
 
-KEPT_BYTES = 2**26
-"""So much memory each process spends on scaled images, so that a small set is decoded only once."""
-
 SPARE_ROWS = 16
-"""A streamed image that is broken gives way to one of so many that follow it."""
+"""Number of following images of a stream that are tried in place of a broken one."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Batch:
 
     Attributes:
         pixels: B x 3 x H x W in [-1, 1].
-        broken: what was said of images that could not be read; good ones took their places.
+        broken: messages about images that could not be read; good ones took their places.
     """
 
     pixels: Tensor
@@ -60,59 +59,42 @@ class ImageStream(Protocol):
             micro_batches: of each batch, that this process computes; None means the whole batch.
 
         Raises:
-            DARError: if the batch cannot be shared, too many images in a row are broken, or a worker dies.
+            DARError: if the batch cannot be divided, too many images in a row are broken, or a worker dies.
         """
 
 
-def training_stream(images: Images, augmentation: Augmentation, seed: int) -> ImageStream:
-    """Make the endless stream of training images; ``seed`` chooses order and augmentation."""
+def training_stream(images: Images | DecodedImages, augmentation: Augmentation, seed: int) -> ImageStream:
+    """Open the endless stream of training images; ``seed`` chooses order and augmentation."""
     if isinstance(images, StreamedImages):
         return ShuffledStream(images, augmentation, seed)
     return AugmentedStream(images, augmentation, seed)
 
 
-Example = tuple[Image.Image, list[str]]
-"""An augmented image, and what was said of those that it replaces."""
-
-
 class AugmentedStream:
     """The endless stream of an indexable set: one seeded order of all images after another.
 
-    The first images are kept as they are after scaling, as many as fit into ``KEPT_BYTES``.
-
     Args:
-        data: the images.
+        data: the images; of those that are not decoded yet, ``KeptImages`` keeps some.
         augmentation: applied to each, with its own randomness.
         seed: chooses order and augmentation.
     """
 
-    def __init__(self, data: ImageDataset, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, data: ImageDataset | DecodedImages, augmentation: Augmentation, seed: int) -> None:
         self.data, self.augmentation, self.seed = data, augmentation, seed
         self.order = EndlessOrder(len(data), seed)
-        self._kept: dict[int, Image.Image] = {}
-        self._room = KEPT_BYTES
+        self._images = data if isinstance(data, DecodedImages) else KeptImages(data, augmentation)
 
     def __getitem__(self, position: int) -> Example:
-        image, broken = self._scaled(position)
+        image, broken = self._images.scaled(
+            self.order[position], lambda: derived_rng(self.seed, position, "in place of a broken image")
+        )
         return self.augmentation.of_scaled(image, position_rng(self.seed, position)), broken
-
-    def _scaled(self, position: int) -> Example:
-        index = self.order[position]
-        if index in self._kept:
-            return self._kept[index], []
-        others = derived_rng(self.seed, position, "in place of a broken image")
-        image, broken = first_readable(self.data, index, others)
-        scaled = self.augmentation.scaled(image)
-        size = 4 * scaled.width * scaled.height  # Pillow stores four bytes a pixel
-        if not broken and size <= self._room:
-            self._kept[index] = scaled
-            self._room -= size
-        return scaled, broken
 
     def batches(
         self, batch_size: int, first: int, last: int, workers: int, micro_batches: MicroBatches | None = None
     ) -> Iterator[Batch]:
-        """See ``ImageStream``."""
+        """See ``ImageStream``; of decoded images there is nothing for workers to do."""
+        workers = 0 if isinstance(self.data, DecodedImages) else workers
         return in_workers(self._batch, micro_batch_positions(batch_size, first, last, micro_batches), workers)
 
     def _batch(self, positions: range) -> Batch:
@@ -169,7 +151,7 @@ class ShuffledStream:
             except BrokenImage as error:
                 broken.append(str(error))
             else:
-                return self.augmentation(image, position_rng(self.seed, position)), broken
+                return np.asarray(self.augmentation(image, position_rng(self.seed, position))), broken
         raise DARError(f"{len(rows)} images of {self.data.source} in a row cannot be read; first: {broken[0]}")
 
 
@@ -180,4 +162,5 @@ def position_rng(seed: int, position: int) -> random.Random:
 
 def _batch(examples: Sequence[Example]) -> Batch:
     images, broken = zip(*examples, strict=True)
-    return Batch(to_pixels(images), [message for messages in broken for message in messages])
+    images_B3HW = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return Batch(from_uint8(images_B3HW), [message for messages in broken for message in messages])

@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from dar.data.classes import Classes, classes_of, name_in
+from dar.data.classes import name_in
 from dar.data.decoding import StoredImage, decode
+from dar.data.opened import OpenedImages
 from dar.data.order import epoch_seed
-from dar.data.rows import fingerprint, open_rows
 from dar.data.summary import DataSummary, summary_of
 from dar.data.unreadable import BrokenImage
 from dar.errors import DARError
@@ -18,23 +18,11 @@ from dar.errors import DARError
 SHUFFLE_BUFFER = 1000
 
 
-class StreamedImages:
+class StreamedImages(OpenedImages):
     """Labelled images read as they go by, for what does not fit the disk.
 
-    Each epoch is a new shuffle by ``datasets``: of the shards, and of the images within a buffer.
-
-    Args:
-        source: see ``open_images``.
-        split: see ``open_images``.
-        shuffle_buffer: images to draw the next one from; they wait in memory, undecoded.
-        image_column: see ``open_images``.
-        label_column: see ``open_images``.
-
-    Attributes:
-        source: what the user calls it.
-
-    Raises:
-        DARError: if there is no such source, it holds no images, or there is more than one way to read it.
+    Each epoch is a new shuffle by ``datasets``: of the shards, and of the images within a buffer, which wait in memory,
+    undecoded. Arguments and errors are those of ``open_images``.
     """
 
     def __init__(
@@ -46,23 +34,9 @@ class StreamedImages:
         image_column: str = "",
         label_column: str = "",
     ) -> None:
-        self.source, self._buffer, self._chosen = str(source), shuffle_buffer, (image_column, label_column)
-        self._rows = open_rows(source, split, streaming=True, image_column=image_column, label_column=label_column)
+        super().__init__(source, split, image_column, label_column, streaming=True)
+        self._buffer = shuffle_buffer
         self._count: int | None = None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name a label; empty where the images have no labels. Bare labels take a pass through the data.
-
-        Raises:
-            DARError: if it is not clear which column is the class.
-        """
-        return self._classes.names
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the data changes."""
-        return fingerprint(self._rows.found, *self._chosen)
 
     @cached_property
     def summary(self) -> DataSummary:
@@ -135,11 +109,7 @@ class StreamedImages:
         """
         return self._guarded(self._rows.table.shuffle(seed=epoch_seed(seed, epoch), buffer_size=self._buffer))
 
-    @cached_property
-    def _classes(self) -> Classes:
-        return classes_of(self.source, self._rows.columns, self._all_labels)
-
-    def _all_labels(self) -> Iterator[Any]:
+    def _label_values(self) -> Iterator[Any]:
         label = str(self._rows.columns.label)
         return (row[label] for row in self._guarded(self._rows.table.select_columns([label])))
 

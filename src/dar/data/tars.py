@@ -17,7 +17,7 @@ from dar.errors import DARError, listed, quoted
 from dar.image_files import IMAGE_ENDINGS
 
 SAMPLED_ROWS = 16
-"""Samples at the beginning that say what a set has."""
+"""Number of first samples that show what a set has."""
 
 Sample = dict[str, tuple[str, bytes]]
 """Name and content of a sample's members, by ending in small letters."""

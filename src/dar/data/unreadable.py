@@ -7,7 +7,7 @@ from tqdm import tqdm
 from dar.errors import DARError
 
 FEW_BROKEN = 10
-"""So many broken images never stop a run, however few images there are."""
+"""Number of broken images that never stops a run, however few images there are."""
 
 
 class BrokenImage(DARError):
@@ -51,7 +51,7 @@ def refusal(source: str, seen: int, broken: Collection[str], max_share: float) -
     Args:
         source: what to call the data.
         seen: images seen so far, broken ones among them.
-        broken: what is said of each of these.
+        broken: messages about these.
         max_share: the share of the images seen that may be broken; a handful may always be.
     """
     if len(broken) > max(FEW_BROKEN, max_share * seen):

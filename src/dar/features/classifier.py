@@ -205,7 +205,7 @@ class _Convolution(nn.Sequential):
 
 
 class _Residual(nn.Module):
-    """x + f(x)."""
+    """A residual block: x + f(x)."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class Extractor(Protocol):
     Attributes:
         name: what reports call its space, such as "inception-2015".
         hash: SHA-256 of its weights; figures of extractors with different hashes cannot be compared.
-        class_names: one name a logit where classes are to be told; empty where it knows none, or none worth naming.
+        class_names: one name a logit; empty where it knows no names, or none worth showing.
     """
 
     @property

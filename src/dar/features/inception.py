@@ -15,11 +15,11 @@ from dar.features.inception_blocks import BlockA, BlockB, BlockC, BlockD, BlockE
 from dar.features.published import PublishedFile, locate, read_tensors
 from dar.storage import weights_hash
 
-SIZE = 299
-"""Side of the images that the network looks at, in pixels."""
+INPUT_SIDE = 299
+"""Side of the network's input, in pixels."""
 
 NUM_LOGITS = 1008
-"""The graph has a few outputs beyond ImageNet's 1000 classes; no mapping of theirs to names is published with it."""
+"""Outputs of the graph, a few more than ImageNet's 1000 classes; no mapping to names is published with it."""
 
 SPATIAL_CHANNELS = 7
 """Channels of ``mixed_6/conv`` that sFID looks at (arXiv 2103.03841)."""
@@ -33,7 +33,7 @@ WEIGHTS_2015 = PublishedFile(
 REMEDY = f"give {WEIGHTS_2015.name}, or a folder with it, as Inception's weights"
 
 _UNUSED = "*.bn.num_batches_tracked"
-"""Counters of training steps; they say nothing about features."""
+"""Names of counters of training steps, which features do not depend on."""
 
 
 class _Layers(nn.Module):
@@ -125,7 +125,7 @@ def load_inception(source: str | Path = "", device: str | torch.device = "cpu") 
     return Inception(read_tensors(path, layout, _UNUSED, REMEDY)).to(device)
 
 
-def resize(images_BCHW: Tensor, size: int = SIZE) -> Tensor:
+def resize(images_BCHW: Tensor, size: int = INPUT_SIDE) -> Tensor:
     """Resize bilinearly as TensorFlow 1 does, without aligned corners or half-pixel centres; float32.
 
     Pixel i of the result lies at i * (H / size) of the image, where its two neighbours are mixed, or the last is

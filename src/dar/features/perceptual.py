@@ -14,7 +14,7 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 """Widths of VGG-16's convolutions; features are taken at the end of each stage, before pooling."""
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""What is subtracted from the colours of images in [-1, 1], and what then divides them."""
+"""Mean and standard deviation of the colours of images in [-1, 1]."""
 
 NORM_EPS = 1e-10
 
@@ -28,11 +28,11 @@ LINEAR = PublishedFile(
 )
 
 _UNUSED = "classifier.*"
-"""VGG-16's tensors that turn features into classes."""
+"""Names of VGG-16's tensors that turn features into classes."""
 
 
 class PerceptualDistance(nn.Module):
-    """How different images look: weighted squared differences of normalised VGG-16 features. Frozen.
+    """The perceptual distance LPIPS: weighted squared differences of normalised VGG-16 features. Frozen.
 
     Args:
         tensors: by published name: ``features.{0, 2, 5, ...}.{weight, bias}`` and ``lin{0 to 4}.model.1.weight``.

@@ -12,20 +12,20 @@ from torch.nn import functional as F
 from dar.errors import DARError, quoted
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's colours, for images in [0, 1]."""
+"""Mean and standard deviation of ImageNet's colours, for images in [0, 1]."""
 
 MODES = {2: "bilinear", 3: "bicubic"}
-"""Ways to resize by Pillow's number of them."""
+"""Resampling filters by Pillow's number of them."""
 
 MAX_SIDE = 4096
-"""No network looks at larger images; a number that is larger came from a damaged or hostile file."""
+"""Largest side of a network's input, in pixels; a larger one came from a damaged or hostile file."""
 
-WARPED = 384
-"""From this size on, images are not cropped by ``crop_pct``."""
+MIN_WARPED_SIDE = 384
+"""Side from which on images are not cropped by ``crop_pct``."""
 
-EXPECTED = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "rescale_offset": False}
-EXPECTED |= {"do_pad": False, "do_flip_channel_order": False}
-"""Settings that change images in ways not supported here, with the values that don't."""
+SUPPORTED_SETTINGS = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "rescale_offset": False}
+SUPPORTED_SETTINGS |= {"do_pad": False, "do_flip_channel_order": False}
+"""The supported values of settings that would change images in ways not implemented here."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def read_preprocessing(settings: Mapping[str, Any], network_size: Any) -> Prepro
     Raises:
         DARError: if the settings ask for something else, or make no sense.
     """
-    for name, expected in EXPECTED.items():
+    for name, expected in SUPPORTED_SETTINGS.items():
         if settings.get(name) not in (None, expected):
             raise DARError(
                 f"preprocessor_config.json has {name} {quoted(settings[name])}: only {expected} is supported"
@@ -99,7 +99,7 @@ def read_preprocessing(settings: Mapping[str, Any], network_size: Any) -> Prepro
         if "crop_pct" in settings:
             side = resized if isinstance(resized, int) else min(resized)
             resized, crop = (side, side), None
-            if side < WARPED:
+            if side < MIN_WARPED_SIDE:
                 resized, crop = _side(int(side / settings["crop_pct"])), (side, side)
         is_normalised = settings.get("do_normalize", True)
         mean = _colours(settings.get("image_mean", MEAN)) if is_normalised else (0.0,) * 3

@@ -19,7 +19,7 @@ _ERRORS = (
     *(OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError),
     *(SafetensorError, StrictDataclassError),
 )
-"""What transformers raises where a folder does not hold what it should."""
+"""Errors of transformers where a folder does not hold what it should."""
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def wrap_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[
     Args:
         source: an id on the Hub, or a folder.
         kind: what is to be loaded from it, such as "DINOv2".
-        remedy: what errors tell the user to do.
+        remedy: what errors ask the user to do.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def wrap_loading_errors(source: str | Path, kind: str, remedy: str) -> Iterator[
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Where a network is: a folder, or a repository of the Hub.
+    """The place of a network: a folder, or a repository of the Hub.
 
     Attributes:
         source: the folder or id.

@@ -40,7 +40,7 @@ class PublishedFile:
 
     @property
     def known_as(self) -> tuple[str, ...]:
-        """All names that it can be read under, the preferred one first."""
+        """List all names that it can be read under, the preferred one first."""
         names = (self.name, *self.aliases)
         return tuple(str(Path(name).with_suffix(suffix)) for name in names for suffix in SUFFIXES)
 
@@ -57,7 +57,7 @@ def locate(file: PublishedFile, source: str | Path, cache: str, remedy: str) -> 
         source: a folder that holds it, as ``.safetensors`` or ``.pth``; used as it is. Empty for the publisher's own,
             which is downloaded once, into the user's cache folder of the Hugging Face libraries, and checked by hash.
         cache: name of the folder within that cache.
-        remedy: what errors tell the user to do.
+        remedy: what errors ask the user to do.
 
     Raises:
         DARError: if it is missing and cannot be downloaded, or is not the published one.
@@ -99,7 +99,7 @@ def read_tensors(path: Path, layout: Mapping[str, tuple[int, ...]], unused: str,
         path: a ``.safetensors`` file, or a pickle of a dictionary of tensors, which is read without executing anything.
         layout: names and shapes.
         unused: a pattern, such as ``classifier.*``, of the names of tensors that the file may hold beside these.
-        remedy: what errors tell the user to do.
+        remedy: what errors ask the user to do.
 
     Raises:
         DARError: if the file is damaged or holds something else, naming every missing, extra and mis-shaped tensor.

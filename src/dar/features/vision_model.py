@@ -73,7 +73,7 @@ def load_vision_model(source: str | Path, device: str | torch.device = "cpu") ->
     """Load a vision model with its own preprocessing.
 
     Only safetensors are read, no code that comes with a model is run, and none of transformers' image processors:
-    ``read_preprocessing`` tells what becomes of preprocessor_config.json.
+    ``read_preprocessing`` describes what is taken from preprocessor_config.json.
 
     Args:
         source: a folder that transformers saved, or an id on the Hub, whose files are downloaded once.

@@ -8,12 +8,12 @@ import numpy as np
 
 from dar.errors import quoted
 
-EXAMPLES = 5
+MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class CaptionSummary:
-    """Captions of a data set.
+    """Summary of the captions of a data set.
 
     Attributes:
         count: pictures that have one.
@@ -41,7 +41,7 @@ class Captions:
         """Count a caption."""
         self._digests += hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         self._words.append(len(caption.split()))
-        if len(self._examples) < EXAMPLES:
+        if len(self._examples) < MAX_EXAMPLES:
             self._examples[quoted(caption)] = None
 
     def summary(self) -> CaptionSummary | None:

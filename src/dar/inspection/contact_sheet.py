@@ -10,14 +10,14 @@ from dar.sheets import VISIBLE_SIDE, captioned_grid, display_scale
 
 COLUMNS = 8
 SHEET_ROWS = 20
-"""At ``VISIBLE_SIDE`` pixels a picture; of larger ones there are fewer."""
+"""Rows of a sheet of pictures of ``VISIBLE_SIDE`` pixels; larger ones have fewer."""
 
-ROWS_OF_MIXED = 8
-"""On a sheet that has no rows of classes."""
+MIXED_ROWS = 8
+"""Rows of a sheet without rows of classes."""
 
-MOST_ROWS_A_CLASS = 4
+MAX_ROWS_PER_CLASS = 4
 
-SPARE = 2
+SPARE_PICTURES = 2
 """Pictures chosen beyond those that there is place for: some may be broken."""
 
 CAPTION_LINES = 3
@@ -59,15 +59,15 @@ class ContactSheet:
         few_of_each = images < len(class_names) * COLUMNS // 2
         self.by_class = len(class_names) > 0 and (all_classes or not few_of_each)
         self._classes = class_names if all_classes else class_names[:rows]
-        rows_a_class = min(MOST_ROWS_A_CLASS, max(1, rows // 2 // max(1, len(self._classes))))
-        self._place_for = COLUMNS * (rows_a_class if self.by_class else min(rows, ROWS_OF_MIXED))
+        rows_a_class = min(MAX_ROWS_PER_CLASS, max(1, rows // 2 // max(1, len(self._classes))))
+        self._place_for = COLUMNS * (rows_a_class if self.by_class else min(rows, MIXED_ROWS))
         self._chosen: Counter[str | None] = Counter()
         self._shown: list[Shown] = []
 
     def chooses(self, class_name: str | None) -> bool:
         """Tell whether to show an image of this class beside those chosen before."""
         row = class_name if self.by_class else None
-        if self._chosen[row] >= self._place_for + SPARE or not (row is None or row in self._classes):
+        if self._chosen[row] >= self._place_for + SPARE_PICTURES or not (row is None or row in self._classes):
             return False
         self._chosen[row] += 1
         return True

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 
 DIGEST_BYTES = 16
-"""Of a picture's pixels."""
+"""Bytes of the digest of a picture's pixels."""
 
 FILE_DIGEST_BYTES = 8
-"""Of a file's content, compared only where the pixels are equal."""
+"""Bytes of the digest of a file's content, compared only where the pixels are equal."""
 
 
 class Fingerprints:

@@ -22,11 +22,11 @@ from dar.inspection.report import DataReport, Duplicate
 from dar.inspection.sizes import Sizes
 from dar.progress import progress_bar
 
-FIRST_OF_STREAM = 1000
-"""Images of a stream that are looked at unless a number is given."""
+DEFAULT_STREAM_IMAGES = 1000
+"""Number of images of a stream to look at where none is given."""
 
-PIECE = 16
-"""Images that go to a worker process together."""
+WORKER_BATCH = 16
+"""Number of images that go to a worker process together."""
 
 
 def inspect_data(
@@ -44,7 +44,7 @@ def inspect_data(
         data: the images.
         size: pixels a side of the central squares that training cuts, which the sheet then shows.
         count: how many to look at, drawn from all over indexed data, the first ones of a stream; None means all of
-            indexed data and ``FIRST_OF_STREAM`` of a stream.
+            indexed data and ``DEFAULT_STREAM_IMAGES`` of a stream.
         workers: processes that decode; 0 decodes in this one.
         max_broken_share: the share of unreadable images that training puts up with.
         all_classes: whether the sheet has a row for each class however many there are.
@@ -58,14 +58,14 @@ def inspect_data(
     started = time.monotonic()
     total = _total(data, count)
     sheet = ContactSheet(data.summary.class_names or (), total, size, all_classes=all_classes)
-    found = _Found(keeps_names=isinstance(data, StreamedImages))
+    found = _Totals(keeps_names=isinstance(data, StreamedImages))
     with progress_bar(total, desc="looking") as bar:
-        for piece in in_workers(Looker(data, size), _pieces(_requests(data, total, sheet)), workers):
-            for looked in piece:
+        for batch in in_workers(Looker(data, size), _batches(_requests(data, total, sheet)), workers):
+            for looked in batch:
                 found.add(looked)
                 if looked.thumbnail is not None:
                     sheet.add(Shown(looked.thumbnail, looked.class_name, looked.caption))
-            bar.update(len(piece))
+            bar.update(len(batch))
         bar.total = bar.n
     report = _report(data, found, total, size, max_broken_share, round(time.monotonic() - started, 1))
     return report, sheet.draw(_counts(data, found))
@@ -73,7 +73,10 @@ def inspect_data(
 
 def _total(data: Images, count: int | None) -> int:
     """Choose how many images to look at; a stream may turn out to have fewer."""
-    wanted = [FIRST_OF_STREAM if isinstance(data, StreamedImages) and count is None else count, data.summary.images]
+    wanted = [
+        DEFAULT_STREAM_IMAGES if isinstance(data, StreamedImages) and count is None else count,
+        data.summary.images,
+    ]
     return min(number for number in wanted if number is not None)
 
 
@@ -95,13 +98,13 @@ def _classes(data: ImageDataset) -> list[str | None]:
     return [None if label < 0 else names[label] for label in data.labels] if names else [None] * len(data)
 
 
-def _pieces(requests: Iterable[Request]) -> Iterator[list[Request]]:
+def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
     requests = iter(requests)
-    while piece := list(itertools.islice(requests, PIECE)):
-        yield piece
+    while batch := list(itertools.islice(requests, WORKER_BATCH)):
+        yield batch
 
 
-class _Found:
+class _Totals:
     """Accumulates what is found.
 
     Args:
@@ -137,7 +140,7 @@ class _Found:
 
 
 def _report(
-    data: Images, found: _Found, wanted: int, size: int | None, max_broken_share: float, seconds: float
+    data: Images, found: _Totals, wanted: int, size: int | None, max_broken_share: float, seconds: float
 ) -> DataReport:
     looked_at, counts = found.classes.total(), _counts(data, found)
     known = data.summary.class_names
@@ -167,12 +170,12 @@ def _refusal(source: str, seen: int, broken: list[str], max_share: float) -> str
     return refusal(source, seen, broken, max_share)
 
 
-def _counts(data: Images, found: _Found) -> Counter[str | None]:
+def _counts(data: Images, found: _Totals) -> Counter[str | None]:
     """Count images of each class: all of indexed data, of a stream those that were looked at."""
     return found.classes if isinstance(data, StreamedImages) else Counter(_classes(data))
 
 
-def _duplicates(data: Images, found: _Found) -> Iterator[Duplicate]:
+def _duplicates(data: Images, found: _Totals) -> Iterator[Duplicate]:
     for places, identical_files in found.fingerprints.groups():
         images = [data.stored(p) if isinstance(data, ImageDataset) else found.named[p] for p in places]
         yield Duplicate(

@@ -12,7 +12,7 @@ from dar.rgb import to_rgb
 from dar.sheets import VISIBLE_SIDE
 
 BACKGROUND = (236, 236, 236)
-"""Around a picture that does not fill its place, so that its edges can be seen."""
+"""Colour around a picture that does not fill its place, so that its edges can be seen."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dar.errors import quoted
 from dar.inspection.captions import CaptionSummary
 from dar.inspection.sizes import LONGEST_SHAPE, SizeSummary
 
-LISTED = 10
-"""Broken files, duplicates and so on that are told; a report holds all of them."""
+MAX_LISTED = 10
+"""Number of broken files, duplicates and so on that are printed; a report holds all of them."""
 
-LISTED_CLASSES = 20
-"""Classes of a table; of more, the largest and the smallest are told."""
+MAX_LISTED_CLASSES = 20
+"""Number of classes in a table; of more, the largest and the smallest are printed."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class DataReport:
         """Format all but the summary, line by line.
 
         Args:
-            all_classes: whether to tell the images of each class, however many there are.
+            all_classes: whether to count the images of each class, however many there are.
         """
         yield from _item("looked at", self._looked_at())
         yield from _item("broken", _count(len(self.broken), "picture"), self.broken)
@@ -126,13 +126,13 @@ class DataReport:
         if not self.duplicates:
             return "none", []
         extra = sum(len(one.names) - 1 for one in self.duplicates)
-        told = f"{_count(len(self.duplicates), 'picture')} more than once, {_count(extra, 'copy', 'copies')} too many"
+        text = f"{_count(len(self.duplicates), 'picture')} more than once, {_count(extra, 'copy', 'copies')} too many"
         if conflicts := sum(one.classes_differ for one in self.duplicates):
-            told += f"; {conflicts:,} UNDER DIFFERENT CLASSES"
+            text += f"; {conflicts:,} UNDER DIFFERENT CLASSES"
         if different := sum(one.captions_differ for one in self.duplicates):
-            told += f"; {different:,} with different captions"
+            text += f"; {different:,} with different captions"
         worst_first = sorted(self.duplicates, key=lambda one: (not one.classes_differ, not one.captions_differ))
-        return told, [one.line() for one in worst_first]
+        return text, [one.line() for one in worst_first]
 
     def _class_lines(self, all_classes: bool) -> Iterator[str]:
         if not self.classes:
@@ -141,8 +141,8 @@ class DataReport:
         counts = sorted(self.classes.items(), key=lambda item: (-item[1], item[0]))
         yield from _item("classes", f"{len(counts):,}, {_balance([count for _, count in counts])}")
         rows = [f"{count:>{len(f'{counts[0][1]:,}')},}  {quoted(name)}" for name, count in counts]
-        half = LISTED_CLASSES // 2
-        if not all_classes and len(rows) > LISTED_CLASSES:
+        half = MAX_LISTED_CLASSES // 2
+        if not all_classes and len(rows) > MAX_LISTED_CLASSES:
             rows = [*rows[:half], f"... {len(rows) - 2 * half:,} more, which --all tells", *rows[-half:]]
         yield from (f"  {row}" for row in rows)
         yield from _item("unlabelled", _count(self.unlabelled, "image"))
@@ -151,21 +151,21 @@ class DataReport:
         if not self.captions:
             return "none", ()
         share = self.captions.count / max(1, self.looked_at)
-        told = (
+        text = (
             f"{_count(self.captions.count, 'image has', 'images have')} one ({_percent(share)}), "
             f"{self.captions.distinct:,} different; "
             f"words: median {self.captions.median_words}, at most {self.captions.most_words}"
         )
-        return told, self.captions.examples
+        return text, self.captions.examples
 
 
 def _item(title: str, text: str, items: Sequence[str] = ()) -> Iterator[str]:
-    """A line, and one for each of the first few items."""
+    """Write a line, and one for each of the first items."""
     yield f"{title:<12}{text}"
-    for item in items[:LISTED]:
+    for item in items[:MAX_LISTED]:
         yield f"  {quoted(item)}"
-    if len(items) > LISTED:
-        yield f"  ... and {len(items) - LISTED:,} more"
+    if len(items) > MAX_LISTED:
+        yield f"  ... and {len(items) - MAX_LISTED:,} more"
 
 
 def _count(count: int, noun: str, plural: str | None = None) -> str:
@@ -177,10 +177,10 @@ def _balance(counts: Sequence[int]) -> str:
     most, least = counts[0], counts[-1]
     if most == least:
         return f"of {_count(most, 'image')} each"
-    told = f"of {least:,} to {most:,} images each"
+    text = f"of {least:,} to {most:,} images each"
     if least == 0:
-        return f"{told}; {sum(not count for count in counts):,} without any image"
-    return f"{told}; the largest is {most / least:.1f} times the smallest" if most >= 2 * least else told
+        return f"{text}; {sum(not count for count in counts):,} without any image"
+    return f"{text}; the largest is {most / least:.1f} times the smallest" if most >= 2 * least else text
 
 
 def _percent(share: float) -> str:
@@ -214,7 +214,7 @@ def _small(sizes: SizeSummary, count: int) -> list[str]:
 def _shapes(sizes: SizeSummary) -> str:
     if sizes.flattest == sizes.widest:
         return "all square" if sizes.widest == 1 else f"width to height {sizes.widest:.2f}"
-    told = f"width to height from {sizes.flattest:.2f} to {sizes.widest:.2f}, median {sizes.median_ratio:.2f}"
+    text = f"width to height from {sizes.flattest:.2f} to {sizes.widest:.2f}, median {sizes.median_ratio:.2f}"
     if sizes.strips:
-        told += f"; {sizes.strips:,} longer than {LONGEST_SHAPE} to 1, of which the middle alone is used"
-    return told
+        text += f"; {sizes.strips:,} longer than {LONGEST_SHAPE} to 1, of which the middle alone is used"
+    return text

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LONGEST_SHAPE = 4
-"""Of a picture longer than so many times its width, training keeps the middle alone (``dar.images.resize``)."""
+"""Training keeps the middle alone of a picture longer than so many times its width (``dar.images.resize``)."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class SizeSummary:
-    """Sizes and shapes of one or more pictures, upright.
+    """Summary of the sizes and shapes of one or more upright pictures.
 
     Attributes:
         smallest: width and height of the picture of the fewest pixels.

@@ -30,7 +30,7 @@ ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "adm": lambda pixels: (pixels + 1) * 127.5,
     "dit": lambda pixels: 127.5 * pixels + 128,
 }
-"""From [-1, 1] to levels whose fraction is then dropped: as ADM's sampler does it, and DiT's and LlamaGen's."""
+"""From [-1, 1] to 0 to 255, where the fraction is then dropped: as ADM's sampler does it, and DiT's and LlamaGen's."""
 
 LABELLINGS = ("random", "balanced")
 

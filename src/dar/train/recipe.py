@@ -32,8 +32,8 @@ class DataRecipe:
         flip: whether to mirror half of the images.
         workers: processes that decode ahead; 0 decodes in the training process.
         max_broken_share: share of the images that may be unreadable before a run stops; a handful always may.
-        in_memory: whether the tokenizer's training decodes all images once, into memory, for small data sets; with the
-            centre crop. Batches stay what they are.
+        in_memory: whether the tokenizer's training decodes all images before its first step and keeps them, which needs
+            the centre crop; else each process that decodes keeps as many as fit into 64 MiB.
         streaming: whether the tokenizer's training reads images as they go by, for data that does not fit the disk.
         shuffle_buffer: when streaming, undecoded images in memory to draw the next one from.
         image_column: the column of images, or their ending in tars; empty finds it.

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dar.data import Augmentation, ImageDataset, Images, ImageStream, open_images, training_stream
-from dar.data.in_memory import InMemoryStream, decode_images
+from dar.data import Augmentation, ImageDataset, Images, ImageStream, StreamedImages, open_images, training_stream
+from dar.data.in_memory import decode_images
 from dar.errors import DARError, listed
 from dar.train.recipe import DataRecipe, Recipe
 
@@ -25,10 +25,11 @@ def stream_of(recipe: Recipe, images: Images) -> ImageStream:
     Raises:
         DARError: if they are to be held in memory, and too many cannot be read.
     """
-    size, data, seed = recipe.tokenizer.image_size, recipe.data, recipe.tokenizer_training.seed
-    if data.in_memory and isinstance(images, ImageDataset):
-        return InMemoryStream(decode_images(images, size, data.max_broken_share), data.flip, seed)
-    return training_stream(images, Augmentation(size, data.crop, data.flip), seed)
+    data, augmentation = recipe.data, Augmentation(recipe.tokenizer.image_size, recipe.data.crop, recipe.data.flip)
+    if not data.in_memory or isinstance(images, StreamedImages):
+        return training_stream(images, augmentation, recipe.tokenizer_training.seed)
+    decoded = decode_images(images, augmentation.size, data.max_broken_share)
+    return training_stream(decoded, augmentation, recipe.tokenizer_training.seed)
 
 
 def open_validation(recipe: DataRecipe, source: str | Path | None) -> ImageDataset | None:
