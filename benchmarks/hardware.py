@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.timing import Spread, repeated, spread
-from dar.device import DTYPES
+from dar.device import as_dtype
+from dar.dtypes import DTYPES
 
 Shape = tuple[int, int, int]
 
@@ -116,7 +117,7 @@ def measured_floor(
     device: torch.device, budget: float, total: int | None = None, shapes: Sequence[Shape] = SHAPES
 ) -> dict[str, Any]:
     """Bandwidth by reduction, and rate by type and shape, each with its spread; arguments as above."""
-    rates = {name: matrix_rates(device, dtype, budget, shapes) for name, dtype in DTYPES.items()}
+    rates = {name: matrix_rates(device, as_dtype(name), budget, shapes) for name in DTYPES}
     return {"bandwidth": read_bandwidth(device, budget, total), "rates": rates}
 
 

@@ -264,7 +264,7 @@ def test_sizes_of_batches_that_cannot_be_are_refused(
     for size in ("0", "many", "1.5"):
         said = refused(dar, capsys, *command, *out, "--batch-size", size)
         assert said == f"error: --batch-size must be a whole number of at least 1, or auto, not {size}\n"
-    monkeypatch.setattr("dar.generation.memory.free_memory", lambda device: 10**6)
+    monkeypatch.setattr("dar.generation.memory.free_memory", lambda device: 2 * 10**6)
     said = refused(dar, capsys, *command, *out, "--num", "20", "--batch-size", "20")
     assert re.search(r"20 images at a time need .* compute at most [1-9] at a time \(batch_size\)", said)
     assert not (tmp_path / "out").exists()
@@ -274,7 +274,7 @@ def test_sizes_of_batches_that_cannot_be_are_refused(
 def test_samples_that_do_not_fit_are_refused_before_anything_is_written(
     dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dar.generation.memory.free_memory", lambda device: 10**6)
+    monkeypatch.setattr("dar.generation.memory.free_memory", lambda device: 2 * 10**6)
     command = ["sample", "--model", model, "--num", "100", "--out", tmp_path / "a.npz"]
     assert "50 images at a time need" in refused(dar, capsys, *command)
     assert not list(tmp_path.iterdir())
