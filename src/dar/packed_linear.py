@@ -61,7 +61,8 @@ class KeptPacking:
 
     def of(self, weights: Iterable[Tensor], make: Callable[[], T], *, dtype: torch.dtype) -> T:
         """Return what ``make`` makes of weights for a dtype, made anew only when one of them has changed."""
-        state = dtype, *((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
+        own = [getattr(weight, "_local_tensor", weight) for weight in weights]  # of a sharded one, this process's part
+        state = dtype, *((weight.data_ptr(), weight._version, weight.dtype) for weight in own)
         if state != self._state:
             self._made, self._state = make(), state
         return cast(T, self._made)

@@ -62,10 +62,10 @@ class TokenDecoder:
     def __init__(self, prior: Prior, dtype: torch.dtype) -> None:
         self.config, self.dtype, self.device = prior.config, dtype, prior.device
         model = prior.llama.model
-        self._embedding = model.embed_tokens.weight.detach().to(dtype)
+        self._embedding = _full(model.embed_tokens.weight).to(dtype)
         self._layers = [_layer(layer, dtype) for layer in model.layers]
-        self._norm = model.norm.weight.detach().to(dtype)
-        self._head = pack(prior.llama.lm_head.weight[: prior.config.codebook_size].to(dtype))
+        self._norm = _full(model.norm.weight).to(dtype)
+        self._head = pack(_full(prior.llama.lm_head.weight)[: prior.config.codebook_size].to(dtype))
         positions = torch.arange(prior.config.num_tokens + 1, device=self.device)[None]
         cos, sin = model.rotary_emb(self._embedding[:1], positions)
         half = cos.shape[-1] // 2
@@ -162,15 +162,21 @@ def decoder_of(prior: Prior, dtype: torch.dtype) -> TokenDecoder:
 
 def _layer(layer: LlamaDecoderLayer, dtype: torch.dtype) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
-    stacked = torch.cat([one.weight for one in (attention.q_proj, attention.k_proj, attention.v_proj)])
+    stacked = torch.cat([_full(one.weight) for one in (attention.q_proj, attention.k_proj, attention.v_proj)])
     return _Layer(
-        attention_norm=layer.input_layernorm.weight.detach().to(dtype),
+        attention_norm=_full(layer.input_layernorm.weight).to(dtype),
         query_key_value=pack(stacked.to(dtype)),
-        out=pack(attention.o_proj.weight.to(dtype)),
-        mlp_norm=layer.post_attention_layernorm.weight.detach().to(dtype),
-        gate_up=pack(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype)),
-        down=pack(mlp.down_proj.weight.to(dtype)),
+        out=pack(_full(attention.o_proj.weight).to(dtype)),
+        mlp_norm=_full(layer.post_attention_layernorm.weight).to(dtype),
+        gate_up=pack(torch.cat([_full(mlp.gate_proj.weight), _full(mlp.up_proj.weight)]).to(dtype)),
+        down=pack(_full(mlp.down_proj.weight).to(dtype)),
     )
+
+
+def _full(weight: Tensor) -> Tensor:
+    """Detach a weight; gather one that a training has sharded, in all processes together."""
+    gather = getattr(weight, "full_tensor", None)
+    return weight.detach() if gather is None else gather().detach()
 
 
 def _rotated(x_RTHC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
