@@ -1,5 +1,6 @@
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_weights_that_cannot_be_packed_are_taken_as_they_are() -> None:
 
 @torch.no_grad()
 def test_a_changed_weight_is_packed_anew() -> None:
-    layer, x = Linear(20, 30), torch.randn(2, 20)
+    layer, x = Linear(20, 30).eval(), torch.randn(2, 20)
     before = layer(x)
     layer.weight.mul_(2)
     torch.testing.assert_close(layer(x) - layer.bias, 2 * (before - layer.bias))
@@ -59,7 +60,7 @@ def test_training_goes_through_the_plain_weight() -> None:
 
 @torch.no_grad()
 def test_copies_begin_without_what_was_packed() -> None:
-    layer, x = Linear(20, 30), torch.randn(2, 20)
+    layer, x = Linear(20, 30).eval(), torch.randn(2, 20)
     expected = layer(x)
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         twin.weight.zero_()
@@ -78,3 +79,40 @@ def test_what_was_made_is_kept_until_a_weight_or_the_dtype_changes() -> None:
     assert [kept.of([weight], make, dtype=dtype) for dtype in dtypes] == [1, 1, 2]
     weight += 1
     assert kept.of([weight], make, dtype=torch.bfloat16) == 3
+
+
+def fused_step(layer: Linear) -> None:
+    for parameter in layer.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True).step()  # which raises no version of what it changes
+
+
+def merged(layer: Linear) -> None:
+    layer.weight.data += 1  # as adapters are merged; nor does this
+
+
+@pytest.mark.parametrize("change", [fused_step, merged])
+@pytest.mark.parametrize("training", [True, False])
+def test_changes_that_torch_does_not_count_are_seen_too(change: Callable[[Linear], None], training: bool) -> None:
+    layer, x = Linear(20, 30).train(training), torch.randn(2, 20)
+    with torch.no_grad():
+        layer(x)
+    change(layer)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_a_layer_in_training_is_not_packed() -> None:
+    layer, x = Linear(20, 30), torch.randn(2, 20)
+    with torch.no_grad():
+        layer(x)
+        layer.weight.data[7, 7] = 1000.0  # no probe looks there
+        torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_weights_made_in_inference_mode_are_packed_too() -> None:
+    with torch.inference_mode():
+        layer, x = Linear(20, 30).eval(), torch.randn(2, 20)
+        torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+        layer.weight.mul_(2)
+        torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))

@@ -5,6 +5,7 @@ tenth to a half longer. The packed copy takes as much memory again. Where there 
 float16 on most CPUs, the plain product is taken.
 """
 
+import ctypes
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 T = TypeVar("T")
+
+PROBED_BYTES = 32
+"""At each of the places of a weight that are compared."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class KeptPacking:
     def of(self, weights: Iterable[Tensor], make: Callable[[], T], *, dtype: torch.dtype) -> T:
         """Return what ``make`` makes of weights for a dtype, made anew only when one of them has changed."""
         own = [getattr(weight, "_local_tensor", weight) for weight in weights]  # of a sharded one, this process's part
-        state = dtype, *((weight.data_ptr(), weight._version, weight.dtype) for weight in own)
+        state = dtype, *map(_state, own)
         if state != self._state:
             self._made, self._state = make(), state
         return cast(T, self._made)
@@ -74,8 +78,30 @@ class KeptPacking:
         return KeptPacking, ()
 
 
+def _state(weight: Tensor) -> tuple[object, ...]:
+    """Tell a weight from what it was before it changed.
+
+    PyTorch counts most changes. Those of fused optimizers, of ``.data`` and in inference mode show in the numbers only,
+    a few of which are compared: a change of other numbers alone is not noticed there.
+    """
+    version = None if weight.is_inference() else weight._version
+    return weight.data_ptr(), version, weight.dtype, _probe(weight)
+
+
+def _probe(weight: Tensor) -> tuple[bytes, ...]:
+    """Read numbers at the start, in the middle and at the end; nothing where they aren't in this process's memory."""
+    if type(weight) not in (Tensor, nn.Parameter) or not weight.is_cpu or not weight.is_contiguous():
+        return ()
+    start, total = weight.data_ptr(), weight.nbytes
+    size = min(PROBED_BYTES, total)
+    return tuple([ctypes.string_at(start + offset, size) for offset in (0, (total - size) // 2, total - size)])
+
+
 class Linear(nn.Linear):
-    """``nn.Linear`` with the same weights and results, to rounding, which packs them where no gradients are wanted."""
+    """``nn.Linear`` with the same weights and results, to rounding; they are packed where no gradients are wanted.
+
+    In training mode they never are, since they change with each step.
+    """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__(in_features, out_features, bias)
@@ -83,6 +109,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply: ... x in -> ... x out."""
-        if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return super().forward(x)
+        if torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         return self._packing.of([self.weight], lambda: pack(self.weight), dtype=self.weight.dtype).product(x, self.bias)

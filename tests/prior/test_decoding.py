@@ -89,6 +89,24 @@ def test_the_decoder_is_kept_until_a_weight_changes(sequences: Tensor) -> None:
     assert not renewed.next_logits(sequences, renewed.new_cache(3)).any()
 
 
+def test_the_decoder_follows_adapters_that_are_merged(sequences: Tensor) -> None:
+    prior = tiny.prior()
+    before = decoder_of(prior, torch.float32)
+    prior.llama.model.layers[0].mlp.down_proj.weight.data += 0.1  # which torch does not count
+    after = decoder_of(prior, torch.float32)
+    assert after is not before
+    with torch.no_grad():
+        assert_close(after.next_logits(sequences, after.new_cache(3)), expected(prior)[:, -1])
+
+
+def test_generation_in_inference_mode() -> None:
+    with torch.inference_mode():
+        prior = tiny.prior()
+        decoder = decoder_of(prior, torch.float32)
+        ids = prior.class_tokens(CLASSES)[:, None]
+        assert_close(decoder.next_logits(ids, decoder.new_cache(3)), prior(CLASSES, TOKENS)[:, 0])
+
+
 def test_an_empty_cache_has_seen_nothing() -> None:
     cache = TokenCache(tiny.PRIOR, 2, torch.float32, torch.device("cpu"))
     assert cache.lengths == [0, 0]

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -46,6 +47,18 @@ def test_states_are_those_that_the_sampler_passes(context: str) -> None:
             condition = conditions[i : i + 1, start : (step.group + 1) * q]
             x = x + (step.end - step.start) * tokenizer.velocity(x, step.start, condition)
         torch.testing.assert_close((x / config.data_std).clamp(-1, 1), expected[i : i + 1], atol=1e-4, rtol=1e-4)
+
+
+def test_states_are_those_of_the_weights_after_each_step(task: TokenizerTask) -> None:
+    tokenizer = copy.deepcopy(task.tokenizer).train()
+    pixels, noise, ticks = tiny.pixels(2), tiny.noise(2), torch.tensor([2, 3])
+    before = reach(tokenizer, pixels, noise, ticks).states
+    for parameter in tokenizer.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    torch.optim.AdamW(tokenizer.parameters(), lr=0.01, fused=True).step()
+    after = reach(tokenizer, pixels, noise, ticks).states
+    assert not torch.allclose(after, before, atol=1e-3)
+    torch.testing.assert_close(after, reach(copy.deepcopy(tokenizer), pixels, noise, ticks).states)
 
 
 def test_the_training_pass_predicts_from_reached_states() -> None:
