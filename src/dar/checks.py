@@ -30,6 +30,18 @@ def whole_number(name: str, value: object) -> int:
         raise DARError(f"{name} must be a whole number, not {quoted(repr(value))}") from None
 
 
+def positive(name: str, value: object) -> int:
+    """Check that a value is a whole number of at least 1, and return it.
+
+    Raises:
+        DARError: if it is none.
+    """
+    number = whole_number(name, value)
+    if number < 1:
+        raise DARError(f"{name} must be at least 1, not {number}")
+    return number
+
+
 def real_number(name: str, value: object) -> float:
     """Convert a value to a float of Python; as ``whole_number`` otherwise. Infinity and NaN pass."""
     if isinstance(value, bool) or not isinstance(value, Real):

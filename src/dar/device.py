@@ -1,9 +1,9 @@
 """Device and dtype of models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dar.dtypes import DTYPES, checked_dtype, plain_name
 from dar.errors import DARError, quoted
@@ -62,6 +62,12 @@ def convert_weights(model: nn.Module, dtype: torch.dtype) -> None:
     for tensor in model.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(dtype)
+
+
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Gather a sharded tensor, in all processes together; return any other as it is."""
+    gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)  # of a DTensor
+    return tensor if gather is None else gather()
 
 
 def _names_dtype(name: object) -> bool:

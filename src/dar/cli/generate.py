@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dar.cli.generation_plan import Plan
     from dar.pipeline import DARPipeline
 
-TOLD_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens", "dtype")
+FIXED_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens", "dtype")
 """Options that do not go with --like."""
 
 ANIMATED_ENDINGS = (".gif", ".png", ".webp")
@@ -97,7 +97,7 @@ def generate(
 def _check_options(context: typer.Context, classes: list[str] | None, like: Path | None, animate: Path | None) -> None:
     if like is None and not classes:
         raise DARError("nothing to generate: pass --class with a name or an index, or --like with a picture")
-    sources = {name: context.get_parameter_source(name) for name in TOLD_BY_PICTURE}
+    sources = {name: context.get_parameter_source(name) for name in FIXED_BY_PICTURE}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if like is not None and given:
         raise DARError(

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from dar.checks import whole_number
+from dar.checks import positive
 from dar.errors import DARError, quoted
 from dar.free_memory import free_memory
 from dar.prior.config import PriorConfig
@@ -120,7 +120,7 @@ def settled_batch_size(
 
 
 @contextmanager
-def telling_out_of_memory(images: int) -> Iterator[None]:
+def wrap_out_of_memory(images: int) -> Iterator[None]:
     """Say what to do where a GPU has less memory than predicted.
 
     Raises:
@@ -136,10 +136,7 @@ def telling_out_of_memory(images: int) -> Iterator[None]:
 def _checked(size: object) -> int:
     if isinstance(size, str):
         raise DARError(f'batch_size must be a whole number or "auto", not {quoted(repr(size))}')
-    number = whole_number("batch_size", size)
-    if number < 1:
-        raise DARError(f"batch_size must be at least 1, not {number}")
-    return number
+    return positive("batch_size", size)
 
 
 def _remedy(fitting: int) -> str:

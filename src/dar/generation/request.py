@@ -6,7 +6,7 @@ from typing import Any, Self, Unpack, cast
 
 from torch import Tensor
 
-from dar.checks import whole_number
+from dar.checks import positive
 from dar.errors import DARError
 from dar.generation.layout import Layout, kept_prefix, layout_prefix
 from dar.generation.memory import BatchSize, image_memory, packed_bytes, settled_batch_size
@@ -133,18 +133,6 @@ def fitting_batch_size(
     memory = image_memory(tokenizer.config, prior, tokenizer.dtype, guided=guided, keeps_tokens=keeps_tokens)
     packed = packed_bytes(tokenizer.config, prior, tokenizer.dtype) if tokenizer.device.type == "cpu" else 0
     return settled_batch_size(batch_size, images, memory.peak, tokenizer.device, packed)
-
-
-def positive(name: str, value: object) -> int:
-    """Check that a value is a whole number of at least 1, and return it.
-
-    Raises:
-        DARError: if it is none.
-    """
-    number = whole_number(name, value)
-    if number < 1:
-        raise DARError(f"{name} must be at least 1, not {number}")
-    return number
 
 
 def _settings_in(given: Mapping[str, Any]) -> GivenSettings:

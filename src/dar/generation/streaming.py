@@ -6,7 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from dar.generation.memory import telling_out_of_memory
+from dar.generation.memory import wrap_out_of_memory
 from dar.generation.request import Request
 from dar.generation.results import Preview
 from dar.prior import Prior
@@ -61,7 +61,7 @@ def _joined(images: Iterator[Tensor], groups: TokenGroups, request: Request) -> 
     """Join what denoising gives after each step with the tokens known by then."""
     steps = request.settings.steps
     assert steps is not None
-    with telling_out_of_memory(len(request)):
+    with wrap_out_of_memory(len(request)):
         for step, pixels in enumerate(images, start=1):
             is_final = step == steps
             if is_final:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from dar.device import full_tensor
 from dar.packed_linear import PackedWeight, pack
 from dar.prior.config import PriorConfig
 from dar.prior.model import Prior
@@ -175,8 +176,7 @@ def _layer(layer: LlamaDecoderLayer, dtype: torch.dtype) -> _Layer:
 
 def _full(weight: Tensor) -> Tensor:
     """Detach a weight; gather one that a training has sharded, in all processes together."""
-    gather = getattr(weight, "full_tensor", None)
-    return weight.detach() if gather is None else gather().detach()
+    return full_tensor(weight).detach()
 
 
 def _rotated(x_RTHC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

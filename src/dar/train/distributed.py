@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from dar.data import MicroBatches
@@ -165,11 +164,6 @@ class Distributed:
             if isinstance(module, FSDPModule):
                 module.set_requires_gradient_sync(last, recurse=False)
         return nullcontext() if last else self._accelerator.no_sync(model)
-
-
-def full_tensor(tensor: Tensor) -> Tensor:
-    """Gather a sharded tensor; return any other as it is."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def recompute_activations(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dar.data import MicroBatches
-from dar.device import use_bf16
+from dar.device import full_tensor, use_bf16
 from dar.environment import versions
 from dar.errors import DARError
 from dar.progress import progress_bar
 from dar.randomness import derived_seed, step_generator
 from dar.train.checkpoint import newest_whole, read_part, read_state, tensor_names, write_checkpoint
-from dar.train.distributed import Distributed, full_tensor, recompute_activations
+from dar.train.distributed import Distributed, recompute_activations
 from dar.train.ema import AveragedModel
 from dar.train.interruption import stop_requested
 from dar.train.log import Trackers, TrainingLog

@@ -13,6 +13,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from dar.class_sheet import class_sheet
 from dar.data import EndlessOrder, MicroBatches
+from dar.device import full_tensor
 from dar.errors import DARError
 from dar.fields import differing_fields
 from dar.images import save_image
@@ -21,7 +22,7 @@ from dar.pipeline import DARPipeline, load_tokenizer
 from dar.prior import Prior
 from dar.randomness import derived_rng
 from dar.tokenizer import SequentialDiffusionTokenizer
-from dar.train.distributed import Distributed, full_tensor
+from dar.train.distributed import Distributed
 from dar.train.fine_tuning import start_prior
 from dar.train.launch import Launch
 from dar.train.loop import Outcome
