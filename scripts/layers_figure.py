@@ -1,6 +1,7 @@
 """Draws the layers of the package, as docs/architecture.md shows them: docs/images/layers.png.
 
-Command: python scripts/layers_figure.py. Boxes are as wide as their lines of Python are many; imports point downwards.
+Command: python scripts/layers_figure.py. Boxes are as wide as their lines of Python are many, and at least as wide as
+their names; imports point downwards.
 """
 
 import re
@@ -29,7 +30,7 @@ def lines_of(name: str) -> int:
 def main() -> None:
     """Read the table and draw it."""
     layers = ROW.findall((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
-    figure = new_figure(11, 0.4 * len(layers))
+    figure = new_figure(12.5, 0.4 * len(layers))
     axes = figure.add_subplot()
     widest = max(sum(lines_of(name) for name in re.findall(r"\w+", names)) for _, names in layers)
     for row, (title, names) in enumerate(reversed(layers)):
@@ -40,7 +41,7 @@ def main() -> None:
             axes.text(left + width / 2, row + 0.4, name, ha="center", va="center", fontsize=7.5)
             left += width + 0.004
         axes.text(-0.01, row + 0.4, title, ha="right", va="center", fontsize=7.5)
-    axes.set_xlim(-0.42, 1.08)
+    axes.set_xlim(-0.42, 1.28)
     axes.set_ylim(-0.1, len(layers))
     axes.axis("off")
     figure.savefig(ROOT / "docs" / "images" / "layers.png", dpi=130)

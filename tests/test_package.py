@@ -98,6 +98,13 @@ def test_modules_depend_downwards_only() -> None:
         assert f"dar.{other}" not in text
 
 
+def test_the_table_of_layers_is_the_one_that_is_held() -> None:
+    table = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Layers")[1]
+    rows = re.findall(r"^\| [^|]+ \| (`[^|]+`) \|$", table, re.MULTILINE)
+    documented = [set(re.findall(r"`(\w+)`", row)) for row in reversed(rows)]
+    assert documented == LAYERS[:-1]  # all but __main__
+
+
 def test_one_module_makes_progress_bars() -> None:
     """So that a log never holds copies of one."""
     makers = [file.name for file in SOURCE.rglob("*.py") if re.search(r"\btqdm\(|\btrange\(", file.read_text())]
