@@ -61,7 +61,20 @@ def test_rotate_multiplies_adjacent_pairs_as_complex_numbers() -> None:
     cos, sin = grid_rotary(2, 3, theta=10000.0)
     x = normal(2, 2, 6, HEAD_WIDTH)
     expected = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.complex(cos, sin)
-    torch.testing.assert_close(rotate(x, (cos, sin)), torch.view_as_real(expected).flatten(-2))
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(rotate(x, (cos, sin)), torch.view_as_real(expected).flatten(-2))
+            apart = x.transpose(1, 2).contiguous().transpose(1, 2)
+            torch.testing.assert_close(rotate(apart, (cos, sin)), rotate(x, (cos, sin)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_rotate_turns_in_float32_at_least(dtype: torch.dtype) -> None:
+    rotary, x = grid_rotary(2, 3, theta=10000.0), normal(2, 2, 6, HEAD_WIDTH).to(dtype)
+    with torch.no_grad():
+        turned = rotate(x, rotary)
+    assert turned.dtype is dtype
+    assert torch.equal(turned, rotate(x.to(torch.promote_types(dtype, torch.float32)), rotary).to(dtype))
 
 
 def test_rotated_products_depend_on_offsets_only() -> None:

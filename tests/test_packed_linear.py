@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dar.packed_linear import KeptPacking, Linear, pack
+from dar.packed_linear import KeptPacking, Linear, pack, products
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -46,6 +46,21 @@ def test_a_changed_weight_is_packed_anew() -> None:
     layer.weight.data = torch.zeros(30, 20, dtype=torch.bfloat16)
     layer.bias.data = torch.ones(30, dtype=torch.bfloat16)
     assert torch.equal(layer(x.bfloat16()), torch.ones(2, 30, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_layers_of_the_same_input_multiply_as_one(training: bool) -> None:
+    layers, packing, x = (
+        [Linear(20, width).train(training) for width in (30, 30, 10)],
+        KeptPacking(),
+        torch.randn(2, 20),
+    )
+    for _ in range(2):
+        with torch.no_grad():
+            for layer, product in zip(layers, products(layers, x, packing), strict=True):
+                torch.testing.assert_close(product, torch.nn.functional.linear(x, layer.weight, layer.bias))
+            layers[1].weight.mul_(2)
+            layers[2].bias.add_(1)
 
 
 def test_training_goes_through_the_plain_weight() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dar.fields import HEAD_WIDTH
-from dar.packed_linear import Linear
+from dar.packed_linear import KeptPacking, Linear, products
 
 NORM_EPS = 1e-6
 
@@ -24,6 +24,11 @@ Rotary = tuple[Tensor, Tensor]
 def layer_norm(x: Tensor) -> Tensor:
     """Apply LayerNorm over the last dimension, without learned scale and shift."""
     return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Scale by 1 + ``scale``, then shift."""
+    return torch.addcmul(x + shift, x, scale)
 
 
 def init_linear(module: nn.Module) -> None:
@@ -67,10 +72,15 @@ def grid_rotary(height: int, width: int, theta: float, num_extra: int = 0) -> Ro
 
 def rotate(x_BHTC: Tensor, rotary: Rotary) -> Tensor:
     """Turn adjacent channel pairs of each token by its angles."""
-    cos, sin = rotary
-    even, odd = x_BHTC[..., ::2], x_BHTC[..., 1::2]  # unbind, compiled for CPUs by torch 2.13, has gradients of NaN
-    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
-    return turned.type_as(x_BHTC)  # angles are float32, whatever the weights are
+    cos, sin = rotary  # float32, whatever the weights are
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        even, odd = x_BHTC[..., ::2], x_BHTC[..., 1::2]  # unbind, compiled by torch 2.13 for CPUs, has gradients of NaN
+        turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    else:  # one pass over memory instead of seven: a tenth of the time on a CPU
+        precise = torch.promote_types(x_BHTC.dtype, torch.float32)
+        pairs = torch.view_as_complex(x_BHTC.to(precise).unflatten(-1, (-1, 2)))
+        turned = torch.view_as_real(pairs * torch.complex(cos.to(precise), sin.to(precise)))
+    return turned.flatten(-2).type_as(x_BHTC)
 
 
 class KeyValueCache:
@@ -79,6 +89,10 @@ class KeyValueCache:
     def __init__(self) -> None:
         self.key: Tensor | None = None
         self.value: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Count the tokens."""
+        return 0 if self.key is None else self.key.shape[2]
 
     def extend(self, key_BHSC: Tensor, value_BHSC: Tensor) -> tuple[Tensor, Tensor]:
         """Append new tokens; return the keys and values of all tokens so far."""
@@ -106,6 +120,7 @@ class Attention(nn.Module):
         self.out = Linear(width, width)
         self.query_norm = nn.LayerNorm(HEAD_WIDTH, eps=NORM_EPS)
         self.key_norm = nn.LayerNorm(HEAD_WIDTH, eps=NORM_EPS)
+        self._packing = KeptPacking()
 
     def forward(
         self,
@@ -131,9 +146,11 @@ class Attention(nn.Module):
         Returns:
             B x T x D.
         """
-        query = self.query_norm(_split_heads(self.query(x_BTD)))
-        key = self.key_norm(_split_heads(self.key(context_BSD)))
-        value = _split_heads(self.value(context_BSD))
+        query, key, value = [
+            part.unflatten(-1, (-1, HEAD_WIDTH)) for part in self._project(x_BTD, context_BSD)
+        ]  # B T H C
+        query, key = self.query_norm(query).transpose(1, 2), self.key_norm(key).transpose(1, 2)  # B H T C
+        value = value.transpose(1, 2)
         if query_rotary is not None:
             query = rotate(query, query_rotary)
         if key_rotary is not None:
@@ -142,6 +159,12 @@ class Attention(nn.Module):
             key, value = cache.extend(key, value)
         mixed = attend(query, key.type_as(query), value.type_as(query), mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _project(self, x_BTD: Tensor, context_BSD: Tensor) -> tuple[Tensor, ...]:
+        """Compute queries, keys and values, those of the same input in one product."""
+        if context_BSD is x_BTD:
+            return products([self.query, self.key, self.value], x_BTD, self._packing)
+        return self.query(x_BTD), *products([self.key, self.value], context_BSD, self._packing)
 
 
 def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask: Tensor | None) -> Tensor:
@@ -157,10 +180,6 @@ def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask: Tenso
             scores = scores.masked_fill(~mask, -math.inf)
         return scores.softmax(-1).type_as(value_BHSC) @ value_BHSC
     return F.scaled_dot_product_attention(query_BHTC, key_BHSC, value_BHSC, attn_mask=mask)
-
-
-def _split_heads(x_BTD: Tensor) -> Tensor:
-    return x_BTD.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)  # B H T C
 
 
 class FeedForward(nn.Sequential):
@@ -197,5 +216,5 @@ class Block(nn.Module):
         """Mix the tokens, then transform each: B x T x D -> B x T x D."""
         normed = self.attention_norm(x_BTD)
         mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask=mask_TS, cache=cache)
-        x_BTD = x_BTD + self.attention_gate * mixed
-        return x_BTD + self.mlp_gate * self.mlp(self.mlp_norm(x_BTD))
+        x_BTD = torch.addcmul(x_BTD, self.attention_gate, mixed)
+        return torch.addcmul(x_BTD, self.mlp_gate, self.mlp(self.mlp_norm(x_BTD)))

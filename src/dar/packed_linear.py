@@ -6,7 +6,7 @@ float16 on most CPUs, the plain product is taken.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -109,8 +109,33 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply: ... x in -> ... x out."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return super().forward(x)
-        if torch.is_autocast_enabled(x.device.type):
+        if not self.packs(x):
             return super().forward(x)
         return self._packing.of([self.weight], lambda: pack(self.weight), dtype=self.weight.dtype).product(x, self.bias)
+
+    def packs(self, x: Tensor) -> bool:
+        """Tell whether a packed weight is to multiply this input."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+def products(layers: Sequence[Linear], x: Tensor, packing: KeptPacking) -> tuple[Tensor, ...]:
+    """Multiply an input by several layers with biases: in one product where their weights are packed.
+
+    Args:
+        layers: that take this input.
+        x: ... x in.
+        packing: keeps the packed weights of these layers.
+
+    Returns:
+        ... x out, one for each layer.
+    """
+    if not layers[0].packs(x):
+        return tuple([layer(x) for layer in layers])
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    biases: list[Tensor] = [layer.bias for layer in layers]
+    weight, bias = packing.of(
+        [*weights, *biases], lambda: (pack(torch.cat(weights)), torch.cat(biases).detach()), dtype=weights[0].dtype
+    )
+    return weight.product(x, bias).split([len(each) for each in weights], dim=-1)

@@ -57,6 +57,16 @@ def test_velocity_depends_on_image_time_and_every_condition(decoder: DiffusionDe
         assert not torch.allclose(decoder(x, t, changed), velocity, atol=1e-3)
 
 
+def test_conditions_in_the_cache_are_not_computed_again(decoder: DiffusionDecoder) -> None:
+    x, condition, cache, computed = tiny.noise(2), torch.randn(2, 4, 64), decoder.new_cache(), []
+    handle = decoder.condition_in.register_forward_hook(lambda _, inputs, __: computed.append(inputs[0].shape[1]))
+    for seen, t in ((2, 0.1), (4, 0.3), (4, 0.6)):
+        kept = decoder(x, torch.tensor([t]), condition[:, :seen], cache)
+        torch.testing.assert_close(kept, decoder(x, torch.tensor([t, t]), condition[:, :seen]), rtol=0, atol=1e-4)
+    handle.remove()
+    assert computed[::2] == [2, 2, 0]
+
+
 def test_what_a_patch_reads_of_the_condition_depends_on_its_place() -> None:
     """Even where patches don't see each other."""
     decoder = tiny.randomise(DiffusionDecoder(tiny.TOKENIZER), seed=0).requires_grad_(False)

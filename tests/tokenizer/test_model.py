@@ -55,12 +55,13 @@ def test_encode_takes_pictures_of_any_kind(tokenizer: SequentialDiffusionTokeniz
 
 
 def test_training_mode_changes_nothing() -> None:
+    """But for rounding: weights are packed in evaluation mode only."""
     tokenizer, pixels = tiny.tokenizer(), tiny.pixels(2)
     tokens = tokenizer.encode(pixels)
     images = tokenizer.decode(tokens)
     tokenizer.train()
     assert torch.equal(tokenizer.encode(pixels), tokens)
-    assert torch.equal(tokenizer.decode(tokens), images)
+    torch.testing.assert_close(tokenizer.decode(tokens), images, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7])

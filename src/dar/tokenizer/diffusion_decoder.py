@@ -3,7 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from dar.nn import Attention, FeedForward, Rotary, grid_rotary, init_linear, init_zero, layer_norm
+from dar.nn import (
+    Attention,
+    FeedForward,
+    KeyValueCache,
+    Rotary,
+    grid_rotary,
+    init_linear,
+    init_zero,
+    layer_norm,
+    modulate,
+)
 from dar.packed_linear import Linear
 from dar.tokenizer.config import TokenizerConfig
 
@@ -49,18 +59,28 @@ class DiffusionBlock(nn.Module):
         init_zero(last)  # the block starts as the identity
 
     def forward(
-        self, h_BTD: Tensor, t_B: Tensor, condition_BSD: Tensor, rotary: Rotary, visible_BS: Tensor | None = None
+        self,
+        h_BTD: Tensor,
+        t_B: Tensor,
+        condition_BSD: Tensor,
+        rotary: Rotary,
+        visible_BS: Tensor | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """B x T x D patch tokens -> the same shape, given B times and B x S x D condition tokens."""
+        """Transform B x T x D patch tokens, given B times, or one, and B x S x D conditions.
+
+        ``cache`` has seen conditions that come before these; extended in place.
+        """
         condition = layer_norm(self.condition_mlp(condition_BSD))
         mask = None if visible_BS is None else visible_BS[:, None, None]
-        guide = self.cross_attention(layer_norm(h_BTD), condition, query_rotary=rotary, mask=mask)
+        normed = layer_norm(h_BTD)
+        guide = self.cross_attention(normed, condition, query_rotary=rotary, mask=mask, cache=cache)
         modulation = self.modulation(self.time(t_B)[:, None] + guide)  # B T 6D
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
-        normed = layer_norm(h_BTD) * (1 + scale1) + shift1
-        h_BTD = h_BTD + gate1 * self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary)
-        normed = layer_norm(h_BTD) * (1 + scale2) + shift2
-        return h_BTD + gate2 * self.mlp(normed)
+        moved = modulate(normed, shift1, scale1)
+        attended = self.attention(moved, moved, query_rotary=rotary, key_rotary=rotary)
+        h_BTD = torch.addcmul(h_BTD, gate1, attended)
+        return torch.addcmul(h_BTD, gate2, self.mlp(modulate(layer_norm(h_BTD), shift2, scale2)))
 
 
 class DiffusionDecoder(nn.Module):
@@ -89,11 +109,28 @@ class DiffusionDecoder(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor) -> Tensor:
-        """Predict the velocity: B x 3 x H x W noisy images at B times, B x S x D conditions -> B x 3 x H x W."""
-        h, condition = self._begin(x_B3HW, condition_BSD)
-        for block in self.blocks:
-            h = block(h, t_B, condition, (self.cos, self.sin))
+    def new_cache(self) -> list[KeyValueCache]:
+        """Make an empty cache of conditions, one entry a block."""
+        return [KeyValueCache() for _ in self.blocks]
+
+    def forward(
+        self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor, cache: list[KeyValueCache] | None = None
+    ) -> Tensor:
+        """Predict the velocity.
+
+        Args:
+            x_B3HW: noisy images.
+            t_B: their times, or one for all.
+            condition_BSD: conditions that all patches see.
+            cache: from ``new_cache``; what it has seen of the conditions, their first, is not computed again. Extended
+                in place.
+
+        Returns:
+            B x 3 x H x W.
+        """
+        h, condition = self._begin(x_B3HW, condition_BSD[:, len(cache[0]) if cache else 0 :])
+        for i, block in enumerate(self.blocks):
+            h = block(h, t_B, condition, (self.cos, self.sin), cache=cache[i] if cache else None)
         return self._end(h)
 
     def forward_with_hidden(

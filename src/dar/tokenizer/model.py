@@ -13,6 +13,7 @@ from dar.errors import DARError
 from dar.flow import Clock, Step, interpolate
 from dar.hub import CARD_TEMPLATE, HubModel
 from dar.images import Picture, listed_pictures, square_pixels
+from dar.nn import KeyValueCache
 from dar.randomness import Seed, draw_noise, image_seeds
 from dar.solvers import DEFAULT_SOLVER, Solver, SolverState, advance, check_steps, solver_named
 from dar.tokenizer.checks import check_pixels, check_tokens
@@ -199,24 +200,31 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         self, groups: Iterable[Tensor], noise: Tensor, schedule: list[Step], solver: Solver
     ) -> Iterator[Tensor]:
         state = SolverState(noise)
-        for step, condition in _with_conditions(schedule, self._conditions(groups)):
-            velocity = partial(self.velocity, t=step.start, condition_BSD=condition)
+        for step, (condition, cache) in _with_contexts(schedule, self._contexts(groups)):
+            velocity = partial(self.velocity, t=step.start, condition_BSD=condition, cache=cache)
             state, preview = advance(state, velocity, solver, step.start, step.end)
             yield (preview / self.config.data_std).clamp(-1, 1)
 
-    def velocity(self, x_B3HW: Tensor, t: float | Tensor, condition_BSD: Tensor) -> Tensor:
+    def velocity(
+        self,
+        x_B3HW: Tensor,
+        t: float | Tensor,
+        condition_BSD: Tensor,
+        cache: list[KeyValueCache] | None = None,
+    ) -> Tensor:
         """Predict the velocity of the flow at scaled, noisy images.
 
         Args:
             x_B3HW: points of the path; images are scaled by ``config.data_std``.
             t: one time in [0, 1) for all, or B times.
             condition_BSD: conditions of the step's group, or of all groups up to it: see ``decoder_context``.
+            cache: keeps what blocks compute of the conditions, for other times; see ``DiffusionDecoder.forward``.
 
         Returns:
             B x 3 x H x W, in the dtype of the images.
         """
-        t_B = torch.as_tensor(t, dtype=torch.float32, device=x_B3HW.device).expand(len(x_B3HW))
-        return self.diffusion_decoder(x_B3HW.to(self.dtype), t_B, condition_BSD).type_as(x_B3HW)
+        t_B = torch.as_tensor(t, dtype=torch.float32, device=x_B3HW.device).reshape(-1)
+        return self.diffusion_decoder(x_B3HW.to(self.dtype), t_B, condition_BSD, cache).type_as(x_B3HW)
 
     def condition(self, tokens: Tensor) -> Tensor:
         """Compute conditions of all tokens: B x T int64 -> B x T x D; condition i depends on tokens <= i only."""
@@ -236,22 +244,31 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         start = 0 if self.config.decoder_context == "prefix" else end - self.config.tokens_per_group
         return conditions_BTD[:, start:end]
 
-    def _conditions(self, groups: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Compute what a step on each group looks at, as the group arrives: B x S x D."""
-        cache, start, earlier = self.latent_decoder.new_cache(), 0, []
+    def _contexts(self, groups: Iterable[Tensor]) -> Iterator["_Context"]:
+        """Compute what the steps on each group look at, as the group arrives."""
+        seen, start = self.latent_decoder.new_cache(), 0
+        conditions: list[Tensor] = []
+        cache = self.diffusion_decoder.new_cache()
         for group in groups:
-            own = self.latent_decoder(self.quantizer.lookup(group.to(self.device)), start, cache)
+            own = self.latent_decoder(self.quantizer.lookup(group.to(self.device)), start, seen)
             start += group.shape[1]
-            earlier.append(own)
-            yield torch.cat(earlier, dim=1) if self.config.decoder_context == "prefix" else own
+            if self.config.decoder_context == "group":
+                yield own, self.diffusion_decoder.new_cache()
+            else:
+                conditions.append(own)
+                yield torch.cat(conditions, dim=1), cache
 
 
-def _with_conditions(schedule: list[Step], conditions: Iterator[Tensor]) -> Iterator[tuple[Step, Tensor]]:
-    """Pair each step with the condition of its group, taken just before its first step; end where conditions do."""
-    arriving = enumerate(conditions)
+_Context = tuple[Tensor, list[KeyValueCache]]
+"""Conditions B x S x D, and what the blocks of the diffusion decoder have computed of the first of them."""
+
+
+def _with_contexts(schedule: list[Step], contexts: Iterator[_Context]) -> Iterator[tuple[Step, _Context]]:
+    """Pair each step with the context of its group, taken just before its first step; end where contexts do."""
+    arriving = enumerate(contexts)
     for group, steps in groupby(schedule, key=lambda step: step.group):
-        condition = next((condition for number, condition in arriving if number == group), None)
-        if condition is None:
+        context = next((context for number, context in arriving if number == group), None)
+        if context is None:
             return
         for step in steps:
-            yield step, condition
+            yield step, context
