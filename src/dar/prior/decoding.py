@@ -22,7 +22,10 @@ from dar.prior.model import Prior
 
 @dataclass(frozen=True)
 class _Layer:
-    """Weights of one layer; projections of the same input lie one below the other."""
+    """Weights of one layer; projections of the same input lie one below the other.
+
+    Channels of queries and keys are ordered such that those that turn together are neighbours.
+    """
 
     attention_norm: Tensor
     query_key_value: PackedWeight
@@ -68,9 +71,10 @@ class TokenDecoder:
         self._norm = _full(model.norm.weight).to(dtype)
         self._head = pack(_full(prior.llama.lm_head.weight)[: prior.config.codebook_size].to(dtype))
         positions = torch.arange(prior.config.num_tokens + 1, device=self.device)[None]
-        cos, sin = model.rotary_emb(self._embedding[:1], positions)
-        half = cos.shape[-1] // 2
-        self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)  # S C, signs included
+        cos, sin = model.rotary_emb(
+            torch.empty(0, dtype=torch.float32, device=self.device), positions
+        )  # 1 S C, halves repeat
+        self._turns = torch.complex(cos, sin)[0, :, : cos.shape[-1] // 2]  # S C/2
 
     def new_cache(self, rows: int) -> TokenCache:
         """Make an empty cache for R rows."""
@@ -92,25 +96,20 @@ class TokenDecoder:
         counts = counts or [new] * rows
         place = _Place.of(cache.lengths, new, self.config.num_tokens + 1, self.device)
         x = F.embedding(ids_RT, self._embedding)  # R T D
-        cos, sin = self._cos[place.positions][..., None, :], self._sin[place.positions][..., None, :]  # (R) T 1 C
+        turns = self._turns[place.positions][..., None, None, :]  # (R) T 1 1 C/2
         for layer, kept in zip(self._layers, cache.tensors, strict=True):
-            x = self._layer(layer, x, kept, place, cos, sin)
+            x = self._layer(layer, x, kept, place, turns)
         cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
         last = x[:, -1] if min(counts) == new else x[range(rows), [count - 1 for count in counts]]
         return self._head.product(self._normed(last, self._norm)).float()
 
-    def _layer(
-        self, layer: _Layer, x_RTD: Tensor, kept_2RHSC: Tensor, place: "_Place", cos: Tensor, sin: Tensor
-    ) -> Tensor:
-        heads = self.config.num_heads
-        projected = layer.query_key_value.product(self._normed(x_RTD, layer.attention_norm)).unflatten(
-            -1, (3, heads, -1)
-        )
-        turned, value = _rotated(projected[:, :, :2].flatten(2, 3), cos, sin), projected[:, :, 2]
-        query, key = turned.unflatten(2, (2, heads)).unbind(2)  # R T H C
-        place.store(kept_2RHSC, key, value)
-        seen = kept_2RHSC[..., : place.end, :]
-        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), seen[0], seen[1], attn_mask=place.mask)
+    def _layer(self, layer: _Layer, x_RTD: Tensor, kept_2RHSC: Tensor, place: "_Place", turns: Tensor) -> Tensor:
+        projected = layer.query_key_value.product(self._normed(x_RTD, layer.attention_norm))
+        projected = projected.unflatten(-1, (3, self.config.num_heads, -1))  # R T 3 H C
+        _rotate_(projected[:, :, :2], turns)
+        place.store(kept_2RHSC, projected[:, :, 1:])
+        key, value = kept_2RHSC[..., : place.end, :]
+        mixed = F.scaled_dot_product_attention(projected[:, :, 0].transpose(1, 2), key, value, attn_mask=place.mask)
         x_RTD = layer.out.product_added(mixed.transpose(1, 2).flatten(2), x_RTD)
         gate, up = layer.gate_up.product(self._normed(x_RTD, layer.mlp_norm)).chunk(2, dim=-1)
         return layer.down.product_added(F.silu(gate) * up, x_RTD)
@@ -144,16 +143,13 @@ class _Place:
         positions = (starts[:, None] + torch.arange(new, device=device)).clamp(max=end - 1)  # R T
         return cls(positions, end, (torch.arange(end, device=device) <= positions[..., None])[:, None])
 
-    def store(self, kept_2RHSC: Tensor, key_RTHC: Tensor, value_RTHC: Tensor) -> None:
+    def store(self, kept_2RHSC: Tensor, new_RT2HC: Tensor) -> None:
         """Write keys and values at the positions."""
         if self.positions.dim() == 1:
-            start = self.end - len(self.positions)
-            kept_2RHSC[0, :, :, start : self.end] = key_RTHC.transpose(1, 2)
-            kept_2RHSC[1, :, :, start : self.end] = value_RTHC.transpose(1, 2)
+            kept_2RHSC[..., self.end - len(self.positions) : self.end, :] = new_RT2HC.permute(2, 0, 3, 1, 4)
         else:
-            rows = torch.arange(len(key_RTHC), device=key_RTHC.device)[:, None]
-            kept_2RHSC[0].transpose(1, 2)[rows, self.positions] = key_RTHC
-            kept_2RHSC[1].transpose(1, 2)[rows, self.positions] = value_RTHC
+            rows = torch.arange(len(new_RT2HC), device=new_RT2HC.device)[:, None]
+            kept_2RHSC.permute(1, 3, 0, 2, 4)[rows, self.positions] = new_RT2HC
 
 
 def decoder_of(prior: Prior, dtype: torch.dtype) -> TokenDecoder:
@@ -162,8 +158,9 @@ def decoder_of(prior: Prior, dtype: torch.dtype) -> TokenDecoder:
 
 
 def _layer(layer: LlamaDecoderLayer, dtype: torch.dtype) -> _Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    stacked = torch.cat([_full(one.weight) for one in (attention.q_proj, attention.k_proj, attention.v_proj)])
+    attention, mlp, heads = layer.self_attn, layer.mlp, layer.self_attn.config.num_attention_heads
+    turning = [_neighbours(_full(one.weight), heads) for one in (attention.q_proj, attention.k_proj)]
+    stacked = torch.cat([*turning, _full(attention.v_proj.weight)])
     return _Layer(
         attention_norm=_full(layer.input_layernorm.weight).to(dtype),
         query_key_value=pack(stacked.to(dtype)),
@@ -179,7 +176,14 @@ def _full(weight: Tensor) -> Tensor:
     return full_tensor(weight).detach()
 
 
-def _rotated(x_RTHC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs of channels half a head apart, as Llama does."""
-    swapped = x_RTHC.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-    return torch.addcmul(x_RTHC * cos, swapped, sin)
+def _neighbours(weight: Tensor, heads: int) -> Tensor:
+    """Order rows such that channels of a head that Llama turns together, half a head apart, are neighbours."""
+    return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+
+
+def _rotate_(x_RT2HC: Tensor, turns: Tensor) -> None:
+    """Turn neighbouring channels in place, as complex numbers."""
+    pairs = x_RT2HC.to(torch.promote_types(x_RT2HC.dtype, torch.float32)).unflatten(-1, (-1, 2))
+    torch.view_as_complex(pairs).mul_(turns)
+    if pairs.dtype != x_RT2HC.dtype:
+        x_RT2HC.copy_(pairs.flatten(-2))
