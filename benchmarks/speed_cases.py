@@ -19,7 +19,7 @@ from dar.tokenizer.config import TOKENIZER_SIZES
 BUNDLED, V1 = "bundled", "v1"
 PRIORS = ("B", "L", "XL")
 BATCHES = (1, 4, 16)
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "float16")
 GUIDANCE = 3.0
 """Scale of the guided cases, the same at all tokens, as transformers wants it."""
 

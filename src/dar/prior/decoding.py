@@ -71,9 +71,7 @@ class TokenDecoder:
         self._norm = _full(model.norm.weight).to(dtype)
         self._head = pack(_full(prior.llama.lm_head.weight)[: prior.config.codebook_size].to(dtype))
         positions = torch.arange(prior.config.num_tokens + 1, device=self.device)[None]
-        cos, sin = model.rotary_emb(
-            torch.empty(0, dtype=torch.float32, device=self.device), positions
-        )  # 1 S C, halves repeat
+        cos, sin = model.rotary_emb(positions.float(), positions)  # 1 S C, float32; halves repeat
         self._turns = torch.complex(cos, sin)[0, :, : cos.shape[-1] // 2]  # S C/2
 
     def new_cache(self, rows: int) -> TokenCache:
