@@ -18,6 +18,7 @@ from benchmarks.timing import repeated
 from dar.generation.memory import image_memory
 from dar.metrics.similarity import psnr
 from dar.pipeline import DARPipeline
+from dar.prior.guidance import Guidance
 
 BATCH = 16
 """Images that are made at once."""
@@ -34,7 +35,7 @@ HEADINGS = (
 )
 
 
-def measured(model: str | None, num: int, guidance: str, budget: float) -> Iterator[tuple[str, ...]]:
+def measured(model: str | None, num: int, guidance: Guidance, budget: float) -> Iterator[tuple[str, ...]]:
     """Measure the types in turn, float32 first; yield a row of the table for each."""
     expected: tuple[Tensor, Tensor] | None = None
     for name, dtype in TYPES.items():
@@ -42,13 +43,13 @@ def measured(model: str | None, num: int, guidance: str, budget: float) -> Itera
         classes = [i % pipe.prior.config.num_classes for i in range(num)]
         batches = [range(start, min(start + BATCH, num)) for start in range(0, num, BATCH)]
         tokens = torch.cat(
-            [pipe([classes[i] for i in batch], seed=list(batch), guidance=guidance).tokens for batch in batches]
+            [pipe([classes[i] for i in batch], seed=list(batch), guidance_scale=guidance).tokens for batch in batches]
         )
         drawn = tokens if expected is None else expected[0]
         images = torch.cat([pipe.tokenizer.decode(drawn[batch], seed=list(batch)) for batch in batches]).float()
         expected = expected or (tokens, images)
         same, decibels = tokens == expected[0], psnr(images, expected[1])
-        runs = repeated(lambda: pipe(classes[:BATCH], seed=0, guidance=guidance), pipe.device, budget)  # noqa: B023
+        runs = repeated(lambda: pipe(classes[:BATCH], seed=0, guidance_scale=guidance), pipe.device, budget)  # noqa: B023
         weights = sum(one.nbytes for part in (pipe.tokenizer, pipe.prior) for one in part.parameters())
         image = image_memory(pipe.tokenizer.config, pipe.prior.config, dtype, guided=True).peak
         yield (
@@ -72,7 +73,7 @@ def main(
     """Sample the same seeds in float32, bfloat16 and float16, and compare tokens, pictures, time and memory."""
     typer.echo(f"{processor()['name']}, torch {torch.__version__}, {date.today()}, {num} images, guidance {guidance}")
     typer.echo(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}")
-    for row in measured(model, num, guidance, seconds):
+    for row in measured(model, num, Guidance.parse(guidance), seconds):
         typer.echo(f"| {' | '.join(row)} |")
 
 

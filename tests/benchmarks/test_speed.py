@@ -263,7 +263,7 @@ def test_cases_are_chosen_by_model_and_by_name() -> None:
     assert len({one.name for one in cases}) == len(cases)
     assert chosen(cases, []) == cases
     assert chosen(cases, ["L"]) == [one for one in cases if one.model == "L"]
-    assert len(chosen(cases, ["L"])) == 12
+    assert len(chosen(cases, ["L"])) == 18
     both = [f"{size}-1-guided-bfloat16" for size in ("L", "XL")]
     assert [one.name for one in chosen(cases, ["*L-1-guided-bfloat16"])] == both
     assert [one.value for one in chosen(cases, ["sweep-pixels-*"])] == [16, 32, 64, 128]
