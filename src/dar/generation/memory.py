@@ -30,7 +30,8 @@ class ImageMemory:
 
     Attributes:
         prior_cache: keys and values of the prior, for a row without a class too where there is guidance.
-        condition_cache: keys and values of the latent decoder, and its conditions.
+        condition_cache: keys and values of the latent decoder, its conditions, and what the diffusion decoder's blocks
+            keep of them.
         images: noise, states of the solver, previews, all float32.
         drawing: at most, while a token is predicted and drawn; free again while denoising.
         denoising: at most, while the diffusion decoder runs; free again while tokens are drawn.
@@ -68,9 +69,11 @@ def image_memory(
     patches = (tokenizer.image_size // tokenizer.decoder_patch_size) ** 2
     channels = patches * tokenizer.decoder_width
     tokens = tokenizer.num_tokens * tokenizer.decoder_width
+    seen = tokens if tokenizer.decoder_context == "prefix" else tokens // tokenizer.num_groups
     return ImageMemory(
         prior_cache=rows * 2 * prior.depth * (prior.num_tokens + 1) * prior.width * number,
-        condition_cache=(2 * tokenizer.latent_decoder_depth + 4) * tokens * number,
+        condition_cache=number
+        * ((2 * tokenizer.latent_decoder_depth + 4) * tokens + 2 * tokenizer.decoder_depth * seen),
         images=12 * 3 * tokenizer.image_size**2 * 4,
         drawing=rows * (prior_layer + logits) + probabilities,
         # modulation 6, the inner layer of the MLP 4 + 4, and what goes around them; or queries and keys, turned in
