@@ -5,7 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from dar import packed_linear
 from dar.packed_linear import KeptPacking, Linear, pack, products
+
+
+@pytest.fixture(autouse=True)
+def _small_layers_are_packed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_linear, "SMALL_WEIGHT", 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -131,3 +137,15 @@ def test_weights_made_in_inference_mode_are_packed_too() -> None:
         torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
         layer.weight.mul_(2)
         torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+
+@torch.no_grad()
+def test_small_products_are_left_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_linear, "SMALL_WEIGHT", 1000)
+    small, large = Linear(20, 30).eval(), Linear(40, 30).eval()
+    assert not small.packs(torch.ones(2, 20))
+    assert small.packs(torch.ones(packed_linear.SMALL_PRODUCT // 600 + 1, 20))
+    assert large.packs(torch.ones(1, 40))
+    with torch.enable_grad():
+        assert not large.packs(torch.ones(1, 40))
+    assert not large.train().packs(torch.ones(1, 40))

@@ -146,9 +146,8 @@ class Attention(nn.Module):
         Returns:
             B x T x D.
         """
-        query, key, value = [
-            part.unflatten(-1, (-1, HEAD_WIDTH)) for part in self._project(x_BTD, context_BSD)
-        ]  # B T H C
+        projected = self._project(x_BTD, context_BSD)
+        query, key, value = [part.unflatten(-1, (-1, HEAD_WIDTH)) for part in projected]  # B T H C
         query, key = self.query_norm(query).transpose(1, 2), self.key_norm(key).transpose(1, 2)  # B H T C
         value = value.transpose(1, 2)
         if query_rotary is not None:

@@ -1,8 +1,8 @@
 """Matrix products with weights that oneDNN has packed: up to four times as fast on CPUs for a few rows.
 
-For few rows, PyTorch's own product reads weights at a quarter to a half of the speed of memory; for many, it takes a
-tenth to a half longer. The packed copy takes as much memory again. Where there is no such packing, as on GPUs or for
-float16 on most CPUs, the plain product is taken.
+For few rows, PyTorch's own product reads weights at a quarter to a half of the speed of memory; for many, it takes up to
+half as long again. The packed copy takes as much memory again. Where there is no such packing, as on GPUs or for
+float16 on most CPUs, the plain product is taken, and for small layers too.
 """
 
 import ctypes
@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 T = TypeVar("T")
+
+SMALL_WEIGHT = 2**17
+SMALL_PRODUCT = 2**23
+"""Numbers of a weight, and multiplications, below both of which the packed product's call costs more than it saves."""
 
 PROBED_BYTES = 32
 """At each of the places of a weight that are compared."""
@@ -98,9 +102,9 @@ def _probe(weight: Tensor) -> tuple[bytes, ...]:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` with the same weights and results, to rounding; they are packed where no gradients are wanted.
+    """``nn.Linear`` with the same weights and results, to rounding; they are packed where that pays.
 
-    In training mode they never are, since they change with each step.
+    Never where gradients are wanted, nor in training mode, since they change with each step.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -117,7 +121,9 @@ class Linear(nn.Linear):
         """Tell whether a packed weight is to multiply this input."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return False
-        return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return False
+        return self.weight.numel() >= SMALL_WEIGHT or x.numel() * self.out_features >= SMALL_PRODUCT
 
 
 def products(layers: Sequence[Linear], x: Tensor, packing: KeptPacking) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ from dar.errors import DARError
 from dar.flow import shifted_time
 from dar.images import centre_crop, to_pixels
 from dar.randomness import draw_noise
-from dar.tokenizer import SequentialDiffusionTokenizer
+from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
 from tests import tiny
 
 GROUP = tiny.TOKENIZER.tokens_per_group
@@ -306,3 +306,16 @@ def test_with_all_groups_so_far_a_prefix_still_gives_a_preview_to_the_bit(num_to
     all_previews = previews(tokenizer, tokens)
     image = tokenizer.decode(tokens, noise=tiny.noise(2), num_tokens=num_tokens)
     assert torch.equal(image, all_previews[num_tokens // GROUP - 1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", [tiny.TOKENIZER, PREFIX])
+@pytest.mark.parametrize("steps", [3, 9])
+def test_conditions_kept_from_step_to_step_change_nothing(config: TokenizerConfig, steps: int) -> None:
+    tokenizer, tokens, x = tiny.tokenizer(config), tiny.tokens(2), tiny.noise(2)
+    conditions = tokenizer.condition(tokens)
+    for step in tokenizer.clock.schedule(steps):
+        context = tokenizer.context(conditions, step.group)
+        x = x + (step.end - step.start) * tokenizer.velocity(x, step.start, context)
+    *_, image = previews(tokenizer, tokens, steps=steps, solver="euler")
+    torch.testing.assert_close(image, (x / config.data_std).clamp(-1, 1), rtol=0, atol=1e-4)

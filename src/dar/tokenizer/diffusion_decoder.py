@@ -77,8 +77,8 @@ class DiffusionBlock(nn.Module):
         guide = self.cross_attention(normed, condition, query_rotary=rotary, mask=mask, cache=cache)
         modulation = self.modulation(self.time(t_B)[:, None] + guide)  # B T 6D
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
-        moved = modulate(normed, shift1, scale1)
-        attended = self.attention(moved, moved, query_rotary=rotary, key_rotary=rotary)
+        modulated = modulate(normed, shift1, scale1)
+        attended = self.attention(modulated, modulated, query_rotary=rotary, key_rotary=rotary)
         h_BTD = torch.addcmul(h_BTD, gate1, attended)
         return torch.addcmul(h_BTD, gate2, self.mlp(modulate(layer_norm(h_BTD), shift2, scale2)))
 
