@@ -1,7 +1,7 @@
 """Matrix products with weights that oneDNN has packed: up to four times as fast on CPUs for a few rows.
 
-For few rows, PyTorch's own product reads weights at a quarter to a half of the speed of memory; for many, it takes up to
-half as long again. The packed copy takes as much memory again. Where there is no such packing, as on GPUs or for
+For few rows, PyTorch's own product reads weights at a quarter to a half of the speed of memory; for many, it takes up
+to half as long again. The packed copy takes as much memory again. Where there is no such packing, as on GPUs or for
 float16 on most CPUs, the plain product is taken, and for small layers too.
 """
 
