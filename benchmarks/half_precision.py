@@ -41,12 +41,10 @@ def measured(model: str | None, num: int, guidance: Guidance, budget: float) -> 
     for name, dtype in TYPES.items():
         pipe = DARPipeline.from_pretrained(model, dtype=dtype)
         classes = [i % pipe.prior.config.num_classes for i in range(num)]
-        batches = [range(start, min(start + BATCH, num)) for start in range(0, num, BATCH)]
-        tokens = torch.cat(
-            [pipe([classes[i] for i in batch], seed=list(batch), guidance_scale=guidance).tokens for batch in batches]
-        )
+        tokens = pipe(classes, seed=0, batch_size=BATCH, guidance_scale=guidance).tokens
         drawn = tokens if expected is None else expected[0]
-        images = torch.cat([pipe.tokenizer.decode(drawn[batch], seed=list(batch)) for batch in batches]).float()
+        starts = range(0, num, BATCH)
+        images = torch.cat([pipe.tokenizer.decode(drawn[i : i + BATCH], seed=i) for i in starts]).float()
         expected = expected or (tokens, images)
         same, decibels = tokens == expected[0], psnr(images, expected[1])
         runs = repeated(lambda: pipe(classes[:BATCH], seed=0, guidance_scale=guidance), pipe.device, budget)  # noqa: B023

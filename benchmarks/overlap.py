@@ -4,11 +4,10 @@ In turn: each step between two groups, as the pipeline does it, with all threads
 its own with one computing thread, and denoising with the others until the last group is there.
 """
 
-import queue
 import statistics
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Annotated
 
@@ -36,22 +35,14 @@ def groups_of(pipe: DARPipeline, uniforms_BN: Tensor) -> Iterator[Tensor]:
 
 def ahead(groups: Iterator[Tensor], count: int, threads: int) -> Iterator[Tensor]:
     """Give groups that another thread generates; after the last one, this thread takes all computing threads."""
-    ready: queue.Queue[Tensor] = queue.Queue()
-
-    def generate() -> None:
-        torch.set_num_threads(1)
-        for group in groups:
-            ready.put(group)
-
-    worker = threading.Thread(target=generate)
-    worker.start()
-    torch.set_num_threads(max(threads - 1, 1))
-    for number in range(count):
-        group = ready.get()
-        if number == count - 1:
-            worker.join()
-            torch.set_num_threads(threads)
-        yield group
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as worker:
+        coming = [worker.submit(next, groups) for _ in range(count)]
+        torch.set_num_threads(max(threads - 1, 1))
+        for future in coming[:-1]:
+            yield future.result()
+        last = coming[-1].result()
+        torch.set_num_threads(threads)
+        yield last
 
 
 def run(pipe: DARPipeline, batch: int, overlapped: bool, threads: int) -> Run:

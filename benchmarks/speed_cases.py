@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.hardware import TYPES
 from dar.errors import DARError
 from dar.pipeline import DARPipeline
 from dar.prior import Prior, PriorConfig
@@ -19,7 +20,7 @@ from dar.tokenizer.config import TOKENIZER_SIZES
 BUNDLED, V1 = "bundled", "v1"
 PRIORS = ("B", "L", "XL")
 BATCHES = (1, 4, 16)
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = tuple(TYPES)
 GUIDANCE = 3.0
 """Scale of the guided cases, the same at all tokens, as transformers wants it."""
 

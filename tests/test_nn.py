@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dar import packed_linear
 from dar.fields import HEAD_WIDTH
 from dar.nn import (
     NORM_EPS,
@@ -83,6 +84,18 @@ def test_rotated_products_depend_on_offsets_only() -> None:
     products = (rotate(query, rotary) @ rotate(key, rotary).mT)[0, 0].view(4, 4, 4, 4)
     torch.testing.assert_close(products[0, 1, 1, 3], products[2, 0, 3, 2])
     assert (products[0, 1, 1, 3] - products[1, 3, 0, 1]).abs() > 1e-3
+
+
+@torch.no_grad()
+def test_packed_projections_are_those_of_the_plain_weights(
+    attention: Attention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, context = normal(2, 3, WIDTH), normal(2, 5, WIDTH, seed=1)
+    for seen in (x, context):
+        plain = attention.eval()(x, seen)
+        with monkeypatch.context() as patch:
+            patch.setattr(packed_linear, "SMALL_WEIGHT", 0)
+            torch.testing.assert_close(attention(x, seen), plain)
 
 
 def test_attention_is_softmax_of_normed_products(attention: Attention) -> None:

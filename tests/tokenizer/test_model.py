@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dar import packed_linear
 from dar.errors import DARError
 from dar.flow import shifted_time
 from dar.images import centre_crop, to_pixels
@@ -55,11 +56,20 @@ def test_encode_takes_pictures_of_any_kind(tokenizer: SequentialDiffusionTokeniz
 
 
 def test_training_mode_changes_nothing() -> None:
-    """But for rounding: weights are packed in evaluation mode only."""
     tokenizer, pixels = tiny.tokenizer(), tiny.pixels(2)
     tokens = tokenizer.encode(pixels)
     images = tokenizer.decode(tokens)
     tokenizer.train()
+    assert torch.equal(tokenizer.encode(pixels), tokens)
+    assert torch.equal(tokenizer.decode(tokens), images)
+
+
+def test_packed_weights_change_rounding_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of small layers are plain otherwise."""
+    tokenizer, pixels = tiny.tokenizer(), tiny.pixels(2)
+    tokens = tokenizer.encode(pixels)
+    images = tokenizer.decode(tokens)
+    monkeypatch.setattr(packed_linear, "SMALL_WEIGHT", 0)
     assert torch.equal(tokenizer.encode(pixels), tokens)
     torch.testing.assert_close(tokenizer.decode(tokens), images, rtol=0, atol=1e-4)
 
