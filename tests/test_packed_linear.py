@@ -97,9 +97,9 @@ def test_what_was_made_is_kept_until_a_weight_or_the_dtype_changes() -> None:
         return len(made)
 
     dtypes = [torch.float32, torch.float32, torch.bfloat16]
-    assert [kept.of([weight], make, dtype=dtype) for dtype in dtypes] == [1, 1, 2]
+    assert [kept.of([weight], make, made_of=dtype) for dtype in dtypes] == [1, 1, 2]
     weight += 1
-    assert kept.of([weight], make, dtype=torch.bfloat16) == 3
+    assert kept.of([weight], make, made_of=torch.bfloat16) == 3
 
 
 def fused_step(layer: Linear) -> None:

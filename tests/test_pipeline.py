@@ -269,3 +269,8 @@ def test_folder_without_models_is_refused(pipeline: DARPipeline, tmp_path: Path)
     pipeline.tokenizer.save_pretrained(tmp_path / "tokenizer")
     with pytest.raises(DARError, match="prior"):
         DARPipeline.from_pretrained(tmp_path)
+
+
+def test_compiling_for_a_cpu_is_refused(pipeline: DARPipeline) -> None:
+    with pytest.raises(DARError, match="compiling pays on a GPU only"):
+        pipeline.compile()

@@ -67,10 +67,10 @@ class KeptPacking:
         self._state: tuple[Any, ...] | None = None
         self._made: Any = None
 
-    def of(self, weights: Iterable[Tensor], make: Callable[[], T], *, dtype: torch.dtype) -> T:
-        """Return what ``make`` makes of weights for a dtype, made anew only when one of them has changed."""
+    def of(self, weights: Iterable[Tensor], make: Callable[[], T], *, made_of: object = None) -> T:
+        """Return what ``make`` makes of weights and ``made_of``, made anew only when one of them has changed."""
         own = [getattr(weight, "_local_tensor", weight) for weight in weights]  # of a sharded one, this process's part
-        state = dtype, *map(_state, own)
+        state = made_of, *map(_state, own)
         if state != self._state:
             self._made, self._state = make(), state
         return cast(T, self._made)
@@ -115,7 +115,7 @@ class Linear(nn.Linear):
         """Multiply: ... x in -> ... x out."""
         if not self.packs(x):
             return super().forward(x)
-        return self._packing.of([self.weight], lambda: pack(self.weight), dtype=self.weight.dtype).product(x, self.bias)
+        return self._packing.of([self.weight], lambda: pack(self.weight)).product(x, self.bias)
 
     def packs(self, x: Tensor) -> bool:
         """Tell whether a packed weight is to multiply this input."""
@@ -141,7 +141,5 @@ def products(layers: Sequence[Linear], x: Tensor, packing: KeptPacking) -> tuple
         return tuple([layer(x) for layer in layers])
     weights: list[Tensor] = [layer.weight for layer in layers]
     biases: list[Tensor] = [layer.bias for layer in layers]
-    weight, bias = packing.of(
-        [*weights, *biases], lambda: (pack(torch.cat(weights)), torch.cat(biases).detach()), dtype=weights[0].dtype
-    )
+    weight, bias = packing.of([*weights, *biases], lambda: (pack(torch.cat(weights)), torch.cat(biases).detach()))
     return weight.product(x, bias).split([len(each) for each in weights], dim=-1)

@@ -6,8 +6,10 @@ of the same input are one product, weights are packed, attention reads the fille
 computed for image tokens only.
 """
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from dar.device import full_tensor
 from dar.packed_linear import PackedWeight, pack
 from dar.prior.config import PriorConfig
 from dar.prior.model import Prior
+from dar.prior.step_graphs import StepGraphs
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,23 @@ class TokenCache:
 
     Attributes:
         lengths: tokens that each row has seen.
+        tensors: keys and values of all layers.
+        graphs: of steps that extend these tensors, on a GPU.
     """
 
-    def __init__(self, config: PriorConfig, rows: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: PriorConfig,
+        rows: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        graphs: StepGraphs | None = None,
+    ) -> None:
         self.lengths = [0] * rows
         # One position more than there are tokens: what pads a row that is full goes there.
         shape = config.depth, 2, rows, config.num_heads, config.num_tokens + 1, config.width // config.num_heads
-        self.tensors = torch.zeros(shape, dtype=dtype, device=device)  # L 2 R H S C
+        self.tensors = torch.zeros(shape, dtype=dtype, device=device) if graphs is None else graphs.tensors  # L2RHSC
+        self.graphs = graphs
 
 
 class TokenDecoder:
@@ -72,11 +85,23 @@ class TokenDecoder:
         self._head = pack(_full(prior.llama.lm_head.weight)[: prior.config.codebook_size].to(dtype))
         positions = torch.arange(prior.config.num_tokens + 1, device=self.device)[None]
         cos, sin = model.rotary_emb(positions.float(), positions)  # 1 S C, float32; halves repeat
-        self._turns = torch.complex(cos, sin)[0, :, : cos.shape[-1] // 2]  # S C/2
+        self._turns = torch.stack([cos, sin], dim=-1)[0, :, : cos.shape[-1] // 2]  # S C/2 2
+        self._spare: StepGraphs | None = None
+        if prior.compiled:  # at its first call; all layers by the same code
+            self._layer = torch.compile(self._layer)  # type: ignore[method-assign]
 
     def new_cache(self, rows: int) -> TokenCache:
-        """Make an empty cache for R rows."""
-        return TokenCache(self.config, rows, self.dtype, self.device)
+        """Make an empty cache for R rows; on a GPU the last that is no longer used serves again, with its graphs."""
+        graphs, self._spare = self._spare, None
+        if graphs is not None and graphs.tensors.shape[2] != rows:
+            graphs = None  # before memory is taken for other rows
+        with torch.inference_mode(mode=False):  # else tensors would stay bound to that mode
+            cache = TokenCache(self.config, rows, self.dtype, self.device, graphs)
+            if self.device.type == "cuda" and graphs is None:
+                cache.graphs = StepGraphs(partial(self._step, cache.tensors), cache.tensors)
+        if cache.graphs is not None:
+            weakref.finalize(cache, setattr, self, "_spare", cache.graphs)
+        return cache
 
     @torch.no_grad()
     def next_logits(self, ids_RT: Tensor, cache: TokenCache, counts: Sequence[int] | None = None) -> Tensor:
@@ -92,14 +117,28 @@ class TokenDecoder:
         """
         rows, new = ids_RT.shape
         counts = counts or [new] * rows
-        place = _Place.of(cache.lengths, new, self.config.num_tokens + 1, self.device)
-        x = F.embedding(ids_RT, self._embedding)  # R T D
-        turns = self._turns[place.positions][..., None, None, :]  # (R) T 1 1 C/2
-        for layer, kept in zip(self._layers, cache.tensors, strict=True):
-            x = self._layer(layer, x, kept, place, turns)
+        if new == 1 and cache.graphs is not None and cache.graphs.tensors is cache.tensors:
+            logits = cache.graphs.logits(ids_RT, cache.lengths)
+        else:
+            place = _Place.of(cache.lengths, new, self.config.num_tokens + 1, self.device)
+            x = self._hidden(ids_RT, cache.tensors, place)
+            last = x[:, -1] if min(counts) == new else x[range(rows), [count - 1 for count in counts]]
+            logits = self._head.product(last).float()
         cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
-        last = x[:, -1] if min(counts) == new else x[range(rows), [count - 1 for count in counts]]
-        return self._head.product(self._normed(last, self._norm)).float()
+        return logits
+
+    def _step(self, kept_L2RHSC: Tensor, ids_R1: Tensor, positions_R1: Tensor, end: int) -> Tensor:
+        """Let each row see one token, with shapes that do not depend on how many it has seen: R x V."""
+        x = self._hidden(ids_R1, kept_L2RHSC, _Place.at(positions_R1, end))
+        return self._head.product(x[:, -1])
+
+    def _hidden(self, ids_RT: Tensor, kept_L2RHSC: Tensor, place: "_Place") -> Tensor:
+        """Compute what the head takes, R x T x D, and store keys and values."""
+        x = F.embedding(ids_RT, self._embedding)  # R T D
+        turns = self._turns[place.positions][..., None, None, :, :]  # (R) T 1 1 C/2 2
+        for layer, kept in zip(self._layers, kept_L2RHSC, strict=True):
+            x = self._layer(layer, x, kept, place, turns)
+        return self._normed(x, self._norm)
 
     def _layer(self, layer: _Layer, x_RTD: Tensor, kept_2RHSC: Tensor, place: "_Place", turns: Tensor) -> Tensor:
         projected = layer.query_key_value.product(self._normed(x_RTD, layer.attention_norm))
@@ -138,8 +177,13 @@ class _Place:
             return cls(positions, end, None if new == 1 else torch.arange(end, device=device) <= positions[:, None])
         end = min(end, room)
         starts = torch.tensor(lengths, device=device)
-        positions = (starts[:, None] + torch.arange(new, device=device)).clamp(max=end - 1)  # R T
-        return cls(positions, end, (torch.arange(end, device=device) <= positions[..., None])[:, None])
+        return cls.at((starts[:, None] + torch.arange(new, device=device)).clamp(max=end - 1), end)
+
+    @classmethod
+    def at(cls, positions_RT: Tensor, end: int) -> "_Place":
+        """Place tokens at positions of each row's own; each sees what is before it, up to ``end``."""
+        mask = torch.arange(end, device=positions_RT.device) <= positions_RT[..., None]
+        return cls(positions_RT, end, mask[:, None])
 
     def store(self, kept_2RHSC: Tensor, new_RT2HC: Tensor) -> None:
         """Write keys and values at the positions."""
@@ -152,7 +196,8 @@ class _Place:
 
 def decoder_of(prior: Prior, dtype: torch.dtype) -> TokenDecoder:
     """Return the prior's decoder, made anew when a weight has changed; the last one made is kept."""
-    return prior.packing.of(prior.llama.parameters(), lambda: TokenDecoder(prior, dtype), dtype=dtype)
+    made_of = dtype, prior.compiled
+    return prior.packing.of(prior.llama.parameters(), lambda: TokenDecoder(prior, dtype), made_of=made_of)
 
 
 def _layer(layer: LlamaDecoderLayer, dtype: torch.dtype) -> _Layer:
@@ -180,8 +225,13 @@ def _neighbours(weight: Tensor, heads: int) -> Tensor:
 
 
 def _rotate_(x_RT2HC: Tensor, turns: Tensor) -> None:
-    """Turn neighbouring channels in place, as complex numbers."""
+    """Turn neighbouring channels in place, as complex numbers, whose real and imaginary parts are given."""
     pairs = x_RT2HC.to(torch.promote_types(x_RT2HC.dtype, torch.float32)).unflatten(-1, (-1, 2))
-    torch.view_as_complex(pairs).mul_(turns)
-    if pairs.dtype != x_RT2HC.dtype:
-        x_RT2HC.copy_(pairs.flatten(-2))
+    if torch.compiler.is_compiling():  # which doesn't know complex numbers
+        (x, y), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
+        pairs = torch.stack([x * cos - y * sin, x * sin + y * cos], dim=-1)
+    else:
+        torch.view_as_complex(pairs).mul_(torch.view_as_complex(turns))
+        if pairs.dtype == x_RT2HC.dtype:
+            return
+    x_RT2HC.copy_(pairs.flatten(-2))

@@ -18,6 +18,7 @@ class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TE
     Attributes:
         llama: the transformers model; its own ``generate`` draws image tokens too.
         packing: keeps the packed weights of ``dar.prior.decoding``.
+        compiled: whether generation compiles its layers.
     """
 
     def __init__(self, config: PriorConfig) -> None:
@@ -26,6 +27,7 @@ class Prior(nn.Module, HubModel, library_name="dar", model_card_template=CARD_TE
         self.llama = LlamaForCausalLM(llama_config(config))
         self.llama.generation_config = generation_config(config)
         self.packing = KeptPacking()
+        self.compiled = False
 
     @property
     def device(self) -> torch.device:
