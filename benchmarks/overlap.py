@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from itertools import islice
 from typing import Annotated
 
 import torch
@@ -16,7 +17,6 @@ import typer
 from torch import Tensor
 
 from benchmarks.hardware import processor
-from dar.generation.streaming import TokenGroups
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
 from dar.prior.sampling import generate_tokens
@@ -30,7 +30,8 @@ def groups_of(pipe: DARPipeline, uniforms_BN: Tensor) -> Iterator[Tensor]:
     """Generate groups of tokens of classes in turn, at guidance 1 to 3."""
     classes_B = torch.arange(len(uniforms_BN)) % pipe.prior.config.num_classes
     columns = generate_tokens(pipe.prior, classes_B, uniforms_BN, Guidance(1, 3))
-    return TokenGroups(columns, pipe.tokenizer.config.tokens_per_group)
+    while group := list(islice(columns, pipe.tokenizer.config.tokens_per_group)):
+        yield torch.stack(group, dim=1)
 
 
 def ahead(groups: Iterator[Tensor], count: int, threads: int) -> Iterator[Tensor]:

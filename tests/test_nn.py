@@ -12,12 +12,12 @@ from dar.nn import (
     Attention,
     Block,
     FeedForward,
-    KeyValueCache,
     attend,
     grid_rotary,
     layer_norm,
     rotate,
 )
+from dar.token_cache import TokenCache
 from tests.tiny import randomise, relative_error
 
 WIDTH = 2 * HEAD_WIDTH
@@ -137,11 +137,11 @@ def test_rotary_turns_queries_and_keys_apart(attention: Attention) -> None:
 def test_cached_attention_equals_all_at_once(attention: Attention) -> None:
     x = normal(2, 5, WIDTH)
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
-    cache = KeyValueCache()
-    pieces = [
-        attention(x[:, start:end], x[:, start:end], mask=mask[start:end, :end], cache=cache)
-        for start, end in ((0, 2), (2, 3), (3, 5))
-    ]
+    cache, pieces = TokenCache(torch.zeros(1, 2, 2, WIDTH // 64, 5, 64)), []
+    for new in x.split((2, 1, 2), dim=1):
+        place = cache.place(new.shape[1])
+        pieces.append(attention(new, new, mask=place.mask, kept=(cache.tensors[0], place)))
+        cache.extend([new.shape[1]] * 2)
     torch.testing.assert_close(torch.cat(pieces, dim=1), attention(x, x, mask=mask))
 
 

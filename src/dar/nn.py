@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dar.fields import HEAD_WIDTH
 from dar.packed_linear import KeptPacking, Linear, products
+from dar.token_cache import Place
 
 NORM_EPS = 1e-6
 
@@ -83,24 +84,11 @@ def rotate(x_BHTC: Tensor, rotary: Rotary) -> Tensor:
     return turned.flatten(-2).type_as(x_BHTC)
 
 
-class KeyValueCache:
-    """Keys and values of the tokens that one attention layer has seen; empty at first."""
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values of S context tokens, each B x H x S x C."""
 
-    def __init__(self) -> None:
-        self.key: Tensor | None = None
-        self.value: Tensor | None = None
-
-    def __len__(self) -> int:
-        """Count the tokens."""
-        return 0 if self.key is None else self.key.shape[2]
-
-    def extend(self, key_BHSC: Tensor, value_BHSC: Tensor) -> tuple[Tensor, Tensor]:
-        """Append new tokens; return the keys and values of all tokens so far."""
-        if self.key is not None and self.value is not None:
-            key_BHSC = torch.cat([self.key, key_BHSC], dim=2)
-            value_BHSC = torch.cat([self.value, value_BHSC], dim=2)
-        self.key, self.value = key_BHSC, value_BHSC
-        return key_BHSC, value_BHSC
+Kept = tuple[Tensor, Place]
+"""Keys and values that a layer keeps, 2 x B x H x S x C, and where new ones go."""
 
 
 class Attention(nn.Module):
@@ -130,7 +118,7 @@ class Attention(nn.Module):
         query_rotary: Rotary | None = None,
         key_rotary: Rotary | None = None,
         mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        kept: Kept | None = None,
     ) -> Tensor:
         """Let each of T tokens look at S context tokens.
 
@@ -141,29 +129,58 @@ class Attention(nn.Module):
             key_rotary: rotation of the keys, or None.
             mask: boolean, T x S or B x 1 x T or 1 x S, True where token t may see context token s; None lets all see
                 all.
-            cache: earlier keys and values, seen before the context's own; extended in place.
+            kept: keys and values of tokens before the context's own, which are stored beside them.
 
         Returns:
             B x T x D.
         """
-        projected = self._project(x_BTD, context_BSD)
-        query, key, value = [part.unflatten(-1, (-1, HEAD_WIDTH)) for part in projected]  # B T H C
-        query, key = self.query_norm(query).transpose(1, 2), self.key_norm(key).transpose(1, 2)  # B H T C
-        value = value.transpose(1, 2)
-        if query_rotary is not None:
-            query = rotate(query, query_rotary)
-        if key_rotary is not None:
-            key = rotate(key, key_rotary)
-        if cache is not None:
-            key, value = cache.extend(key, value)
-        mixed = attend(query, key.type_as(query), value.type_as(query), mask)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        query, *projected = self._project(x_BTD, context_BSD)
+        key, value = self._keys_values(projected[0], projected[1], key_rotary)
+        if kept is not None:
+            key, value = keep(kept, (key, value))
+        return self._mix(query, (key, value), query_rotary, mask)
+
+    def keys_values(self, context_BSD: Tensor) -> KeysValues:
+        """Compute the keys and values of context tokens, for ``look``."""
+        key, value = products([self.key, self.value], context_BSD, self._packing)
+        return self._keys_values(key, value, None)
+
+    def look(
+        self, x_BTD: Tensor, seen: KeysValues, query_rotary: Rotary | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Let each of T tokens look at tokens whose keys and values are there: B x T x D; see ``forward``."""
+        return self._mix(self.query(x_BTD), seen, query_rotary, mask)
 
     def _project(self, x_BTD: Tensor, context_BSD: Tensor) -> tuple[Tensor, ...]:
         """Compute queries, keys and values, those of the same input in one product."""
         if context_BSD is x_BTD:
             return products([self.query, self.key, self.value], x_BTD, self._packing)
         return self.query(x_BTD), *products([self.key, self.value], context_BSD, self._packing)
+
+    def _keys_values(self, key_BSD: Tensor, value_BSD: Tensor, rotary: Rotary | None) -> KeysValues:
+        key, value = (_heads(each) for each in (key_BSD, value_BSD))
+        key = self.key_norm(key)
+        return key if rotary is None else rotate(key, rotary), value
+
+    def _mix(self, query_BTD: Tensor, seen: KeysValues, rotary: Rotary | None, mask: Tensor | None) -> Tensor:
+        query = self.query_norm(_heads(query_BTD))
+        if rotary is not None:
+            query = rotate(query, rotary)
+        key, value = seen
+        mixed = attend(query, key.type_as(query), value.type_as(query), mask)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def keep(kept: Kept, new: KeysValues) -> KeysValues:
+    """Store new keys and values; return those of all tokens up to them."""
+    tensors, place = kept
+    key, value = (each.transpose(1, 2)[:, :, None] for each in new)  # B T 1 H C
+    return place.store(tensors[:1], key)[0], place.store(tensors[1:], value)[0]
+
+
+def _heads(x_BTD: Tensor) -> Tensor:
+    """B x T x D -> B x H x T x C."""
+    return x_BTD.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)
 
 
 def attend(query_BHTC: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, mask: Tensor | None) -> Tensor:
@@ -209,11 +226,11 @@ class Block(nn.Module):
         x_BTD: Tensor,
         *,
         rotary: Rotary | None = None,
-        mask_TS: Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        mask: Tensor | None = None,
+        kept: Kept | None = None,
     ) -> Tensor:
-        """Mix the tokens, then transform each: B x T x D -> B x T x D."""
+        """Mix the tokens, then transform each: B x T x D -> B x T x D; see ``Attention``."""
         normed = self.attention_norm(x_BTD)
-        mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask=mask_TS, cache=cache)
+        mixed = self.attention(normed, normed, query_rotary=rotary, key_rotary=rotary, mask=mask, kept=kept)
         x_BTD = torch.addcmul(x_BTD, self.attention_gate, mixed)
         return torch.addcmul(x_BTD, self.mlp_gate, self.mlp(self.mlp_norm(x_BTD)))

@@ -135,8 +135,7 @@ class DARPipeline:
         if self.device.type == "cpu":
             raise DARError("compiling pays on a GPU only: move the model to one first, or leave it out")
         self.prior.compiled = True
-        for block in self.tokenizer.diffusion_decoder.blocks:
-            block.compile()
+        self.tokenizer.diffusion_decoder.compile_steps()
         return self
 
     def cuda(self, device: int | str | torch.device = "cuda") -> Self:

@@ -69,7 +69,11 @@ class SolverState:
 
 
 def advance(
-    state: SolverState, velocity: "Callable[[Tensor], Tensor]", solver: Solver, start: float, end: float
+    state: SolverState,
+    velocity: "Callable[[Tensor], Tensor]",
+    solver: Solver,
+    start: "float | Tensor",
+    end: "float | Tensor",
 ) -> "tuple[SolverState, Tensor]":
     """Take one step from time ``start`` to ``end`` with exactly one call of ``velocity``.
 
@@ -77,12 +81,17 @@ def advance(
         state: point and last velocity at ``start``.
         velocity: the velocity at ``start`` as a function of the point.
         solver: which slope to follow.
-        start: time of the state, in [0, 1).
-        end: time to reach, in (start, 1].
+        start: time of the state, in [0, 1); or float64 times that broadcast over the points.
+        end: time to reach, in (start, 1]; likewise.
 
     Returns:
         The state at ``end``, and the preview: the point that the same slope reaches at time 1.
     """
     now = velocity(state.x)
     slope = solver(now, state.previous)
-    return SolverState(state.x + (end - start) * slope, now), state.x + (1 - start) * slope
+    return SolverState(state.x + _times(end - start, slope), now), state.x + _times(1 - start, slope)
+
+
+def _times(distance: "float | Tensor", slope: "Tensor") -> "Tensor":
+    """Multiply in the dtype of the slope, as one number does."""
+    return (distance if isinstance(distance, float | int) else distance.to(slope.dtype)) * slope

@@ -175,7 +175,7 @@ def test_prefixes_are_seen_but_not_computed_again() -> None:
 
 def test_naive_streaming_decodes_all_groups_again(bench: Workbench) -> None:
     calls = []
-    hook = bench.pipe.tokenizer.diffusion_decoder.register_forward_hook(lambda *_: calls.append(1))
+    hook = bench.pipe.tokenizer.diffusion_decoder.out.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         images = list(bench.naive_previews())
         hook.remove()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dar.prior import Prior
-from dar.prior.decoding import TokenCache, TokenDecoder, decoder_of
+from dar.prior.decoding import TokenDecoder, decoder_of
 from tests import tiny
 
 TOKENS = tiny.tokens(3)
@@ -107,7 +107,7 @@ def test_generation_in_inference_mode() -> None:
         assert_close(decoder.next_logits(ids, decoder.new_cache(3)), prior(CLASSES, TOKENS)[:, 0])
 
 
-def test_an_empty_cache_has_seen_nothing() -> None:
-    cache = TokenCache(tiny.PRIOR, 2, torch.float32, torch.device("cpu"))
+def test_an_empty_cache_has_seen_nothing(prior: Prior) -> None:
+    cache = TokenDecoder(prior, torch.float32).new_cache(2)
     assert cache.lengths == [0, 0]
     assert cache.tensors.shape[:3] == (tiny.PRIOR.depth, 2, 2)

@@ -6,10 +6,12 @@ from torch import Tensor
 
 from dar.errors import DARError
 from dar.prior import Prior
-from dar.prior.decoding import TokenCache, TokenDecoder
+from dar.prior.choice import draw
+from dar.prior.decoding import TokenDecoder
 from dar.prior.drawing import Sampling
 from dar.prior.guidance import Guidance, GuidanceLike
-from dar.prior.sampling import draw, generate_tokens
+from dar.prior.sampling import generate_tokens
+from dar.token_cache import TokenCache
 from tests import tiny
 
 CLASSES = torch.tensor([0, 2])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dar.token_cache import TokenCache
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder, sinusoid
 from tests import tiny
 
@@ -57,14 +58,24 @@ def test_velocity_depends_on_image_time_and_every_condition(decoder: DiffusionDe
         assert not torch.allclose(decoder(x, t, changed), velocity, atol=1e-3)
 
 
-def test_conditions_in_the_cache_are_not_computed_again(decoder: DiffusionDecoder) -> None:
-    x, condition, cache, computed = tiny.noise(2), torch.randn(2, 4, 64), decoder.new_cache(), []
-    handle = decoder.condition_in.register_forward_hook(lambda _, inputs, __: computed.append(inputs[0].shape[1]))
+def test_what_was_seen_serves_all_steps(decoder: DiffusionDecoder) -> None:
+    x, condition, cache = tiny.noise(2), torch.randn(2, 4, 64), decoder.new_cache(2, 4)
     for seen, t in ((2, 0.1), (4, 0.3), (4, 0.6)):
-        kept = decoder(x, torch.tensor([t]), condition[:, :seen], cache)
-        torch.testing.assert_close(kept, decoder(x, torch.tensor([t, t]), condition[:, :seen]), rtol=0, atol=1e-4)
-    handle.remove()
-    assert computed[::2] == [2, 2, 0]
+        if cache.lengths[0] < seen:
+            decoder.see(condition[:, cache.lengths[0] : seen], cache)
+        found = decoder.velocity(x, torch.tensor([t]), cache)
+        torch.testing.assert_close(found, decoder(x, torch.tensor([t, t]), condition[:, :seen]), rtol=0, atol=1e-4)
+
+
+def test_rows_may_have_seen_different_numbers_of_conditions(decoder: DiffusionDecoder) -> None:
+    x, condition, t = tiny.noise(2), torch.randn(2, 4, 64), torch.tensor([0.2, 0.6])
+    caches = [decoder.new_cache(1, 4), decoder.new_cache(1, 4)]
+    decoder.see(condition[:1, :2], caches[0])
+    decoder.see(condition[1:], caches[1])
+    found = decoder.velocity(x, t, TokenCache.joined(caches))
+    for row, seen in enumerate((2, 4)):
+        alone = decoder(x[row : row + 1], t[row : row + 1], condition[row : row + 1, :seen])
+        torch.testing.assert_close(found[row : row + 1], alone, rtol=0, atol=1e-4)
 
 
 def test_what_a_patch_reads_of_the_condition_depends_on_its_place() -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from dar.token_cache import TokenCache
 from dar.tokenizer import SequentialDiffusionTokenizer
 from tests import tiny
 
@@ -30,11 +31,21 @@ def test_conditions_group_by_group_equal_those_at_once(
     tokenizer: SequentialDiffusionTokenizer, sizes: tuple[int, ...]
 ) -> None:
     decoder, tokens = tokenizer.latent_decoder, tiny.tokens(3)
-    cache, start, pieces = decoder.new_cache(), 0, []
-    for group in tokens.split(sizes, dim=1):
-        pieces.append(decoder(tokenizer.quantizer.lookup(group), start, cache))
-        start += group.shape[1]
+    cache = decoder.new_cache(3)
+    pieces = [decoder(tokenizer.quantizer.lookup(group), cache) for group in tokens.split(sizes, dim=1)]
     torch.testing.assert_close(torch.cat(pieces, dim=1), tokenizer.condition(tokens), rtol=0, atol=1e-5)
+
+
+def test_rows_may_have_seen_different_numbers_of_tokens(tokenizer: SequentialDiffusionTokenizer) -> None:
+    decoder, tokens = tokenizer.latent_decoder, tiny.tokens(2)
+    entries, wanted = tokenizer.quantizer.lookup(tokens), tokenizer.condition(tokens)
+    ahead, behind = decoder.new_cache(1), decoder.new_cache(1)
+    decoder(entries[:1, :4], ahead)
+    decoder(entries[1:, :2], behind)
+    together = TokenCache.joined([ahead, behind])
+    found = decoder(torch.stack([entries[0, 4:6], entries[1, 2:4]]), together)
+    torch.testing.assert_close(found, torch.stack([wanted[0, 4:6], wanted[1, 2:4]]), rtol=0, atol=1e-5)
+    assert together.lengths == [6, 4]
 
 
 def test_equal_tokens_at_different_places_have_different_conditions(tokenizer: SequentialDiffusionTokenizer) -> None:

@@ -28,7 +28,7 @@ def previews(tokenizer: SequentialDiffusionTokenizer, tokens: Tensor, **options:
 def network_calls(tokenizer: SequentialDiffusionTokenizer):  # type: ignore[no-untyped-def]
     """Grows by one entry a call of the velocity network."""
     calls: list[None] = []
-    handle = tokenizer.diffusion_decoder.register_forward_hook(lambda *_: calls.append(None))
+    handle = tokenizer.diffusion_decoder.out.register_forward_hook(lambda *_: calls.append(None))
     yield calls
     handle.remove()
 
@@ -287,14 +287,16 @@ PREFIX = dataclasses.replace(tiny.TOKENIZER, decoder_context="prefix")
 
 
 def test_patches_may_look_at_all_groups_so_far() -> None:
-    """Each step's network is given the conditions of its group and of those before it, in order."""
-    tokenizer, tokens, seen = tiny.tokenizer(PREFIX), tiny.tokens(2), []
-    handle = tokenizer.diffusion_decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
-    previews(tokenizer, tokens)
+    """Each step's network sees the conditions of its group beside those before it, in order."""
+    tokenizer, tokens, seen, lengths = tiny.tokenizer(PREFIX), tiny.tokens(2), [], []
+    decoder = tokenizer.diffusion_decoder
+    handle = decoder.condition_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder, "velocity", lambda x, t, cache: lengths.append(cache.lengths) or torch.zeros_like(x))
+        previews(tokenizer, tokens)
     handle.remove()
-    condition = tokenizer.condition(tokens)
-    for k, given in enumerate(seen, start=1):
-        torch.testing.assert_close(given, condition[:, : k * GROUP])
+    torch.testing.assert_close(torch.cat(seen, dim=1), tokenizer.condition(tokens))
+    assert lengths == [[k * GROUP] * 2 for k in range(1, 5)]
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ class ImageMemory:
 
     Attributes:
         prior_cache: keys and values of the prior, for a row without a class too where there is guidance.
-        condition_cache: keys and values of the latent decoder, its conditions, and what the diffusion decoder's blocks
-            keep of them.
+        condition_cache: keys and values of the latent decoder, its newest conditions, and what the diffusion decoder's
+            blocks keep of all.
         images: noise, states of the solver, previews, all float32.
         drawing: at most, while a token is predicted and drawn; free again while denoising.
         denoising: at most, while the diffusion decoder runs; free again while tokens are drawn.
@@ -73,12 +73,12 @@ def image_memory(
     return ImageMemory(
         prior_cache=rows * 2 * prior.depth * (prior.num_tokens + 1) * prior.width * number,
         condition_cache=number
-        * ((2 * tokenizer.latent_decoder_depth + 4) * tokens + 2 * tokenizer.decoder_depth * seen),
+        * ((2 * tokenizer.latent_decoder_depth + 2) * tokens + 2 * tokenizer.decoder_depth * seen),
         images=12 * 3 * tokenizer.image_size**2 * 4,
         drawing=rows * (prior_layer + logits) + probabilities,
-        # modulation 6, the inner layer of the MLP 4 + 4, and what goes around them; or queries and keys, turned in
+        # modulation 6, the inner layer of the MLP 4 + 4, and 6 that go around them; or queries and keys, turned in
         # float32
-        denoising=channels * max(18 * number, 12 * number + 16),
+        denoising=channels * max(20 * number, 12 * number + 16),
     )
 
 

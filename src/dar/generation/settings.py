@@ -77,6 +77,10 @@ class GenerationSettings(Sampling):
         self.guidance_scale.scales(tokenizer.num_tokens)
         return replace(self, steps=tokenizer.num_steps) if self.steps is None else self
 
+    def sampling(self) -> Sampling:
+        """Return those that say how a token is drawn, alone."""
+        return Sampling(**{one.name: getattr(self, one.name) for one in fields(Sampling)})
+
     def values(self) -> dict[str, Any]:
         """Return the fields by name, as keywords and as records hold them."""
         values = {one.name: getattr(self, one.name) for one in setting_fields()}

@@ -18,9 +18,9 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from dar.device import full_tensor
 from dar.packed_linear import PackedWeight, pack
-from dar.prior.config import PriorConfig
 from dar.prior.model import Prior
 from dar.prior.step_graphs import StepGraphs
+from dar.token_cache import Place, TokenCache
 
 
 @dataclass(frozen=True)
@@ -36,36 +36,6 @@ class _Layer:
     mlp_norm: Tensor
     gate_up: PackedWeight
     down: PackedWeight
-
-
-class TokenCache:
-    """Keys and values of the tokens that each row has seen; rows may have seen different numbers of tokens.
-
-    Args:
-        config: of the prior.
-        rows: R.
-        dtype: of keys and values.
-        device: where they are.
-
-    Attributes:
-        lengths: tokens that each row has seen.
-        tensors: keys and values of all layers.
-        graphs: of steps that extend these tensors, on a GPU.
-    """
-
-    def __init__(
-        self,
-        config: PriorConfig,
-        rows: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        graphs: StepGraphs | None = None,
-    ) -> None:
-        self.lengths = [0] * rows
-        # One position more than there are tokens: what pads a row that is full goes there.
-        shape = config.depth, 2, rows, config.num_heads, config.num_tokens + 1, config.width // config.num_heads
-        self.tensors = torch.zeros(shape, dtype=dtype, device=device) if graphs is None else graphs.tensors  # L2RHSC
-        self.graphs = graphs
 
 
 class TokenDecoder:
@@ -86,6 +56,7 @@ class TokenDecoder:
         positions = torch.arange(prior.config.num_tokens + 1, device=self.device)[None]
         cos, sin = model.rotary_emb(positions.float(), positions)  # 1 S C, float32; halves repeat
         self._turns = torch.stack([cos, sin], dim=-1)[0, :, : cos.shape[-1] // 2]  # S C/2 2
+        self._graphs: weakref.WeakKeyDictionary[TokenCache, StepGraphs] = weakref.WeakKeyDictionary()
         self._spare: StepGraphs | None = None
         if prior.compiled:  # at its first call; all layers by the same code
             self._layer = torch.compile(self._layer)  # type: ignore[method-assign]
@@ -96,12 +67,19 @@ class TokenDecoder:
         if graphs is not None and graphs.tensors.shape[2] != rows:
             graphs = None  # before memory is taken for other rows
         with torch.inference_mode(mode=False):  # else tensors would stay bound to that mode
-            cache = TokenCache(self.config, rows, self.dtype, self.device, graphs)
+            cache = TokenCache(self._empty(rows) if graphs is None else graphs.tensors)
             if self.device.type == "cuda" and graphs is None:
-                cache.graphs = StepGraphs(partial(self._step, cache.tensors), cache.tensors)
-        if cache.graphs is not None:
-            weakref.finalize(cache, setattr, self, "_spare", cache.graphs)
+                graphs = StepGraphs(partial(self._step, cache.tensors), cache.tensors)
+        if graphs is not None:
+            self._graphs[cache] = graphs
+            weakref.finalize(cache, setattr, self, "_spare", graphs)
         return cache
+
+    def _empty(self, rows: int) -> Tensor:
+        config = self.config
+        # One position more than there are tokens: what pads a row that is full goes there.
+        shape = config.depth, 2, rows, config.num_heads, config.num_tokens + 1, config.width // config.num_heads
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
     @torch.no_grad()
     def next_logits(self, ids_RT: Tensor, cache: TokenCache, counts: Sequence[int] | None = None) -> Tensor:
@@ -117,22 +95,22 @@ class TokenDecoder:
         """
         rows, new = ids_RT.shape
         counts = counts or [new] * rows
-        if new == 1 and cache.graphs is not None and cache.graphs.tensors is cache.tensors:
-            logits = cache.graphs.logits(ids_RT, cache.lengths)
+        graphs = self._graphs.get(cache) if new == 1 else None
+        if graphs is not None:
+            logits = graphs.logits(ids_RT, cache.lengths)
         else:
-            place = _Place.of(cache.lengths, new, self.config.num_tokens + 1, self.device)
-            x = self._hidden(ids_RT, cache.tensors, place)
+            x = self._hidden(ids_RT, cache.tensors, cache.place(new))
             last = x[:, -1] if min(counts) == new else x[range(rows), [count - 1 for count in counts]]
             logits = self._head.product(last).float()
-        cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
+        cache.extend(counts)
         return logits
 
     def _step(self, kept_L2RHSC: Tensor, ids_R1: Tensor, positions_R1: Tensor, end: int) -> Tensor:
         """Let each row see one token, with shapes that do not depend on how many it has seen: R x V."""
-        x = self._hidden(ids_R1, kept_L2RHSC, _Place.at(positions_R1, end))
+        x = self._hidden(ids_R1, kept_L2RHSC, Place.at(positions_R1, end))
         return self._head.product(x[:, -1])
 
-    def _hidden(self, ids_RT: Tensor, kept_L2RHSC: Tensor, place: "_Place") -> Tensor:
+    def _hidden(self, ids_RT: Tensor, kept_L2RHSC: Tensor, place: Place) -> Tensor:
         """Compute what the head takes, R x T x D, and store keys and values."""
         x = F.embedding(ids_RT, self._embedding)  # R T D
         turns = self._turns[place.positions][..., None, None, :, :]  # (R) T 1 1 C/2 2
@@ -140,12 +118,11 @@ class TokenDecoder:
             x = self._layer(layer, x, kept, place, turns)
         return self._normed(x, self._norm)
 
-    def _layer(self, layer: _Layer, x_RTD: Tensor, kept_2RHSC: Tensor, place: "_Place", turns: Tensor) -> Tensor:
+    def _layer(self, layer: _Layer, x_RTD: Tensor, kept_2RHSC: Tensor, place: Place, turns: Tensor) -> Tensor:
         projected = layer.query_key_value.product(self._normed(x_RTD, layer.attention_norm))
         projected = projected.unflatten(-1, (3, self.config.num_heads, -1))  # R T 3 H C
         _rotate_(projected[:, :, :2], turns)
-        place.store(kept_2RHSC, projected[:, :, 1:])
-        key, value = kept_2RHSC[..., : place.end, :]
+        key, value = place.store(kept_2RHSC, projected[:, :, 1:])
         mixed = F.scaled_dot_product_attention(projected[:, :, 0].transpose(1, 2), key, value, attn_mask=place.mask)
         x_RTD = layer.out.product_added(mixed.transpose(1, 2).flatten(2), x_RTD)
         gate, up = layer.gate_up.product(self._normed(x_RTD, layer.mlp_norm)).chunk(2, dim=-1)
@@ -153,45 +130,6 @@ class TokenDecoder:
 
     def _normed(self, x: Tensor, weight_D: Tensor) -> Tensor:
         return F.rms_norm(x, weight_D.shape, weight_D, self.config.norm_eps)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where new tokens of R rows stand.
-
-    Attributes:
-        positions: T, where all rows have seen as many tokens; else R x T.
-        end: one more than the last position of any row.
-        mask: True where a new token may see a position, T x end or R x 1 x T x end; None where it may see all.
-    """
-
-    positions: Tensor
-    end: int
-    mask: Tensor | None
-
-    @classmethod
-    def of(cls, lengths: Sequence[int], new: int, room: int, device: torch.device) -> "_Place":
-        start, end = lengths[0], max(lengths) + new
-        if all(length == start for length in lengths):
-            positions = torch.arange(start, end, device=device)
-            return cls(positions, end, None if new == 1 else torch.arange(end, device=device) <= positions[:, None])
-        end = min(end, room)
-        starts = torch.tensor(lengths, device=device)
-        return cls.at((starts[:, None] + torch.arange(new, device=device)).clamp(max=end - 1), end)
-
-    @classmethod
-    def at(cls, positions_RT: Tensor, end: int) -> "_Place":
-        """Place tokens at positions of each row's own; each sees what is before it, up to ``end``."""
-        mask = torch.arange(end, device=positions_RT.device) <= positions_RT[..., None]
-        return cls(positions_RT, end, mask[:, None])
-
-    def store(self, kept_2RHSC: Tensor, new_RT2HC: Tensor) -> None:
-        """Write keys and values at the positions."""
-        if self.positions.dim() == 1:
-            kept_2RHSC[..., self.end - len(self.positions) : self.end, :] = new_RT2HC.permute(2, 0, 3, 1, 4)
-        else:
-            rows = torch.arange(len(new_RT2HC), device=new_RT2HC.device)[:, None]
-            kept_2RHSC.permute(1, 3, 0, 2, 4)[rows, self.positions] = new_RT2HC
 
 
 def decoder_of(prior: Prior, dtype: torch.dtype) -> TokenDecoder:

@@ -1,20 +1,26 @@
 """The velocity network on pixels (docs/architecture.md, step 5)."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from dar.fields import HEAD_WIDTH
 from dar.nn import (
     Attention,
     FeedForward,
-    KeyValueCache,
+    KeysValues,
     Rotary,
     grid_rotary,
     init_linear,
     init_zero,
+    keep,
     layer_norm,
     modulate,
 )
 from dar.packed_linear import Linear
+from dar.token_cache import TokenCache, seen_mask
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -59,22 +65,22 @@ class DiffusionBlock(nn.Module):
         init_zero(last)  # the block starts as the identity
 
     def forward(
-        self,
-        h_BTD: Tensor,
-        t_B: Tensor,
-        condition_BSD: Tensor,
-        rotary: Rotary,
-        visible_BS: Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        self, h_BTD: Tensor, t_B: Tensor, condition_BSD: Tensor, rotary: Rotary, visible_BS: Tensor | None = None
     ) -> Tensor:
-        """Transform B x T x D patch tokens, given B times, or one, and B x S x D conditions.
-
-        ``cache`` has seen conditions that come before these; extended in place.
-        """
-        condition = layer_norm(self.condition_mlp(condition_BSD))
+        """Transform B x T x D patch tokens, given B times, or one, and B x S x D conditions."""
         mask = None if visible_BS is None else visible_BS[:, None, None]
+        return self.transform(h_BTD, t_B, self.keys_values(condition_BSD), rotary, mask)
+
+    def keys_values(self, condition_BSD: Tensor) -> KeysValues:
+        """Compute what patches look at of the conditions; it depends neither on them nor on the time."""
+        return self.cross_attention.keys_values(layer_norm(self.condition_mlp(condition_BSD)))
+
+    def transform(
+        self, h_BTD: Tensor, t_B: Tensor, seen: KeysValues, rotary: Rotary, mask: Tensor | None = None
+    ) -> Tensor:
+        """Do as ``forward``, given what it looks at."""
         normed = layer_norm(h_BTD)
-        guide = self.cross_attention(normed, condition, query_rotary=rotary, mask=mask, cache=cache)
+        guide = self.cross_attention.look(normed, seen, rotary, mask)
         modulation = self.modulation(self.time(t_B)[:, None] + guide)  # B T 6D
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         modulated = modulate(normed, shift1, scale1)
@@ -109,29 +115,47 @@ class DiffusionDecoder(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def new_cache(self) -> list[KeyValueCache]:
-        """Make an empty cache of conditions, one entry a block."""
-        return [KeyValueCache() for _ in self.blocks]
+    @property
+    def _typed_blocks(self) -> Sequence[DiffusionBlock]:
+        return cast("Sequence[DiffusionBlock]", self.blocks)
 
-    def forward(
-        self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor, cache: list[KeyValueCache] | None = None
-    ) -> Tensor:
+    def new_cache(self, rows: int, room: int) -> TokenCache:
+        """Make an empty cache of what R rows have seen, of at most ``room`` conditions each."""
+        weight = self.inward.weight
+        return TokenCache(weight.new_zeros(len(self.blocks), 2, rows, len(weight) // HEAD_WIDTH, room, HEAD_WIDTH))
+
+    def forward(self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor) -> Tensor:
         """Predict the velocity.
 
         Args:
             x_B3HW: noisy images.
             t_B: their times, or one for all.
             condition_BSD: conditions that all patches see.
-            cache: from ``new_cache``; what it has seen of the conditions, their first, is not computed again. Extended
-                in place.
 
         Returns:
             B x 3 x H x W.
         """
-        h, condition = self._begin(x_B3HW, condition_BSD[:, len(cache[0]) if cache else 0 :])
-        for i, block in enumerate(self.blocks):
-            h = block(h, t_B, condition, (self.cos, self.sin), cache=cache[i] if cache else None)
+        return self.forward_with_hidden(x_B3HW, t_B, condition_BSD)[0]
+
+    def see(self, condition_BSD: Tensor, cache: TokenCache) -> None:
+        """Compute, once for all steps, what patches look at of S more conditions."""
+        condition = layer_norm(self.condition_in(condition_BSD))
+        place = cache.place(condition.shape[1])
+        for block, kept in zip(self._typed_blocks, cache.tensors, strict=True):
+            keep((kept, place), block.keys_values(condition))
+        cache.extend([condition.shape[1]] * len(condition))
+
+    def velocity(self, x_B3HW: Tensor, t_B: Tensor, cache: TokenCache) -> Tensor:
+        """Do as ``forward``, given what each row has seen."""
+        h, mask = self.inward(self._to_patches(x_B3HW)), seen_mask(cache.lengths, x_B3HW.device)
+        for block, (key, value) in zip(self._typed_blocks, cache.tensors[..., : max(cache.lengths), :], strict=True):
+            h = block.transform(h, t_B, (key, value), (self.cos, self.sin), mask)
         return self._end(h)
+
+    def compile_steps(self) -> None:
+        """Let ``velocity`` compile the blocks, all by the same code, at its first call."""
+        for block in self._typed_blocks:
+            block.transform = torch.compile(block.transform)  # type: ignore[method-assign]
 
     def forward_with_hidden(
         self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor, visible_BS: Tensor | None = None
@@ -140,16 +164,12 @@ class DiffusionDecoder(nn.Module):
 
         ``visible_BS`` is False for the conditions that an image's patches may not look at; None lets them see all.
         """
-        h, condition = self._begin(x_B3HW, condition_BSD)
+        h, condition = self.inward(self._to_patches(x_B3HW)), layer_norm(self.condition_in(condition_BSD))
         hidden = []
         for block in self.blocks:
             hidden.append(h)
             h = block(h, t_B, condition, (self.cos, self.sin), visible_BS)
         return self._end(h), tuple(hidden)
-
-    def _begin(self, x_B3HW: Tensor, condition_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Prepare patch tokens and conditions for the first block."""
-        return self.inward(self._to_patches(x_B3HW)), layer_norm(self.condition_in(condition_BSD))
 
     def _end(self, h_BTD: Tensor) -> Tensor:
         """Turn the last block's patch tokens into the velocity."""

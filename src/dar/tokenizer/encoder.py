@@ -41,7 +41,7 @@ class Encoder(nn.Module):
         queries = self.query_in(self.queries).expand(len(patches), -1, -1)
         x = torch.cat([patches, queries], dim=1)
         for block in self.blocks:
-            x = block(x, rotary=(self.cos, self.sin), mask_TS=self.mask)
+            x = block(x, rotary=(self.cos, self.sin), mask=self.mask)
         return self.out(layer_norm(x[:, -self.num_tokens :]))
 
 

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from dar.nn import Block, KeyValueCache, init_linear, layer_norm
+from dar.fields import HEAD_WIDTH
+from dar.nn import Block, init_linear, layer_norm
 from dar.packed_linear import Linear
+from dar.token_cache import Place, TokenCache
 from dar.tokenizer.config import TokenizerConfig
 
 
@@ -23,21 +25,23 @@ class LatentDecoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width) for _ in range(config.latent_decoder_depth))
         self.apply(init_linear)
 
-    def new_cache(self) -> list[KeyValueCache]:
-        """Make an empty cache, one entry a block, for calling ``forward`` group by group."""
-        return [KeyValueCache() for _ in self.blocks]
+    def new_cache(self, rows: int) -> TokenCache:
+        """Make an empty cache of R rows, for calling ``forward`` group by group."""
+        weight, (room, width) = self.inward.weight, self.positions.shape
+        return TokenCache(weight.new_zeros(len(self.blocks), 2, rows, width // HEAD_WIDTH, room, HEAD_WIDTH))
 
-    def forward(self, entries_BTC: Tensor, start: int = 0, cache: list[KeyValueCache] | None = None) -> Tensor:
+    def forward(self, entries_BTC: Tensor, cache: TokenCache | None = None) -> Tensor:
         """Compute conditions of T consecutive tokens: B x T x codebook_dim -> B x T x D.
 
         Args:
-            entries_BTC: codebook entries of the tokens ``start`` to ``start + T``.
-            start: how many tokens came before; needs the ``cache`` that saw them.
-            cache: from ``new_cache``; extended in place.
+            entries_BTC: codebook entries of the tokens after those that each row has seen.
+            cache: what they have seen before, extended in place; None means nothing.
         """
-        length = entries_BTC.shape[1]
-        x = self.inward(entries_BTC) + self.positions[start : start + length]
-        mask = torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(diagonal=start)
+        rows, new = entries_BTC.shape[:2]
+        place = Place.of([0] * rows, new, new, entries_BTC.device) if cache is None else cache.place(new)
+        x = self.inward(entries_BTC) + self.positions[place.positions]
         for i, block in enumerate(self.blocks):
-            x = block(x, mask_TS=mask, cache=cache[i] if cache else None)
+            x = block(x, mask=place.mask, kept=None if cache is None else (cache.tensors[i], place))
+        if cache is not None:
+            cache.extend([new] * rows)
         return layer_norm(x)

@@ -1,8 +1,6 @@
 """The sequential diffusion tokenizer: image -> tokens -> image (arXiv 2505.23660)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +8,14 @@ from torch.nn import functional as F
 
 from dar.checks import whole_number
 from dar.errors import DARError
-from dar.flow import Clock, Step, interpolate
+from dar.flow import Clock, interpolate
 from dar.hub import CARD_TEMPLATE, HubModel
 from dar.images import Picture, listed_pictures, square_pixels
-from dar.nn import KeyValueCache
 from dar.randomness import Seed, draw_noise, image_seeds
-from dar.solvers import DEFAULT_SOLVER, Solver, SolverState, advance, check_steps, solver_named
+from dar.solvers import DEFAULT_SOLVER, check_steps, solver_named
 from dar.tokenizer.checks import check_pixels, check_tokens
 from dar.tokenizer.config import TokenizerConfig
+from dar.tokenizer.denoising import DenoisingState
 from dar.tokenizer.diffusion_decoder import DiffusionDecoder
 from dar.tokenizer.encoder import Encoder
 from dar.tokenizer.latent_decoder import LatentDecoder
@@ -187,44 +185,38 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             DARError: at the call, if the noise has another shape, the solver is unknown, or there is no step.
         """
         config = self.config
-        solve = solver_named(solver)
+        solver_named(solver)
         if tuple(noise.shape[1:]) != (3, config.image_size, config.image_size):
             raise DARError(f"noise must be B x 3 x {config.image_size} x {config.image_size}, not {tuple(noise.shape)}")
         check_steps(steps)
-        schedule = self.clock.schedule(steps or config.num_steps)
+        rows = len(noise)
+        return _denoised(groups, self.start_denoising(noise, [steps or config.num_steps] * rows, [solver] * rows))
+
+    def start_denoising(self, noise: Tensor, steps: Sequence[int], solvers: Sequence[str]) -> DenoisingState:
+        """Begin R images, each with a number of steps and a solver of its own.
+
+        Args:
+            noise: R x 3 x H x W standard normal.
+            steps: S of each image.
+            solvers: names of them.
+        """
         precise = torch.promote_types(self.dtype, torch.float32)  # steps add up, however coarse the weights are
-        return self._denoise(groups, noise.to(self.device, precise), schedule, solve)
+        schedules = [self.clock.schedule(count) for count in steps]
+        return DenoisingState(self, noise.to(self.device, precise), schedules, [solver_named(name) for name in solvers])
 
-    @torch.no_grad()
-    def _denoise(
-        self, groups: Iterable[Tensor], noise: Tensor, schedule: list[Step], solver: Solver
-    ) -> Iterator[Tensor]:
-        state = SolverState(noise)
-        for step, (condition, cache) in _with_contexts(schedule, self._contexts(groups)):
-            velocity = partial(self.velocity, t=step.start, condition_BSD=condition, cache=cache)
-            state, preview = advance(state, velocity, solver, step.start, step.end)
-            yield (preview / self.config.data_std).clamp(-1, 1)
-
-    def velocity(
-        self,
-        x_B3HW: Tensor,
-        t: float | Tensor,
-        condition_BSD: Tensor,
-        cache: list[KeyValueCache] | None = None,
-    ) -> Tensor:
+    def velocity(self, x_B3HW: Tensor, t: float | Tensor, condition_BSD: Tensor) -> Tensor:
         """Predict the velocity of the flow at scaled, noisy images.
 
         Args:
             x_B3HW: points of the path; images are scaled by ``config.data_std``.
             t: one time in [0, 1) for all, or B times.
             condition_BSD: conditions of the step's group, or of all groups up to it: see ``decoder_context``.
-            cache: keeps what blocks compute of the conditions, for other times; see ``DiffusionDecoder.forward``.
 
         Returns:
             B x 3 x H x W, in the dtype of the images.
         """
         t_B = torch.as_tensor(t, dtype=torch.float32, device=x_B3HW.device).reshape(-1)
-        return self.diffusion_decoder(x_B3HW.to(self.dtype), t_B, condition_BSD, cache).type_as(x_B3HW)
+        return self.diffusion_decoder(x_B3HW.to(self.dtype), t_B, condition_BSD).type_as(x_B3HW)
 
     def condition(self, tokens: Tensor) -> Tensor:
         """Compute conditions of all tokens: B x T int64 -> B x T x D; condition i depends on tokens <= i only."""
@@ -244,31 +236,14 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
         start = 0 if self.config.decoder_context == "prefix" else end - self.config.tokens_per_group
         return conditions_BTD[:, start:end]
 
-    def _contexts(self, groups: Iterable[Tensor]) -> Iterator["_Context"]:
-        """Compute what the steps on each group look at, as the group arrives."""
-        seen, start = self.latent_decoder.new_cache(), 0
-        conditions: list[Tensor] = []
-        cache = self.diffusion_decoder.new_cache()
-        for group in groups:
-            own = self.latent_decoder(self.quantizer.lookup(group.to(self.device)), start, seen)
-            start += group.shape[1]
-            if self.config.decoder_context == "group":
-                yield own, self.diffusion_decoder.new_cache()
-            else:
-                conditions.append(own)
-                yield torch.cat(conditions, dim=1), cache
 
-
-_Context = tuple[Tensor, list[KeyValueCache]]
-"""Conditions B x S x D, and what the blocks of the diffusion decoder have computed of the first of them."""
-
-
-def _with_contexts(schedule: list[Step], contexts: Iterator[_Context]) -> Iterator[tuple[Step, _Context]]:
-    """Pair each step with the context of its group, taken just before its first step; end where contexts do."""
-    arriving = enumerate(contexts)
-    for group, steps in groupby(schedule, key=lambda step: step.group):
-        context = next((context for number, context in arriving if number == group), None)
-        if context is None:
-            return
-        for step in steps:
-            yield step, context
+def _denoised(groups: Iterable[Tensor], state: DenoisingState) -> Iterator[Tensor]:
+    """Take the steps of images that are all alike, each group just before the first step that needs it."""
+    coming = iter(groups)
+    while state.next_step(0) is not None:
+        while not state.is_ready(0):
+            group = next(coming, None)
+            if group is None:
+                return
+            state.see(group)
+        yield state.step()

@@ -1,0 +1,262 @@
+"""One engine for all clients: every token step and every denoising step serves all images that are on their way.
+
+An image is admitted at any token step and has its own position, class, seed and settings.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+
+from dar.checks import positive
+from dar.generation.state import Denoised, GenerationState
+from dar.pipeline import DARPipeline
+from dar.serve.jobs import (
+    Cancelled,
+    Draining,
+    Event,
+    Failed,
+    Finished,
+    Job,
+    Listener,
+    Previewed,
+    QueueFull,
+    Started,
+    Ticket,
+)
+from dar.serve.scheduling import Policy, first_come
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_SLOTS = 32
+DEFAULT_QUEUE = 128
+
+
+@dataclass
+class _Accepted:
+    """A job, whom to tell, and since when it has been running."""
+
+    job: Job
+    listener: Listener
+    ticket: Ticket = field(default_factory=Ticket)
+    started: float = 0.0
+
+    def tell(self, event: Event) -> None:
+        """Call the listener; what goes wrong there ends this job and no other."""
+        try:
+            self.listener(event)
+        except Exception:
+            LOG.exception("a listener failed; its job is cancelled")
+            self.ticket.cancel()
+
+
+class Engine:
+    """Generates images for many clients in a thread of its own.
+
+    Args:
+        pipe: the model.
+        slots: the most images on their way at one time.
+        queue_limit: the most that wait for a slot.
+        policy: which of them gets the next one.
+
+    Attributes:
+        pipe: the model.
+        slots: as given.
+        ready: whether an image has been generated; the engine begins with one of its own, by which it warms up.
+
+    Raises:
+        DARError: if one of the numbers is not a whole number of at least 1.
+    """
+
+    def __init__(
+        self,
+        pipe: DARPipeline,
+        *,
+        slots: int = DEFAULT_SLOTS,
+        queue_limit: int = DEFAULT_QUEUE,
+        policy: Policy = first_come,
+    ) -> None:
+        self.pipe, self.slots = pipe, positive("the number of slots", slots)
+        self.ready = False
+        self._queue_limit, self._policy = positive("the limit of the queue", queue_limit), policy
+        self._waiting: list[_Accepted] = []
+        self._starting: list[_Accepted] = []
+        self._running: list[_Accepted] = []
+        self._state: GenerationState | None = None  # a row for each of those running
+        self._changed = threading.Condition()
+        self._draining = self._closing = False
+        self._mean_seconds = 1.0
+        self._thread = threading.Thread(target=self._serve, name="dar-engine", daemon=True)
+
+    @property
+    def running(self) -> int:
+        """How many images are on their way."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a slot."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Start the thread; ``ready`` turns true when the first image has been generated."""
+        self._thread.start()
+
+    def submit(self, jobs: Sequence[Job], listeners: Sequence[Listener]) -> list[Ticket]:
+        """Accept jobs, all or none.
+
+        Args:
+            jobs: one an image.
+            listeners: of each job, called from the engine's thread.
+
+        Raises:
+            QueueFull: if there is no room for them.
+            Draining: after ``drain`` or ``close``.
+        """
+        accepted = [_Accepted(job, listener) for job, listener in zip(jobs, listeners, strict=True)]
+        with self._changed:
+            if self._draining:
+                raise Draining
+            if self.waiting + self.running + len(jobs) > self.slots + self._queue_limit:
+                raise QueueFull(self.retry_after())
+            self._waiting += accepted
+            self._changed.notify_all()
+        return [one.ticket for one in accepted]
+
+    def retry_after(self) -> float:
+        """Estimate the seconds until those who wait now have been served, at least 1."""
+        return max(1.0, (self.waiting + self.running) * self._mean_seconds / self.slots)
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Finish what was accepted and take nothing new.
+
+        Args:
+            timeout: seconds to wait at most; None means as long as it takes.
+
+        Returns:
+            Whether all was finished.
+        """
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._waiting + self._starting + self._running, timeout)
+
+    def close(self) -> None:
+        """Stop at once; jobs that are not finished are cancelled."""
+        with self._changed:
+            self._draining = self._closing = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        for accepted in [*self._running, *self._waiting]:
+            accepted.tell(Cancelled())
+        self._running, self._waiting, self._state = [], [], None
+
+    def _serve(self) -> None:
+        try:
+            self.pipe([0], seed=0)
+            self.ready = True
+        except Exception:  # clients are told when theirs fail too
+            LOG.exception("the first image failed")
+        while self._wait_for_work():
+            self._drop_cancelled()
+            self._admit()
+            try:
+                self._advance()
+            except Exception as error:  # whatever a step raises ends its images, and not the engine
+                LOG.exception("a step failed")
+                self._fail(self._running, error)
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            self._changed.notify_all()  # who drains looks again
+            self._changed.wait_for(lambda: self._closing or self._waiting or self._running)
+            return not self._closing
+
+    def _drop_cancelled(self) -> None:
+        with self._changed:
+            cancelled = [one for one in self._waiting if one.ticket.is_cancelled]
+            self._waiting = [one for one in self._waiting if not one.ticket.is_cancelled]
+        gone = [row for row, one in enumerate(self._running) if one.ticket.is_cancelled]
+        cancelled += [self._running[row] for row in gone]
+        self._remove(gone)
+        for one in cancelled:
+            one.tell(Cancelled())
+
+    def _admit(self) -> None:
+        """Give free slots to waiting jobs."""
+        with self._changed:
+            while self._waiting and len(self._running) + len(self._starting) < self.slots:
+                self._starting.append(self._waiting.pop(self._policy([one.job for one in self._waiting])))
+        for _, alike in groupby(self._starting, lambda one: (one.job.class_index, one.job.settings, one.job.prefix)):
+            self._begin(list(alike))
+        with self._changed:
+            self._starting = []
+
+    def _begin(self, alike: list[_Accepted]) -> None:
+        """Begin jobs that differ in their seeds only; they share what is computed of their prefix."""
+        job, now = alike[0].job, time.monotonic()
+        try:
+            prefix = torch.tensor([job.prefix], dtype=torch.int64)
+            state = GenerationState(
+                self.pipe.tokenizer, self.pipe.prior, [job.class_index], [job.seed], [job.settings], prefix
+            )
+            if len(alike) > 1:
+                state = state.fork([one.job.seed for one in alike])
+            joined = state if self._state is None else GenerationState.joined([self._state, state])
+        except Exception as error:
+            LOG.exception("a job could not begin")
+            self._fail(alike, error)
+            return
+        self._state = joined
+        for one in alike:
+            one.started = now
+            self._running.append(one)
+            one.tell(Started())
+
+    def _advance(self) -> None:
+        """Run the denoising steps that can run, or else draw a token of every image."""
+        if self._state is None:
+            return
+        if self._state.ready():
+            self._report(self._state.denoise())
+        else:
+            self._state.draw()
+
+    def _report(self, denoised: Denoised) -> None:
+        """Tell what a step has made, and free the slots of finished images."""
+        state, finished = self._state, []
+        assert state is not None
+        for row, step, pixels in zip(denoised.rows, denoised.steps, denoised.pixels, strict=True):
+            one = self._running[row]
+            if state.is_finished(row):
+                finished.append(row)
+                self.ready = True
+                one.tell(Finished(pixels.cpu(), tuple(state.tokens[row].tolist())))
+                self._mean_seconds += 0.1 * (time.monotonic() - one.started - self._mean_seconds)
+            elif one.job.previews:
+                known = state.tokens[row, : state.counts[row]].tolist()
+                one.tell(Previewed(step, state.num_steps(row), pixels.cpu(), tuple(known)))
+        self._remove(finished)
+
+    def _remove(self, rows: Sequence[int]) -> None:
+        """Free the slots of some rows."""
+        if not rows:
+            return
+        kept = [row for row in range(len(self._running)) if row not in rows]
+        assert self._state is not None
+        self._state = self._state.select(kept) if kept else None
+        with self._changed:
+            self._running = [self._running[row] for row in kept]
+
+    def _fail(self, jobs: list[_Accepted], error: Exception) -> None:
+        message = f"the image could not be computed: {error or type(error).__name__}"
+        for one in list(jobs):
+            one.tell(Failed(message))
+        if jobs is self._running:
+            with self._changed:
+                self._running, self._state = [], None
