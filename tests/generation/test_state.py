@@ -93,6 +93,14 @@ def test_rows_may_keep_tokens(pipe: DARPipeline) -> None:
     assert_equal(found[0], alone(pipe, 1))
 
 
+def test_all_tokens_may_be_kept(pipe: DARPipeline) -> None:
+    tokens, state = tiny.tokens(2), begin(pipe, [0, 0], tiny.tokens(2))
+    while not state.is_finished(0):
+        pixels = state.denoise().pixels
+    wanted = pipe.tokenizer.decode(tokens, seed=[SEEDS[0]] * 2, steps=SETTINGS[0].steps, solver=SETTINGS[0].solver)
+    torch.testing.assert_close(pixels, wanted, rtol=0, atol=1e-4)
+
+
 def test_forks_share_a_prefix_and_have_seeds_of_their_own(pipe: DARPipeline) -> None:
     prefix = tiny.tokens(1)[:, :3]
     state, found = begin(pipe, [0], prefix).fork([11, 12, 13]), {}

@@ -1,5 +1,6 @@
 """The state of a generation: tokens drawn one by one, and denoising steps that run as soon as their group is there."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -60,7 +61,6 @@ class GenerationState:
         self._steps = [one.steps or config.num_steps for one in settings]
         self._drawing = DrawingState(prior, torch.tensor(classes), uniforms, ways, prefix_RP)
         self._denoising = tokenizer.start_denoising(noise, self._steps, [one.solver for one in settings])
-        self._see_groups(list(range(rows)))
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -90,36 +90,29 @@ class GenerationState:
 
     def ready(self) -> list[int]:
         """List the images whose next step can run: its group is there, and before the last step all tokens are."""
-        return [row for row in range(len(self)) if self._denoising.is_ready(row) and self._may_step(row)]
+        return [row for row, count in enumerate(self.counts) if count >= self._tokens_needed(row)]
 
-    def _may_step(self, row: int) -> bool:
-        return self.steps_done[row] + 1 < self._steps[row] or self.counts[row] == self._num_tokens
+    def _tokens_needed(self, row: int) -> float:
+        """Count the tokens that an image's next step needs; no number is enough where no step is left."""
+        step = self._denoising.next_step(row)
+        if step is None:
+            return math.inf
+        is_last = self.steps_done[row] + 1 == self._steps[row]
+        return self._num_tokens if is_last else (step.group + 1) * self._group
 
     def draw(self) -> None:
         """Draw the next token of every image; each must have one left."""
         self._drawing.draw()
-        self._see_groups([row for row, count in enumerate(self.counts) if count % self._group == 0])
 
     def denoise(self) -> Denoised:
         """Run the next step of the images that are ready, in one call of the network."""
         rows = self.ready()
         part = self._denoising if len(rows) == len(self) else self._denoising.select(rows)
+        _see(part, self.tokens if part is self._denoising else self.tokens[rows], self._group)
         pixels = part.step()
         if part is not self._denoising:
             self._denoising.put(rows, part)
         return Denoised(rows, [self.steps_done[row] for row in rows], pixels)
-
-    def _see_groups(self, rows: list[int]) -> None:
-        """Let the tokenizer see the complete groups of some images that it has not seen."""
-        groups = self._denoising.groups_seen
-        while rows := [row for row in rows if groups[row] < self.counts[row] // self._group]:
-            part = self._denoising if len(rows) == len(self) else self._denoising.select(rows)
-            starts = torch.tensor([groups[row] * self._group for row in rows], device=self.tokens.device)
-            columns = starts[:, None] + torch.arange(self._group, device=self.tokens.device)
-            part.see(self.tokens[rows].gather(1, columns))
-            if part is not self._denoising:
-                self._denoising.put(rows, part)
-            groups = self._denoising.groups_seen
 
     def select(self, rows: Sequence[int]) -> Self:
         """Copy some images, in any order, also more than once."""
@@ -154,3 +147,14 @@ class GenerationState:
         made._group, made._num_tokens, made._image_size = self._group, self._num_tokens, self._image_size
         made._steps = steps
         return made
+
+
+def _see(denoising: DenoisingState, tokens_RN: Tensor, size: int) -> None:
+    """Let images see the groups of tokens up to that of their next step, one after the other."""
+    while behind := [row for row in range(len(denoising)) if not denoising.is_ready(row)]:
+        part = denoising if len(behind) == len(denoising) else denoising.select(behind)
+        starts = torch.tensor([denoising.groups_seen[row] * size for row in behind], device=tokens_RN.device)
+        columns = starts[:, None] + torch.arange(size, device=tokens_RN.device)
+        part.see(tokens_RN[behind].gather(1, columns))
+        if part is not denoising:
+            denoising.put(behind, part)
