@@ -14,7 +14,7 @@ FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips
 LAYERS = [
     {"errors", "lazily", "fields"},
     {"checks", "dtypes", "files", "pages"},
-    {"packed_linear"},
+    {"packed_linear", "token_cache"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
     | {"rgb", "lettering", "device", "free_memory"},
     {"progress", "plots", "image_files", "model_folder"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"generation"},
     {"data", "pipeline", "reconstruction"},
     {"samples", "report"},
-    {"train", "convert", "evaluate", "inspection", "demo"},
+    {"train", "convert", "evaluate", "inspection", "demo", "serve"},
     {"cli"},
     {"__main__"},
 ]

@@ -9,6 +9,7 @@ EXTRAS = {
     "data": ("datasets",),
     "train": ("accelerate", "datasets", "matplotlib", "yaml"),
     "evaluate": ("datasets", "matplotlib"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
 }
 """Modules that each extra installs."""
 

@@ -9,7 +9,21 @@ import typer
 from typer.core import TyperGroup
 
 from dar import __version__
-from dar.cli import convert, data, demo, evaluate, generate, info, llama, options, reconstruct, sample, tokenize, train
+from dar.cli import (
+    convert,
+    data,
+    demo,
+    evaluate,
+    generate,
+    info,
+    llama,
+    options,
+    reconstruct,
+    sample,
+    serve,
+    tokenize,
+    train,
+)
 from dar.cli.threads import share_cores
 from dar.errors import DARError
 
@@ -52,6 +66,7 @@ app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
 app.command("sample")(sample.sample)
 app.command("reconstruct")(reconstruct.reconstruct)
+app.command("serve")(serve.serve)
 app.command("info")(info.info)
 app.command("tokenize")(tokenize.tokenize)
 app.command("data")(data.data)

@@ -98,6 +98,11 @@ class Engine:
         return len(self._running)
 
     @property
+    def draining(self) -> bool:
+        """Whether new jobs are refused, since the engine is to end."""
+        return self._draining
+
+    @property
     def waiting(self) -> int:
         """How many jobs wait for a slot."""
         return len(self._waiting)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
+from dar.errors import DARError, quoted
 from dar.serve.jobs import Job
 
 Policy = Callable[[Sequence[Job]], int]
@@ -23,3 +24,14 @@ def fewest_tokens(waiting: Sequence[Job]) -> int:
 
 
 POLICIES = MappingProxyType({"first-come": first_come, "fewest-tokens": fewest_tokens})
+
+
+def policy_named(name: str) -> Policy:
+    """Look up a policy by its name.
+
+    Raises:
+        DARError: if there is none.
+    """
+    if name not in POLICIES:
+        raise DARError(f"there is no policy {quoted(repr(name))}: choose one of {', '.join(POLICIES)}")
+    return POLICIES[name]
