@@ -101,6 +101,18 @@ def test_all_tokens_may_be_kept(pipe: DARPipeline) -> None:
     torch.testing.assert_close(pixels, wanted, rtol=0, atol=1e-4)
 
 
+def test_rows_without_tokens_left_wait_while_others_draw(pipe: DARPipeline) -> None:
+    state = GenerationState.joined([begin(pipe, [0], tiny.tokens(1)[:, :6]), begin(pipe, [1])])
+    while state.drawable():
+        state.draw()
+    assert state.counts == [8, 8]
+    found: dict[int, Tensor] = {}
+    while len(found) < 2:
+        found |= advance(state)
+    assert_equal((found[0], state.tokens[0]), alone(pipe, 0, kept_tokens=tiny.tokens(1)[:, :6]))
+    assert_equal((found[1], state.tokens[1]), alone(pipe, 1))
+
+
 def test_forks_share_a_prefix_and_have_seeds_of_their_own(pipe: DARPipeline) -> None:
     prefix = tiny.tokens(1)[:, :3]
     state, found = begin(pipe, [0], prefix).fork([11, 12, 13]), {}

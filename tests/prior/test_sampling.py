@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -38,9 +39,9 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     shapes: list[tuple[int, int]] = []
     next_logits = TokenDecoder.next_logits
 
-    def noted(decoder: TokenDecoder, ids: Tensor, cache: TokenCache) -> Tensor:
+    def noted(decoder: TokenDecoder, ids: Tensor, cache: TokenCache, counts: Sequence[int] | None = None) -> Tensor:
         shapes.append(tuple(ids.shape))
-        return next_logits(decoder, ids, cache)
+        return next_logits(decoder, ids, cache, counts)
 
     monkeypatch.setattr(TokenDecoder, "next_logits", noted)
     return shapes

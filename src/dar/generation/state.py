@@ -88,6 +88,10 @@ class GenerationState:
         """Tell whether all steps of an image are done."""
         return self.steps_done[row] == self._steps[row]
 
+    def drawable(self) -> list[int]:
+        """List the images that have tokens left to draw."""
+        return [row for row, count in enumerate(self.counts) if count < self._num_tokens]
+
     def ready(self) -> list[int]:
         """List the images whose next step can run: its group is there, and before the last step all tokens are."""
         return [row for row, count in enumerate(self.counts) if count >= self._tokens_needed(row)]
@@ -101,7 +105,7 @@ class GenerationState:
         return self._num_tokens if is_last else (step.group + 1) * self._group
 
     def draw(self) -> None:
-        """Draw the next token of every image; each must have one left."""
+        """Draw the next token of every image that has one left."""
         self._drawing.draw()
 
     def denoise(self) -> Denoised:

@@ -88,7 +88,8 @@ class TokenDecoder:
         Args:
             ids_RT: vocabulary ids, int64, new tokens of each row, the first at the left.
             cache: what the rows have seen before; extended in place.
-            counts: how many of a row's T tokens are its own, 1 to T; what follows them is not looked at. None means T.
+            counts: how many of a row's T tokens are its own, 0 to T; what follows them is not looked at, and a row of 0
+                stays as it is, its logits meaning nothing. None means T.
 
         Returns:
             R x V logits of image tokens, float32.

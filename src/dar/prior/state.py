@@ -85,13 +85,19 @@ class DrawingState:
 
     @torch.no_grad()
     def draw(self) -> Tensor:
-        """Draw the next token of every image; each must have one left.
+        """Draw the next token of every image that has one left; others take part in the computing all the same.
 
         Returns:
-            R tokens, int64, on the model's device.
+            R tokens, int64, on the model's device; of an image that had none left, its last one.
         """
-        logits = self._combined(self._decoder.next_logits(self._next, self._cache))
+        last = self._uniforms.shape[1] - 1
+        new = [int(count <= last) for count in self.counts]
+        self.counts = [min(count, last) for count in self.counts]  # where the new token goes, or the last one is
+        counts = None if all(new) else [*new, *(new[row] for row in self._guided)]
+        logits = self._combined(self._decoder.next_logits(self._next, self._cache, counts))
         drawn = self._drawn(logits, _column(self._uniforms, self.counts))
+        if counts is not None:
+            drawn = torch.where(torch.tensor(new, device=drawn.device) > 0, drawn, self.tokens[:, -1])
         _column_put(self.tokens, self.counts, drawn)
         self._next = self._rows(drawn)[:, None]
         self.counts = [count + 1 for count in self.counts]

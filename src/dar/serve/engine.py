@@ -35,6 +35,10 @@ LOG = logging.getLogger(__name__)
 DEFAULT_SLOTS = 32
 DEFAULT_QUEUE = 128
 
+QUIET_SHARE = 4
+"""The share of an image's tokens, one part of so many, that others may draw while it waits to be denoised with them;
+where previews are wanted it waits for one group of tokens at most."""
+
 
 @dataclass
 class _Accepted:
@@ -44,6 +48,7 @@ class _Accepted:
     listener: Listener
     ticket: Ticket = field(default_factory=Ticket)
     started: float = 0.0
+    ready_since: int | None = None  # the token step at which its next denoising step could run
 
     def tell(self, event: Event) -> None:
         """Call the listener; what goes wrong there ends this job and no other."""
@@ -90,6 +95,7 @@ class Engine:
         self._changed = threading.Condition()
         self._draining = self._closing = False
         self._mean_seconds = 1.0
+        self._token_steps = 1
         self._thread = threading.Thread(target=self._serve, name="dar-engine", daemon=True)
 
     @property
@@ -224,13 +230,28 @@ class Engine:
             one.tell(Started())
 
     def _advance(self) -> None:
-        """Run the denoising steps that can run, or else draw a token of every image."""
-        if self._state is None:
+        """Run the denoising steps that can run, if one is due, or else draw a token of every image.
+
+        A step waits for those of other images, while their tokens are drawn: one call of the network for many takes
+        half of the time of a call for each.
+        """
+        state = self._state
+        if state is None:
             return
-        if self._state.ready():
-            self._report(self._state.denoise())
+        ready, drawable = state.ready(), state.drawable()
+        for row, one in enumerate(self._running):
+            one.ready_since = None if row not in ready else one.ready_since or self._token_steps
+        if ready and (not drawable or len(ready) == len(state) or any(self._is_due(row) for row in ready)):
+            self._report(state.denoise())
         else:
-            self._state.draw()
+            state.draw()
+            self._token_steps += 1
+
+    def _is_due(self, row: int) -> bool:
+        """Tell whether an image has waited for others as long as it may, in tokens."""
+        one, config = self._running[row], self.pipe.tokenizer.config
+        patience = config.tokens_per_group if one.job.previews else config.num_tokens // QUIET_SHARE
+        return self._token_steps - (one.ready_since or 0) >= patience
 
     def _report(self, denoised: Denoised) -> None:
         """Tell what a step has made, and free the slots of finished images."""
