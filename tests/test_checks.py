@@ -35,3 +35,9 @@ def test_unknown_arguments_are_refused_with_the_nearest_known() -> None:
 def test_the_nearest_name_is_alike_or_contains_it() -> None:
     assert nearest("guidance", {"guidance_scale", "seed"}) == "did you mean 'guidance_scale'?"
     assert nearest("xyz", {"b", "a"}) == "there are a, b"
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_numbers_that_no_float_holds_are_refused(value: int) -> None:
+    with pytest.raises(DARError, match="temperature must be a number below 1e308"):
+        real_number("temperature", value)

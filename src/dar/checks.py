@@ -46,7 +46,10 @@ def real_number(name: str, value: object) -> float:
     """Convert a value to a float of Python; as ``whole_number`` otherwise. Infinity and NaN pass."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise DARError(f"{name} must be a number, not {quoted(repr(value))}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise DARError(f"{name} must be a number below 1e308, not one of more than 300 digits") from None
 
 
 def refuse_unknown_arguments(function: str, given: Iterable[str], known: Collection[str]) -> None:

@@ -5,6 +5,7 @@ import json
 from typing import Any, NoReturn
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from dar.serve.errors import APIError
 
@@ -25,6 +26,8 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
     try:
         async with asyncio.timeout(SECONDS):
             content = await _content(request, limit)
+    except ClientDisconnect:
+        raise APIError(499, "the client went away") from None
     except TimeoutError:
         raise APIError(408, f"the body did not arrive within {SECONDS:.0f} seconds: send it at once") from None
     try:

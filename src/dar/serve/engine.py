@@ -254,20 +254,22 @@ class Engine:
         return self._token_steps - (one.ready_since or 0) >= patience
 
     def _report(self, denoised: Denoised) -> None:
-        """Tell what a step has made, and free the slots of finished images."""
-        state, finished = self._state, []
+        """Free the slots of finished images, and tell what a step has made."""
+        state, finished, told = self._state, list[int](), list[tuple[_Accepted, Event]]()
         assert state is not None
         for row, step, pixels in zip(denoised.rows, denoised.steps, denoised.pixels, strict=True):
             one = self._running[row]
             if state.is_finished(row):
                 finished.append(row)
                 self.ready = True
-                one.tell(Finished(pixels.cpu(), tuple(state.tokens[row].tolist())))
+                told.append((one, Finished(pixels.cpu(), tuple(state.tokens[row].tolist()))))
                 self._mean_seconds += 0.1 * (time.monotonic() - one.started - self._mean_seconds)
             elif one.job.previews:
                 known = state.tokens[row, : state.counts[row]].tolist()
-                one.tell(Previewed(step, state.num_steps(row), pixels.cpu(), tuple(known)))
+                told.append((one, Previewed(step, state.num_steps(row), pixels.cpu(), tuple(known))))
         self._remove(finished)
+        for one, event in told:
+            one.tell(event)
 
     def _remove(self, rows: Sequence[int]) -> None:
         """Free the slots of some rows."""

@@ -44,7 +44,8 @@ class APIError(Exception):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param = status, message, param
+        self.status, self.message = status, _encodable(message)
+        self.param = None if param is None else _encodable(param)
         self.kind, usual = KINDS.get(status, KINDS[400 if status < 500 else 500])
         self.code = code or usual
         self.headers = {} if retry_after is None else {"Retry-After": str(max(1, round(retry_after)))}
@@ -52,6 +53,11 @@ class APIError(Exception):
     def body(self) -> dict[str, Any]:
         """Make the answer's content."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+
+def _encodable(text: str) -> str:
+    """Escape halves of characters, which JSON may bring and no answer can hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @contextmanager

@@ -52,11 +52,12 @@ async function* events(body, signal) {
   }
 }
 
-function newCard(request, before) {
+function newCard(request, origin) {
   const card = byId("card").content.firstElementChild.cloneNode(true);
   card.classList.toggle("large", model.image_size >= 128);
   card.querySelector("h2").textContent = `${request.class}, waiting`;
-  byId("pictures").insertBefore(card, before ?? byId("pictures").firstChild);
+  if (origin) origin.after(card);
+  else byId("pictures").prepend(card);
   return card;
 }
 
@@ -72,8 +73,9 @@ function show(card, previews, step) {
   link.download = `${preview.class.replace(/[^\p{L}\p{N}]+/gu, "-")}-seed-${preview.seed}-step-${step}.png`;
 }
 
-async function generate(request, before) {
-  const card = newCard(request, before);
+// A variation is shown after the card of its origin.
+async function generate(request, origin) {
+  const card = newCard(request, origin);
   const slider = card.querySelector(".timeline input");
   const previews = [];
   const stop = new AbortController();
@@ -120,7 +122,7 @@ function finish(card, request, data) {
     say("");
     const kept = data.tokens.slice(0, (Number(groups.value) * model.num_tokens) / model.num_groups);
     const changed = { class: vary.elements.class.value, seed: Number(vary.elements.seed.value), kept_tokens: kept };
-    generate({ ...request, ...changed }, card.nextSibling);
+    generate({ ...request, ...changed }, card);
   });
   const does = {
     vary: () => { vary.hidden = !vary.hidden; },
