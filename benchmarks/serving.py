@@ -174,8 +174,11 @@ def in_turn(runs: int, *measures: Callable[[], float]) -> list[float]:
 
 def overload(port: int, pid: int, rate: float, seconds: float) -> dict[str, Any]:
     """Send twice what can be served, and sum up what came of it."""
-    before = resident_bytes(pid)
-    answers = open_arrivals(port, 2 * rate, seconds)
+    memory = [resident_bytes(pid)]
+    answers = list[Answer]()
+    for share in (0.25, 0.25, 0.5):
+        answers += open_arrivals(port, 2 * rate, share * seconds)
+        memory.append(resident_bytes(pid))
     served = sorted(answer.seconds for answer in answers if answer.status == 200)
     refused = [answer for answer in answers if answer.status == 429]
     return {
@@ -187,7 +190,7 @@ def overload(port: int, pid: int, rate: float, seconds: float) -> dict[str, Any]
         "other answers": len(answers) - len(served) - len(refused),
         "p50 seconds": served[len(served) // 2],
         "p99 seconds": served[min(int(0.99 * len(served)), len(served) - 1)],
-        "MB before and after": [round(one / 1e6) for one in (before, resident_bytes(pid))],
+        "MB at first, after a quarter, a half, and all": [round(one / 1e6) for one in memory],
         "is healthy afterwards": _is_ready(port),
     }
 
