@@ -4,6 +4,7 @@ Each replica has a model and an engine of its own, and answers at all addresses 
 a replica with room, streams its answer, and starts more replicas while requests wait.
 """
 
+import time
 from typing import Annotated
 
 import typer
@@ -28,6 +29,8 @@ class Replica:
         self._name = name
         self._engine = Engine(DARPipeline.from_pretrained(model), slots=slots, queue_limit=MOST_IMAGES * slots)
         self._engine.start()
+        while not self._engine.ready:  # Ray asks a replica as soon as it is made
+            time.sleep(0.1)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._engine, ServerOptions(model_id=self._name))
@@ -56,14 +59,13 @@ def main(
         min_replicas=replicas, max_replicas=max(replicas, most_replicas or 0), target_ongoing_requests=slots / 2
     )
     deployment = serve.deployment(
-        Replica,
         name="dar",
         autoscaling_config=scaling,
         max_ongoing_requests=slots,
         max_queued_requests=queue,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
-    )
+    )(Replica)
     serve.start(http_options={"host": host, "port": port})
     serve.run(deployment.bind(model, name, slots), blocking=True)
 
