@@ -65,6 +65,7 @@ def configure(app: ASGIApp) -> uvicorn.Config:
     """Make uvicorn's configuration."""
     return uvicorn.Config(
         app,
+        http="h11",  # whose limit on heads is set below
         log_config=None,
         access_log=False,  # the application logs requests with their ids
         server_header=False,
