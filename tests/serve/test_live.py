@@ -279,16 +279,18 @@ def test_request_ids_come_back(address: str) -> None:
 
 def test_a_full_queue_is_told_and_retried(connect: Connect, pipeline: DARPipeline) -> None:
     with serving(pipeline, slots=1, queue_limit=1) as (address, engine):
-        client = connect(address)
+        client, long = connect(address), Job(0, 0, pipeline.resolved({"steps": 1000}))
+        tickets = engine.submit([long] * 2, [lambda event: None] * 2)
         with pytest.raises(openai.RateLimitError) as refused:
-            client.images.generate(prompt="cat", n=3)
+            client.images.generate(prompt="cat")
         assert refused.value.code == "slow_down"
         assert int(refused.value.response.headers["retry-after"]) >= 1
         with pytest.raises(openai.RateLimitError):
-            list(client.images.generate(prompt="cat", n=3, stream=True))
-        job = Job(0, 0, pipeline.resolved({}))
-        engine.submit([job] * 2, [lambda event: None] * 2)
+            list(client.images.generate(prompt="cat", stream=True))
+        timer = threading.Timer(0.5, lambda: [ticket.cancel() for ticket in tickets])
+        timer.start()
         assert client.with_options(max_retries=5).images.generate(prompt="cat").data
+        timer.join()
         assert 'dar:admission_rejections_total{reason="queue_full"}' in get(address, "/metrics")[1]
 
 

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from dar.serve import images_api, native_api, page
 from dar.serve.engine import Engine
 from dar.serve.errors import APIError
-from dar.serve.middleware import KeyCheck, RequestLog
+from dar.serve.middleware import REQUEST_ID, KeyCheck, RequestLog
 from dar.serve.service import ServerOptions, Service
 
 LOG = logging.getLogger(__name__)
@@ -80,4 +80,5 @@ async def _refuse_http(request: Request, error: Any) -> Response:
 
 async def _fail(request: Request, error: Exception) -> Response:
     LOG.error("a request failed", exc_info=error)
-    return JSONResponse(APIError(500, "the server has made a mistake: it is in its log").body(), 500)
+    headers = {REQUEST_ID: request.scope[REQUEST_ID]}  # this answer is made outside of the log of requests
+    return JSONResponse(APIError(500, "the server has made a mistake: it is in its log").body(), 500, headers)

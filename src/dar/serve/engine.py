@@ -40,7 +40,7 @@ QUIET_SHARE = 4
 where previews are wanted it waits for one group of tokens at most."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Accepted:
     """A job, whom to tell, and since when it has been running."""
 
@@ -49,14 +49,6 @@ class _Accepted:
     ticket: Ticket = field(default_factory=Ticket)
     started: float = 0.0
     ready_since: int | None = None  # the token step at which its next denoising step could run
-
-    def tell(self, event: Event) -> None:
-        """Call the listener; what goes wrong there ends this job and no other."""
-        try:
-            self.listener(event)
-        except Exception:
-            LOG.exception("a listener failed; its job is cancelled")
-            self.ticket.cancel()
 
 
 class Engine:
@@ -88,8 +80,8 @@ class Engine:
         self.pipe, self.slots = pipe, positive("the number of slots", slots)
         self.ready = False
         self._queue_limit, self._policy = positive("the limit of the queue", queue_limit), policy
+        self._accepted: list[_Accepted] = []  # until they have been told how they ended
         self._waiting: list[_Accepted] = []
-        self._starting: list[_Accepted] = []
         self._running: list[_Accepted] = []
         self._state: GenerationState | None = None  # a row for each of those running
         self._changed = threading.Condition()
@@ -100,8 +92,13 @@ class Engine:
 
     @property
     def running(self) -> int:
-        """How many images are on their way."""
-        return len(self._running)
+        """How many images have a slot, or have just had one."""
+        return len(self._accepted) - len(self._waiting)
+
+    @property
+    def capacity(self) -> int:
+        """How many images there is room for in slots and queue."""
+        return self.slots + self._queue_limit
 
     @property
     def draining(self) -> bool:
@@ -132,15 +129,16 @@ class Engine:
         with self._changed:
             if self._draining:
                 raise Draining
-            if self.waiting + self.running + len(jobs) > self.slots + self._queue_limit:
+            if len(self._accepted) + len(jobs) > self.capacity:
                 raise QueueFull(self.retry_after())
+            self._accepted += accepted
             self._waiting += accepted
             self._changed.notify_all()
         return [one.ticket for one in accepted]
 
     def retry_after(self) -> float:
         """Estimate the seconds until those who wait now have been served, at least 1."""
-        return max(1.0, (self.waiting + self.running) * self._mean_seconds / self.slots)
+        return max(1.0, len(self._accepted) * self._mean_seconds / self.slots)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Finish what was accepted and take nothing new.
@@ -154,7 +152,7 @@ class Engine:
         with self._changed:
             self._draining = True
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._waiting + self._starting + self._running, timeout)
+            return self._changed.wait_for(lambda: not self._accepted, timeout)
 
     def close(self) -> None:
         """Stop at once; jobs that are not finished are cancelled."""
@@ -163,9 +161,11 @@ class Engine:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
-        for accepted in [*self._running, *self._waiting]:
-            accepted.tell(Cancelled())
-        self._running, self._waiting, self._state = [], [], None
+        with self._changed:
+            left, self._waiting, self._running, self._state = self._accepted, [], [], None
+            self._accepted = list(left)
+        for one in left:
+            self._tell(one, Cancelled())
 
     def _serve(self) -> None:
         try:
@@ -174,17 +174,33 @@ class Engine:
         except Exception:  # clients are told when theirs fail too
             LOG.exception("the first image failed")
         while self._wait_for_work():
-            self._drop_cancelled()
-            self._admit()
             try:
+                self._drop_cancelled()
+                self._admit()
                 self._advance()
-            except Exception as error:  # whatever a step raises ends its images, and not the engine
+            except Exception as error:  # whatever is raised ends the images under way, and not the engine
                 LOG.exception("a step failed")
-                self._fail(self._running, error)
+                with self._changed:
+                    under_way = [one for one in self._accepted if one not in self._waiting]
+                    self._running, self._state = [], None
+                self._fail(under_way, error)
+
+    def _tell(self, one: _Accepted, event: Event) -> None:
+        """Call a job's listener; what goes wrong there ends this job and no other."""
+        is_end = isinstance(event, Finished | Failed | Cancelled)
+        try:
+            if one in self._accepted:  # else it has been told how it ended
+                one.listener(event)
+        except Exception:
+            LOG.exception("a listener failed; its job is cancelled")
+            one.ticket.cancel()
+        with self._changed:
+            if is_end and one in self._accepted:
+                self._accepted.remove(one)
+                self._changed.notify_all()  # who drains looks again
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.notify_all()  # who drains looks again
             self._changed.wait_for(lambda: self._closing or self._waiting or self._running)
             return not self._closing
 
@@ -196,17 +212,23 @@ class Engine:
         cancelled += [self._running[row] for row in gone]
         self._remove(gone)
         for one in cancelled:
-            one.tell(Cancelled())
+            self._tell(one, Cancelled())
 
     def _admit(self) -> None:
         """Give free slots to waiting jobs."""
+        starting: list[_Accepted] = []
         with self._changed:
-            while self._waiting and len(self._running) + len(self._starting) < self.slots:
-                self._starting.append(self._waiting.pop(self._policy([one.job for one in self._waiting])))
-        for _, alike in groupby(self._starting, lambda one: (one.job.class_index, one.job.settings, one.job.prefix)):
+            while self._waiting and len(self._running) + len(starting) < self.slots:
+                starting.append(self._waiting.pop(self._next_of([one.job for one in self._waiting])))
+        for _, alike in groupby(starting, lambda one: (one.job.class_index, one.job.settings, one.job.prefix)):
             self._begin(list(alike))
-        with self._changed:
-            self._starting = []
+
+    def _next_of(self, waiting: Sequence[Job]) -> int:
+        try:
+            return self._policy(waiting)
+        except Exception:  # no order is no reason to stop
+            LOG.exception("the policy failed; the oldest job starts")
+            return 0
 
     def _begin(self, alike: list[_Accepted]) -> None:
         """Begin jobs that differ in their seeds only; they share what is computed of their prefix."""
@@ -227,7 +249,7 @@ class Engine:
         for one in alike:
             one.started = now
             self._running.append(one)
-            one.tell(Started())
+            self._tell(one, Started())
 
     def _advance(self) -> None:
         """Run the denoising steps that can run, if one is due, or else draw a token of every image.
@@ -269,7 +291,7 @@ class Engine:
                 told.append((one, Previewed(step, state.num_steps(row), pixels.cpu(), tuple(known))))
         self._remove(finished)
         for one, event in told:
-            one.tell(event)
+            self._tell(one, event)
 
     def _remove(self, rows: Sequence[int]) -> None:
         """Free the slots of some rows."""
@@ -283,8 +305,5 @@ class Engine:
 
     def _fail(self, jobs: list[_Accepted], error: Exception) -> None:
         message = f"the image could not be computed: {error or type(error).__name__}"
-        for one in list(jobs):
-            one.tell(Failed(message))
-        if jobs is self._running:
-            with self._changed:
-                self._running, self._state = [], None
+        for one in jobs:
+            self._tell(one, Failed(message))

@@ -90,7 +90,7 @@ def read_request(service: Service, given: dict[str, Any]) -> ImageRequest:
     if not prompt:
         raise APIError(400, "prompt is missing: give the name or the number of a class", param="prompt")
     service.check_model(fields.text("model"))
-    count = fields.integer("n", 1, 1, MOST_IMAGES) or 1
+    count = fields.integer("n", 1, 1, min(MOST_IMAGES, service.engine.capacity)) or 1
     native = f"{config.image_size}x{config.image_size}"
     fields.choice("size", ("auto", native), "auto")
     fields.choice("background", ("auto", "opaque"), "auto")

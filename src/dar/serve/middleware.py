@@ -32,6 +32,8 @@ class RequestLog:
             return
         name, started, status = _request_id(Headers(scope=scope)), time.monotonic(), 499  # the client went away
 
+        scope[REQUEST_ID] = name
+
         async def noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
