@@ -1,9 +1,12 @@
 """A live server on loopback, in a thread."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
 
 from dar.pipeline import DARPipeline
@@ -32,3 +35,27 @@ def serving(pipe: DARPipeline, options: ServerOptions | None = None, **engine: A
         thread.join()
         served.close()
         opened.close()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server has answered; names of headers are in lower case."""
+
+    status: int
+    text: str
+    headers: dict[str, str]
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def request(address: str, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+    """Ask a server without a library's care."""
+    connection = HTTPConnection(address.removeprefix("http://"), timeout=60)
+    try:
+        connection.request(method, path, body, headers)
+        found = connection.getresponse()
+        named = {name.lower(): value for name, value in found.getheaders()}
+        return Reply(found.status, found.read().decode(), named)
+    finally:
+        connection.close()

@@ -5,14 +5,12 @@ import json
 import threading
 from typing import Any
 
-import httpx
 import pytest
 from openai import OpenAI
 
 from dar.pipeline import DARPipeline
 from dar.serve import service as service_module
-from tests.serve.live import serving
-from tests.serve.test_engine import LONG
+from tests.serve.live import request, serving
 
 
 @pytest.mark.parametrize(
@@ -39,8 +37,8 @@ def test_null_means_left_out(client: OpenAI, name: str) -> None:
 def test_odd_prompts_are_answered(address: str, content: str) -> None:
 
     body = json.dumps({"prompt": content})
-    found = httpx.post(f"{address}/v1/images/generations", content=body, timeout=LONG)
-    assert found.status_code in (200, 400)
+    found = request(address, "POST", "/v1/images/generations", body.encode())
+    assert found.status in (200, 400)
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "guidance_scale", "top_k", "seed", "num_inference_steps"])
@@ -48,8 +46,8 @@ def test_odd_prompts_are_answered(address: str, content: str) -> None:
 def test_odd_values_are_answered(address: str, name: str, value: str) -> None:
 
     body = f'{{"prompt": "cat", "{name}": {value}}}'
-    found = httpx.post(f"{address}/v1/images/generations", content=body, timeout=LONG)
-    assert found.status_code in (200, 400), found.text
+    found = request(address, "POST", "/v1/images/generations", body.encode())
+    assert found.status in (200, 400), found.text
 
 
 def test_a_mistake_of_the_server_bears_the_request_id(
@@ -57,16 +55,16 @@ def test_a_mistake_of_the_server_bears_the_request_id(
 ) -> None:
     monkeypatch.setattr(service_module.Service, "model", lambda service: 1 / 0)
     with serving(pipeline) as (address, _):
-        found = httpx.get(f"{address}/v1/models", headers={"x-request-id": "mine"}, timeout=LONG)
-    assert found.status_code == 500
+        found = request(address, "GET", "/v1/models", **{"x-request-id": "mine"})
+    assert found.status == 500
     assert found.json()["error"]["type"] == "server_error"
     assert found.headers.get("x-request-id") == "mine"
 
 
 def test_more_images_than_there_can_ever_be_room_for_are_not_worth_a_retry(pipeline: DARPipeline) -> None:
     with serving(pipeline, slots=1, queue_limit=2) as (address, _):
-        found = httpx.post(f"{address}/v1/images/generations", json={"prompt": "cat", "n": 10}, timeout=LONG)
-    assert found.status_code == 400
+        found = request(address, "POST", "/v1/images/generations", json.dumps({"prompt": "cat", "n": 10}).encode())
+    assert found.status == 400
     assert found.json()["error"]["param"] == "n"
 
 
@@ -94,9 +92,9 @@ def test_more_images_than_there_can_ever_be_room_for_are_not_worth_a_retry(pipel
 def test_odd_bodies_are_answered_in_words(address: str, body: str, route: str) -> None:
     if route == "dar/stream":
         body = body.replace('"prompt"', '"class"')
-    found = httpx.post(f"{address}/v1/{route}", content=body.encode("utf-8"), timeout=LONG)
-    assert found.status_code in (200, 400), found.text
-    if found.status_code == 400:
+    found = request(address, "POST", f"/v1/{route}", body.encode())
+    assert found.status in (200, 400), found.text
+    if found.status == 400:
         error: dict[str, Any] = found.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
     elif route == "images/generations":
@@ -120,8 +118,8 @@ def test_odd_bodies_are_answered_in_words(address: str, body: str, route: str) -
     ],
 )
 def test_odd_addresses_are_refused_in_shape(address: str, method: str, path: str) -> None:
-    found = httpx.request(method, address + path, timeout=LONG)
-    assert found.status_code in (200, 404, 405)
+    found = request(address, method, path)
+    assert found.status in (200, 404, 405)
     assert found.headers["x-request-id"]
     if method != "HEAD":
         assert set(found.json()["error"]) == {"message", "type", "param", "code"}
