@@ -9,7 +9,7 @@ import torch
 
 from dar.errors import DARError
 from dar.generation.settings import GenerationSettings
-from dar.generation.state import GenerationState
+from dar.generation.state import Denoised, GenerationState
 from dar.pipeline import DARPipeline
 from dar.serve.engine import Engine
 from dar.serve.jobs import Cancelled, Draining, Event, Failed, Finished, Job, Previewed, QueueFull, Started
@@ -91,6 +91,19 @@ def test_previews_are_those_of_a_stream(engine: Engine) -> None:
         torch.testing.assert_close(told.pixels, preview.pixels[0], rtol=0, atol=1e-4)
         assert list(told.tokens) == preview.tokens[0].tolist()
         assert (told.step, told.num_steps) == (preview.step, preview.num_steps)
+
+
+def test_images_share_calls_of_the_network(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    denoise, rows = GenerationState.denoise, []
+
+    def noted(state: GenerationState) -> Denoised:
+        found = denoise(state)
+        rows.append(len(found.rows))
+        return found
+
+    monkeypatch.setattr(GenerationState, "denoise", noted)
+    assert all(client.last for client in submit(engine, jobs(3)))
+    assert rows == [3] * 4
 
 
 def test_jobs_are_accepted_all_or_none(engine: Engine) -> None:

@@ -4,8 +4,6 @@ Every field is emitted or refused; ``user``, ``moderation`` and ``style`` alone 
 """
 
 import asyncio
-import base64
-import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -16,9 +14,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from torch import Tensor
 
-from dar.images import to_images
 from dar.serve.body import json_object
 from dar.serve.delivery import Delivery
+from dar.serve.encoding import encoded_image
 from dar.serve.errors import APIError
 from dar.serve.fields import Fields
 from dar.serve.frames import EventResponse
@@ -60,10 +58,8 @@ class ImageRequest:
 
     def encoded(self, pixels_3HW: Tensor) -> str:
         """Make the image file, in base64."""
-        file = io.BytesIO()
         quality = {} if self.compression is None else {"quality": self.compression}
-        to_images(pixels_3HW[None])[0].save(file, self.output, **quality)
-        return base64.b64encode(file.getvalue()).decode()
+        return encoded_image(pixels_3HW, self.output, **quality)
 
     def usage(self, images: int) -> dict[str, Any]:
         """Count what was read and drawn."""

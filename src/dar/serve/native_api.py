@@ -1,17 +1,15 @@
 """Every preview with its tokens, for the page and for notebooks: ``POST /v1/dar/stream``, ``GET /v1/dar/model``."""
 
 import asyncio
-import base64
-import io
 from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from dar.images import to_images
 from dar.serve.body import json_object
 from dar.serve.delivery import Delivery
+from dar.serve.encoding import encoded_image
 from dar.serve.errors import APIError
 from dar.serve.fields import Fields
 from dar.serve.frames import EventResponse
@@ -63,7 +61,7 @@ async def _events(wanted: Wanted, delivery: Delivery) -> AsyncIterator[dict[str,
         if isinstance(event, Previewed | Finished):
             step = event.step if isinstance(event, Previewed) else job.settings.steps
             kind = "dar.preview" if isinstance(event, Previewed) else "dar.completed"
-            picture = await asyncio.to_thread(_png, event)
+            picture = await asyncio.to_thread(encoded_image, event.pixels)
             yield {
                 "type": kind,
                 "step": step,
@@ -72,9 +70,3 @@ async def _events(wanted: Wanted, delivery: Delivery) -> AsyncIterator[dict[str,
                 "tokens": list(event.tokens),
                 **about,
             }
-
-
-def _png(event: Previewed | Finished) -> str:
-    file = io.BytesIO()
-    to_images(event.pixels[None])[0].save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()

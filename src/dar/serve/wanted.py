@@ -4,7 +4,6 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dar.errors import DARError
 from dar.generation.layout import kept_prefix, layout_prefix
 from dar.generation.settings import GenerationSettings, GivenSettings
 from dar.images import read_image
@@ -108,6 +107,5 @@ def read_prefix(pipe: DARPipeline, fields: Fields) -> tuple[int, ...]:
     with about("layout"):
         image = read_image(picture, "the layout picture", MOST_LAYOUT_PIXELS)
         prefix = layout_prefix(pipe.tokenizer, image, length, 1)
-    if prefix is None:
-        raise DARError("a layout has no tokens")
+    assert prefix is not None
     return tuple(prefix[0].tolist())

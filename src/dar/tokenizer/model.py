@@ -185,7 +185,6 @@ class SequentialDiffusionTokenizer(nn.Module, HubModel, library_name="dar", mode
             DARError: at the call, if the noise has another shape, the solver is unknown, or there is no step.
         """
         config = self.config
-        solver_named(solver)
         if tuple(noise.shape[1:]) != (3, config.image_size, config.image_size):
             raise DARError(f"noise must be B x 3 x {config.image_size} x {config.image_size}, not {tuple(noise.shape)}")
         check_steps(steps)
