@@ -106,6 +106,15 @@ class TokenDecoder:
         cache.extend(counts)
         return logits
 
+    @torch.no_grad()
+    def all_logits(self, ids_RT: Tensor, cache: TokenCache) -> Tensor:
+        """Compute the logits of what follows each of a row's new tokens, which stay unseen until the cache is extended.
+
+        Returns:
+            R x T x V logits of image tokens, float32; those of tokens beyond the last one mean nothing.
+        """
+        return self._head.product(self._hidden(ids_RT, cache.tensors, cache.place(ids_RT.shape[1]))).float()
+
     def _step(self, kept_L2RHSC: Tensor, ids_R1: Tensor, positions_R1: Tensor, end: int) -> Tensor:
         """Let each row see one token, with shapes that do not depend on how many it has seen: R x V."""
         x = self._hidden(ids_R1, kept_L2RHSC, Place.at(positions_R1, end))
