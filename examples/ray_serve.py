@@ -4,7 +4,6 @@ Each replica has a model and an engine of its own, and answers at all addresses 
 a replica with room, streams its answer, and starts more replicas while requests wait.
 """
 
-import time
 from typing import Annotated
 
 import typer
@@ -25,18 +24,21 @@ MOST_IMAGES = 10
 class Replica:
     """One engine behind the application of `dar serve`."""
 
+    _engine: Engine | None = None
+
     def __init__(self, model: str | None, name: str, slots: int) -> None:
         self._name = name
-        self._engine = Engine(DARPipeline.from_pretrained(model), slots=slots, queue_limit=MOST_IMAGES * slots)
+        pipe = DARPipeline.from_pretrained(model)
+        pipe([0], seed=0)  # Ray tells what this raises, and asks a replica as soon as it is made
+        self._engine = Engine(pipe, slots=slots, queue_limit=MOST_IMAGES * slots)
         self._engine.start()
-        while not self._engine.ready:  # Ray asks a replica as soon as it is made
-            time.sleep(0.1)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._engine, ServerOptions(model_id=self._name))
 
     def __del__(self) -> None:
-        self._engine.close()
+        if self._engine:
+            self._engine.close()
 
 
 def main(

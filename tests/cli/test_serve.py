@@ -7,12 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
+from dar.cli.serve import _address
+from dar.errors import DARError
 from dar.pipeline import DARPipeline
+from dar.serve.server import listen
 
 
 def serve(*options: str, **environment: str) -> subprocess.Popen[str]:
@@ -51,6 +55,28 @@ def test_a_port_that_is_taken_is_told_before_a_model_is_loaded() -> None:
             _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
     assert f"cannot listen on 127.0.0.1 port {port}" in errors
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("localhost", "localhost"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("::1", "[::1]"),
+    ],
+)
+def test_its_address_can_be_opened_in_a_browser_here(host: str, shown: str) -> None:
+    try:
+        opened = listen(host, 0)
+    except DARError:
+        pytest.skip("this machine has no IPv6")
+    with opened:
+        address = _address(host, opened)
+        assert address == f"http://{shown}:{opened.getsockname()[1]}"
+        with closing(HTTPConnection(address.removeprefix("http://"), timeout=10)) as connection:
+            connection.connect()
 
 
 def test_it_says_what_it_serves_and_finishes_what_it_accepted(pipeline: DARPipeline, tmp_path: Path) -> None:

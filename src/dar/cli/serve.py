@@ -1,6 +1,7 @@
 """``dar serve``."""
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from dar.serve.engine import Engine
 
 KEY_VARIABLE = "DAR_API_KEY"
+
+THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where to find what listens on all addresses."""
 
 
 def serve(
@@ -65,7 +69,7 @@ def serve(
         pipe = DARPipeline.from_pretrained(model, device=device, dtype=dtype)
     engine = Engine(pipe, slots=_slots(slots, pipe), queue_limit=queue, policy=chosen)
     known_as = name or (BUNDLED if model is None else Path(model).name)
-    _tell(pipe, engine, known_as, _address(host, opened.getsockname()[1]), is_open=api_key is None)
+    _tell(pipe, engine, known_as, _address(host, opened), is_open=api_key is None)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     run(
         engine,
@@ -90,8 +94,11 @@ def _slots(given: str, pipe: "DARPipeline") -> int:
     return fitting_batch_size(pipe.tokenizer, pipe.prior.config, pipe.settings, {"kept_tokens": [0]}, None, most)
 
 
-def _address(host: str, port: int) -> str:
-    shown = f"[{host}]" if ":" in host else host
+def _address(host: str, opened: socket.socket) -> str:
+    """Return the address of a socket that a browser on this machine can open."""
+    bound, port = opened.getsockname()[:2]
+    name = THIS_MACHINE.get(bound, host)
+    shown = f"[{name}]" if ":" in name else name
     return f"http://{shown}:{port}"
 
 

@@ -15,6 +15,16 @@ function settings() {
   };
 }
 
+const plain = (name) => name.trim().toLowerCase().replace(/[\s_-]+/g, " ");
+
+// Takes a part of a name for the name, where it is a part of no other; numbers are the server's to read.
+function completed(text) {
+  const part = plain(text);
+  if (/^\d+$/.test(part) || model === null || model.classes.some((name) => plain(name) === part)) return text.trim();
+  const found = model.classes.filter((name) => plain(name).includes(part));
+  return found.length === 1 ? found[0] : text.trim();
+}
+
 function headers() {
   const key = byId("key").value;
   return { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) };
@@ -52,12 +62,10 @@ async function* events(body, signal) {
   }
 }
 
-function newCard(request, origin) {
+function newCard(request) {
   const card = byId("card").content.firstElementChild.cloneNode(true);
   card.classList.toggle("large", model.image_size >= 128);
   card.querySelector("h2").textContent = `${request.class}, waiting`;
-  if (origin) origin.after(card);
-  else byId("pictures").prepend(card);
   return card;
 }
 
@@ -73,9 +81,7 @@ function show(card, previews, step) {
   link.download = `${preview.class.replace(/[^\p{L}\p{N}]+/gu, "-")}-seed-${preview.seed}-step-${step}.png`;
 }
 
-// A variation is shown after the card of its origin.
-async function generate(request, origin) {
-  const card = newCard(request, origin);
+async function generate(request, card) {
   const slider = card.querySelector(".timeline input");
   const previews = [];
   const stop = new AbortController();
@@ -112,7 +118,7 @@ function finish(card, request, data) {
   const told = vary.querySelector("output");
   groups.max = model.num_groups;
   groups.value = Math.max(1, Math.round(model.num_groups / 4));
-  vary.elements.class.value = data.class;
+  vary.elements.class.value = request.class; // as asked: several classes may have one name
   vary.elements.seed.value = data.seed + 1;
   const tell = () => { told.textContent = `${groups.value} of ${model.num_groups}`; };
   groups.addEventListener("input", tell);
@@ -121,8 +127,11 @@ function finish(card, request, data) {
     event.preventDefault();
     say("");
     const kept = data.tokens.slice(0, (Number(groups.value) * model.num_tokens) / model.num_groups);
-    const changed = { class: vary.elements.class.value, seed: Number(vary.elements.seed.value), kept_tokens: kept };
-    generate({ ...request, ...changed }, card);
+    const changed = { class: completed(vary.elements.class.value), seed: Number(vary.elements.seed.value), kept_tokens: kept };
+    const variation = { ...request, ...changed };
+    const varied = newCard(variation);
+    card.after(varied);
+    generate(variation, varied);
   });
   const does = {
     vary: () => { vary.hidden = !vary.hidden; },
@@ -159,8 +168,11 @@ byId("wanted").addEventListener("submit", (event) => {
   event.preventDefault();
   say("");
   const first = optional("seed") ?? Math.floor(Math.random() * 2 ** 31);
-  const wanted = byId("class").value.trim();
-  for (let i = 0; i < Number(byId("count").value); i++) generate({ class: wanted, seed: first + i, ...settings() });
+  const wanted = completed(byId("class").value);
+  const requests = Array.from({ length: Number(byId("count").value) }, (_, i) => ({ class: wanted, seed: first + i, ...settings() }));
+  const cards = requests.map(newCard);
+  byId("pictures").prepend(...cards);
+  requests.forEach((request, i) => generate(request, cards[i]));
 });
 
 byId("stop").addEventListener("click", () => running.forEach((stop) => stop.abort()));
@@ -187,6 +199,9 @@ async function begin() {
     say(`The server cannot be asked: ${error.message}`);
   }
 }
+
+// What is typed replaces the class that is there, so that all others can be found.
+document.addEventListener("focusin", (event) => { if (event.target.name === "class") event.target.select(); });
 
 byId("key").addEventListener("change", begin);
 begin();
