@@ -110,9 +110,11 @@ def metrics_in_space(
     pooled = store.pooled()
     name = "fid" if is_inception else "frechet_distance"
     found[name] = _frechet(pooled, reference.mean, reference.covariance, extractor.name)
-    covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
-    found["precision"] = mean_estimate(covered.samples_covered)
-    found["recall"] = _around(covered.recall, *recall_confidence(pooled, reference.pooled, _generator(), NEIGHBOURS))
+    if len(reference.pooled):
+        covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
+        found["precision"] = mean_estimate(covered.samples_covered)
+        interval = recall_confidence(pooled, reference.pooled, _generator(), NEIGHBOURS)
+        found["recall"] = _around(covered.recall, *interval)
     return {name: found[name] for name in METRICS if name in found}
 
 
