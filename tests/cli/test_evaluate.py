@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dar.cli.evaluate.samples import _print_as_adm
 from dar.features.classifier import ClassifierConfig, ImageClassifier
+from dar.features.inception import Inception
 from dar.pipeline import DARPipeline
 from dar.report.files import read_report
+from dar.report.report import Estimate, Report
 from tests import tiny
 from tests.evaluate.animals import photo_folder
 
@@ -216,3 +220,18 @@ def test_several_processes_are_sent_to_sampling(
     assert dar("evaluate", "generation", folder / "model", *space, *COMMON, "--out", tmp_path / "report") == 2
     assert "run dar sample under it first" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_adm_lines_are_those_of_its_evaluator(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"fid": Estimate(4.25), "inception_score": Estimate(50.123456789), "recall": Estimate(0.5)}
+    _print_as_adm(Report("generation", {}, {}, {Inception.name: found}))
+    assert capsys.readouterr().out.splitlines() == ["Inception Score: 50.123456789", "FID: 4.25", "Recall: 0.5"]
+
+
+def test_adm_lines_need_inception(
+    dar, tmp_path: Path, space: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "s.npz", arr_0=np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8))
+    command = ("evaluate", "samples", tmp_path / "s.npz", *space, "--adm", "--out", tmp_path / "report")
+    assert dar(*command) == 2
+    assert "--adm prints metrics of Inception" in capsys.readouterr().err

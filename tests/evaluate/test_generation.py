@@ -204,3 +204,13 @@ def test_samples_that_are_not_square_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DARError, match="squares"):
         measured(tmp_path, images=uint8_images()[:, :, :8])
     assert np.load(tmp_path / "samples.npz")["arr_0"].shape == (COUNT, 8, SIZE, 3)
+
+
+def test_a_reference_of_mean_and_covariance_alone_gives_the_fid(tmp_path: Path) -> None:
+    whole = InceptionLike()(uint8_images(seed=2)).pooled.double()
+    np.savez(tmp_path / "fid_stats.npz", mu=whole.mean(0).numpy(), sigma=whole.T.cov().numpy())
+    extractor = InceptionLike()
+    alone = load_reference(str(tmp_path / "fid_stats.npz"), extractor, uint8_images().shape[-1])
+    samples = open_samples(written(tmp_path / "s.npz", uint8_images()))
+    report = evaluate_samples(samples, [(extractor, alone)], tmp_path / "work", model_info={}).report
+    assert set(report.metrics[Inception.name]) == {"fid", "inception_score"}

@@ -98,6 +98,27 @@ def test_statistics_that_are_not_whole_are_refused(tmp_path: Path, own: dict[str
         load_reference(npz(tmp_path / "VIRTUAL.npz", uint8_images(), **own), InceptionLike(), SIZE)
 
 
+def test_mean_and_covariance_alone_are_enough_for_inception(tmp_path: Path) -> None:
+    path = tmp_path / "fid_stats.npz"
+    np.savez(path, mu=np.arange(4.0), sigma=np.eye(4))
+    found = load_reference(str(path), InceptionLike(), SIZE)
+    assert found.mean.tolist() == [0, 1, 2, 3]
+    assert found.spatial_mean is None
+    assert found.pooled.shape == (0, 4)
+    assert found.images is None
+    found.save(tmp_path / "saved.safetensors")
+    assert load_reference(str(tmp_path / "saved.safetensors"), InceptionLike(), SIZE).pooled.shape == (0, 4)
+    with pytest.raises(DARError, match="images must be in arr_0"):
+        load_reference(str(path), Projection(), SIZE)
+
+
+@pytest.mark.parametrize("mu", [np.float64(1), np.ones(3), np.full(4, np.nan), np.array([None])])
+def test_mean_and_covariance_that_are_none_are_refused(tmp_path: Path, mu: np.ndarray) -> None:  # type: ignore[type-arg]
+    np.savez(tmp_path / "fid_stats.npz", mu=mu, sigma=np.eye(4))
+    with pytest.raises(DARError, match=r"fid_stats\.npz has"):
+        load_reference(str(tmp_path / "fid_stats.npz"), InceptionLike(), SIZE)
+
+
 def test_statistics_of_other_dimensions_are_refused(tmp_path: Path) -> None:
     own = {"mu": np.ones(9), "sigma": np.eye(9), "mu_s": np.ones(3), "sigma_s": np.eye(3)}
     with pytest.raises(DARError, match=r"mean of shape \(9,\), not \(4,\)"):

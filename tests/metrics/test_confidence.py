@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dar.errors import DARError
-from dar.metrics.confidence import confidence, jackknife_confidence, jackknife_groups, mean_confidence
+from dar.metrics.confidence import jackknife_confidence, jackknife_groups, mean_confidence
 
 
 def values(count: int, seed: int = 0) -> torch.Tensor:
@@ -28,30 +28,6 @@ def test_interval_of_a_share() -> None:
 def test_interval_of_a_mean_holds_the_true_mean_as_often_as_it_says() -> None:
     intervals = [mean_confidence(values(50, seed) + 1) for seed in range(400)]
     assert 0.92 <= sum(low <= 1 <= high for low, high in intervals) / 400 <= 0.98
-
-
-def test_bootstrap_agrees_with_the_closed_form() -> None:
-    found = values(300)
-    low, high = confidence(lambda rows: found[rows].mean().item(), 300, torch.Generator().manual_seed(0), resamples=400)
-    expected = mean_confidence(found)
-    assert (low + high) / 2 == pytest.approx(found.mean().item())
-    assert high - low == pytest.approx(expected[1] - expected[0], rel=0.15)
-
-
-def test_bootstrap_is_around_the_value_where_draws_are_biased() -> None:
-    """A draw holds about 63 % of the rows, so that its count of different ones never reaches all rows' count."""
-    low, high = confidence(lambda rows: len(rows.unique()), 200, torch.Generator().manual_seed(0))
-    assert (low + high) / 2 == pytest.approx(200)
-    assert high > low
-
-
-def test_bootstrap_repeats_with_its_seed() -> None:
-    found = values(30)
-    intervals = [
-        confidence(lambda rows: found[rows].max().item(), 30, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
-    ]
-    assert intervals[0] == intervals[1]
-    assert intervals[0] != intervals[2]
 
 
 def test_jackknife_of_a_mean_agrees_with_the_closed_form() -> None:
@@ -79,8 +55,6 @@ def test_too_few() -> None:
     with pytest.raises(DARError, match="1 rows are too few for a confidence interval: at least 2"):
         mean_confidence(torch.ones(1))
     with pytest.raises(DARError, match="0 rows are too few"):
-        confidence(len, 0, torch.Generator())
-    with pytest.raises(DARError, match="1 draws have no spread"):
-        confidence(len, 5, torch.Generator(), resamples=1)
+        mean_confidence(torch.ones(0))
     with pytest.raises(DARError, match="39 rows are too few for a confidence interval: at least 40"):
         jackknife_groups(39, torch.Generator())

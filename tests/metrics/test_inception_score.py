@@ -1,11 +1,12 @@
 import math
+import statistics
 
 import numpy as np
 import pytest
 import torch
 
 from dar.errors import DARError
-from dar.metrics.inception_score import inception_score
+from dar.metrics.inception_score import inception_score, inception_score_confidence
 
 
 def logits(count: int, classes: int = 10) -> torch.Tensor:
@@ -62,3 +63,22 @@ def test_bad_input() -> None:
         inception_score(logits(0))
     with pytest.raises(DARError, match="a split must have at least one image"):
         inception_score(logits(10), split_size=0)
+
+
+def test_interval_holds_the_mean_score_as_often_as_it_says() -> None:
+    def drawn(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return 2 * torch.randn(500, 20, generator=generator) + torch.linspace(-1, 1, 20)
+
+    draws = [drawn(seed) for seed in range(400)]
+    mean = statistics.fmean(inception_score(found, 250) for found in draws)
+    intervals = [inception_score_confidence(found, 250) for found in draws]
+    assert 0.92 <= sum(low <= mean <= high for low, high in intervals) / 400 <= 0.98
+
+
+def test_interval_of_splits_of_one_image() -> None:
+    low, high = inception_score_confidence(logits(3), split_size=2)
+    assert low < inception_score(logits(3), split_size=2) < high
+    assert inception_score_confidence(logits(2), split_size=1) == pytest.approx((1, 1))
+    with pytest.raises(DARError, match="1 rows of logits are too few: at least 2"):
+        inception_score_confidence(logits(1))

@@ -16,19 +16,16 @@ from dar.evaluate.statistics import Reference
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.metrics.agreement import agreement
-from dar.metrics.confidence import GROUPS, confidence
+from dar.metrics.confidence import GROUPS
 from dar.metrics.frechet import Moments, frechet_confidence, frechet_distance, full_rank_count
 from dar.metrics.half_samples import recall_confidence
-from dar.metrics.inception_score import inception_score
+from dar.metrics.inception_score import inception_score, inception_score_confidence
 from dar.metrics.precision_recall import precision_and_recall
 from dar.report.report import METRICS, Estimate, Report, mean_estimate
 from dar.samples.samples import Samples, check_square
 from dar.sheets import captioned_grid, display_scale
 
 NEIGHBOURS = 3
-RESAMPLES = 20
-"""Of the bootstrap of Inception Scores."""
-
 INTERVAL_SEED = 0
 """Of the random groups of images behind confidence intervals."""
 
@@ -113,9 +110,11 @@ def metrics_in_space(
     pooled = store.pooled()
     name = "fid" if is_inception else "frechet_distance"
     found[name] = _frechet(pooled, reference.mean, reference.covariance, extractor.name)
-    covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
-    found["precision"] = mean_estimate(covered.samples_covered)
-    found["recall"] = _around(covered.recall, *recall_confidence(pooled, reference.pooled, _generator(), NEIGHBOURS))
+    if len(reference.pooled):
+        covered = precision_and_recall(pooled, reference.pooled, NEIGHBOURS)
+        found["precision"] = mean_estimate(covered.samples_covered)
+        interval = recall_confidence(pooled, reference.pooled, _generator(), NEIGHBOURS)
+        found["recall"] = _around(covered.recall, *interval)
     return {name: found[name] for name in METRICS if name in found}
 
 
@@ -203,10 +202,7 @@ def _frechet(rows_ND: Tensor, mean_D: Tensor, covariance_DD: Tensor, space: str)
 
 def _inception_score(logits_NC: Tensor) -> Estimate:
     score = inception_score(logits_NC, SPLIT_SIZE)
-    interval = confidence(
-        lambda rows: inception_score(logits_NC[rows], SPLIT_SIZE), len(logits_NC), _generator(), RESAMPLES
-    )
-    return _around(score, *interval)
+    return _around(score, *inception_score_confidence(logits_NC, SPLIT_SIZE))
 
 
 def _generator() -> torch.Generator:

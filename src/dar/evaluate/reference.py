@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from dar.data import ImageDataset
@@ -15,11 +16,12 @@ from dar.evaluate.statistics import Reference, StatisticsCollector, check_statis
 from dar.features.classifier import BUNDLED, bundled_folder
 from dar.features.extractor import Extractor
 from dar.features.inception import Inception
+from dar.files import check_regular_file
 from dar.locations import here
 from dar.progress import progress_bar
 from dar.samples.archive import UNREADABLE
 from dar.samples.opening import open_samples
-from dar.samples.samples import check_square
+from dar.samples.samples import check_square, file_sha256
 
 ADM_STATISTICS = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial_mean", "sigma_s": "spatial_covariance"}
 """Arrays of the ADM suite's reference files, of pooled and of spatial Inception features, and our names for them."""
@@ -43,7 +45,8 @@ def load_reference(
 
     Args:
         source: a ``.safetensors`` file of ``Reference.save``; an ``.npz`` with images in ``arr_0``, whose own
-            ``mu, sigma, mu_s, sigma_s`` are used under Inception if it has them, as the ADM suite does; a data set,
+            ``mu, sigma, mu_s, sigma_s`` are used under Inception if it has them, as the ADM suite does; an
+            ``.npz`` of ``mu`` and ``sigma`` alone, for the FID under Inception and nothing else; a data set,
             see ``dar.data.open_images``, whose images are cropped to squares; or, where there is no folder of that
             name, "cifar10" for statistics of its training images that the package brings along, as its classifier
             sees them.
@@ -105,6 +108,20 @@ def _from_data(data: ImageDataset, extractor: Extractor, image_size: int, batch_
 
 def _from_npz(path: Path, extractor: Extractor, image_size: int, batch_size: int) -> Reference:
     """Compute statistics of an npz; under Inception, its own means and covariances are used where it has them."""
+    if extractor.name == Inception.name and (gaussian := _mean_and_covariance_alone(path)):
+        mean, covariance = gaussian
+        nothing = torch.empty(0, len(mean)) if mean.dim() else torch.empty(0)
+        return Reference(
+            source=str(path),
+            hash=file_sha256(path).hex(),
+            extractor=extractor.name,
+            extractor_hash=extractor.hash,
+            images=None,
+            image_size=image_size,
+            pooled=nothing,
+            mean=mean,
+            covariance=covariance,
+        )
     samples = open_samples(path)
     check_square(samples)
     _check_size(str(path), samples.width, image_size)
@@ -122,6 +139,21 @@ def _from_npz(path: Path, extractor: Extractor, image_size: int, batch_size: int
                 f"{tuple(getattr(found, name).shape)}: it was made with another network"
             )
     return replace(found, **own, images=None) if own else found
+
+
+def _mean_and_covariance_alone(path: Path) -> tuple[Tensor, Tensor] | None:
+    """Read ``mu`` and ``sigma`` of a file that has them, but no images, as those of pytorch-fid; None of another."""
+    check_regular_file(path)
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if not {"mu", "sigma"} <= set(content.files) or "arr_0" in content.files:
+                return None
+            mean, covariance = (torch.from_numpy(content[name].astype(np.float64)) for name in ("mu", "sigma"))
+            return mean, covariance
+    except UNREADABLE as error:
+        raise DARError(f"{path} has statistics that cannot be read ({quoted(error)}): get it again") from error
 
 
 def _own_statistics(path: Path) -> dict[str, Any]:

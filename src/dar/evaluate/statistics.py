@@ -34,7 +34,7 @@ class Reference:
         extractor_hash: of its weights.
         images: how many the mean and covariance are of; None where a file brings them along without their number.
         image_size: pixels a side.
-        pooled: M x D, features of up to 10 000 images, for precision and recall.
+        pooled: M x D, features of up to 10 000 images, for precision and recall; none of a file without images.
         mean: D, float64.
         covariance: D x D, float64.
         spatial_mean: S, float64, or None where the extractor has no spatial features.
@@ -64,7 +64,7 @@ class Reference:
         refuse_existing(path)
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if self.pooled.double().square().sum(1).max() < torch.finfo(torch.float16).max / 4:
+        if len(self.pooled) and self.pooled.double().square().sum(1).max() < torch.finfo(torch.float16).max / 4:
             tensors["pooled"] = self.pooled.half()
         save_tensors(path, tensors, {name: str(content[name]) for name in _FACTS})
 

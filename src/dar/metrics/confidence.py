@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,34 +17,6 @@ _NORMAL = 1.96
 
 STUDENT = 2.093
 """97.5 % quantile of Student's distribution with GROUPS - 1 degrees of freedom."""
-
-
-def confidence(
-    statistic: Callable[[Tensor], float], count: int, generator: torch.Generator, resamples: int = 100
-) -> tuple[float, float]:
-    """Estimate the 95 % confidence interval of any metric, by the bootstrap (Efron 1979).
-
-    Rows are resampled with replacement, and the interval is the metric of all rows, plus and minus 1.96 standard
-    deviations of the metrics of the resamples. Percentiles of these would lie off centre: a resample holds only about
-    63 % of the rows, and metrics of diversity depend on how many different ones there are. Their spread hardly does.
-
-    Args:
-        statistic: computes the metric of some rows from their indices (int64, on the CPU).
-        count: rows in all.
-        generator: draws the rows; on the CPU.
-        resamples: how many; the interval's width is known to about a share of 1 / sqrt(2 resamples).
-
-    Returns:
-        Lower and upper end.
-
-    Raises:
-        DARError: if there are fewer than two rows, or two resamples.
-    """
-    _check_count(count, 2)
-    if resamples < 2:
-        raise DARError(f"{resamples} draws have no spread: at least 2 are needed")
-    resampled = [statistic(torch.randint(count, (count,), generator=generator)) for _ in range(resamples)]
-    return _around(statistic(torch.arange(count)), _NORMAL * statistics.stdev(resampled))
 
 
 def mean_confidence(values_N: Tensor) -> tuple[float, float]:
@@ -74,23 +46,38 @@ def jackknife_groups(count: int, generator: torch.Generator) -> tuple[Tensor, ..
     return torch.randperm(count, generator=generator).tensor_split(GROUPS)
 
 
-def jackknife_confidence(value: float, left_out: Sequence[float]) -> tuple[float, float]:
+def jackknife_confidence(
+    value: float, left_out: Sequence[float], halves: Sequence[tuple[float, float]] = ()
+) -> tuple[float, float]:
     """Estimate the 95 % confidence interval of any smooth metric, by the delete-a-group jackknife (Kott 2001).
+
+    The jackknife counts twice what variance comes from pairs of rows, and not from rows one by one (Efron and Stein
+    1981): its interval is 1.4 times too wide where a metric is nearly all bias. In the mean over two halves the share
+    of single rows is that of all rows, so that it varies from halving to halving by the pairs' variance alone. That
+    is taken off, but never more than half, which is all that pairs can have added.
 
     Args:
         value: the metric of all rows.
         left_out: the metric of all rows but those of each group of ``jackknife_groups``.
+        halves: the metric of both halves of the rows, for several random halvings; with none, nothing is taken off.
 
     Returns:
         Lower and upper end.
     """
-    standard_error = math.sqrt((GROUPS - 1) * statistics.pvariance(left_out))
-    return _around(value, STUDENT * standard_error)
+    variance = (GROUPS - 1) * statistics.pvariance(left_out)
+    if halves:
+        variance -= min(statistics.variance([(one + other) / 2 for one, other in halves]), variance / 2)
+    return _around(value, STUDENT * math.sqrt(variance))
 
 
 def _check_count(count: int, least: int) -> None:
     if count < least:
         raise DARError(f"{count} rows are too few for a confidence interval: at least {least} are needed")
+
+
+def around(value: float, standard_error: float) -> tuple[float, float]:
+    """Reach 1.96 standard errors to both sides of a value: its 95 % confidence interval where errors are normal."""
+    return _around(value, _NORMAL * standard_error)
 
 
 def _around(value: float, half_width: float) -> tuple[float, float]:

@@ -138,8 +138,8 @@ class SpaceOptions:
         return spaces
 
 
-def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_interrupt: str = RESUMES) -> None:
-    """Run an evaluation, write its report and print its metrics.
+def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_interrupt: str = RESUMES) -> "Report":
+    """Run an evaluation, write its report, print its metrics, and return it.
 
     Args:
         out: folder of the report.
@@ -164,6 +164,7 @@ def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_
         result = evaluate_into(out, evaluation)
     _print_metrics(result.report)
     typer.echo(f"report: {out / PAGE}")
+    return result.report
 
 
 def _print_metrics(report: "Report") -> None:
