@@ -20,7 +20,7 @@ from dar.images import to_images
 from dar.pipeline import DARPipeline
 from dar.serve.jobs import Job
 from dar.serve.service import ServerOptions
-from tests.serve.live import serving
+from tests.serve.live import request, serving
 
 Connect = Callable[..., OpenAI]
 
@@ -40,23 +40,15 @@ def assert_alike(b64: str, image: np.ndarray) -> None:
 
 def ask(address: str, body: object, path: str = "/v1/images/generations", **headers: str) -> tuple[int, Any, dict]:
     """Post a body, as bytes or as JSON; return status, answer and headers."""
-    connection = HTTPConnection(address.removeprefix("http://"), timeout=60)
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    connection.request("POST", path, content, {"content-type": "application/json"} | headers)
-    answer = connection.getresponse()
-    text, status = answer.read(), answer.status
-    connection.close()
-    return status, json.loads(text), {name.lower(): value for name, value in answer.getheaders()}
+    reply = request(address, "POST", path, content, **{"content-type": "application/json"} | headers)
+    return reply.status, reply.json(), reply.headers
 
 
 def events(address: str, body: dict) -> list[dict]:
-    connection = HTTPConnection(address.removeprefix("http://"), timeout=60)
-    connection.request("POST", "/v1/dar/stream", json.dumps(body))
-    answer = connection.getresponse()
-    assert answer.status == 200, answer.read()
-    lines = answer.read().decode().split("\n")
-    connection.close()
-    return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    reply = request(address, "POST", "/v1/dar/stream", json.dumps(body).encode())
+    assert reply.status == 200, reply.text
+    return [json.loads(line[6:]) for line in reply.text.split("\n") if line.startswith("data: ")]
 
 
 def test_an_image_is_that_of_the_pipeline(client: OpenAI, pipeline: DARPipeline) -> None:
