@@ -35,7 +35,7 @@ def run(names: tuple[str, ...], *words: str) -> GivenSettings:
 
 
 def test_every_field_is_an_option() -> None:
-    words = ["--guidance", "1:3@2-5", "--steps", "3", "--solver", "euler", *WORDS]
+    words = ["--guidance", "1:3@2-5", "--steps", "3", "--solver", "euler", "--sampler", "drafts", *WORDS]
     given = run(ALL, *words)
     assert given == {
         "guidance_scale": Guidance(1, 3, (2, 5)),
@@ -44,6 +44,7 @@ def test_every_field_is_an_option() -> None:
         "top_p": 0.5,
         "steps": 3,
         "solver": "euler",
+        "sampler": "drafts",
     }
     assert given.keys() == {one.name for one in fields(GenerationSettings)} == set(ALL)
     assert as_options(given) == words
@@ -58,7 +59,7 @@ def test_a_command_may_have_some_of_the_options() -> None:
     def command(*, given: GivenSettings) -> None: ...
 
     assert tuple(inspect.signature(setting_options(DENOISING)(command)).parameters) == DENOISING
-    assert run(DRAWING, "--guidance", "2", *WORDS).keys() == set(ALL) - set(DENOISING)
+    assert run(DRAWING, "--guidance", "2", "--sampler", "drafts", *WORDS).keys() == set(ALL) - set(DENOISING)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,7 @@ def test_a_command_may_have_some_of_the_options() -> None:
         (["--guidance", ""], "a guidance scale is a number like 3"),
         (["--temperature", "-1"], "temperature must be 0 or more"),
         (["--solver", "heun"], "no solver 'heun'"),
+        (["--sampler", "beam"], "no sampler 'beam'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(words: list[str], said: str) -> None:

@@ -105,7 +105,15 @@ def test_a_generator_stands_beside_the_seed(pipeline: DARPipeline) -> None:
 
 def test_what_is_not_given_is_the_models_own(saved: Path) -> None:
     pipe = DARPipeline.from_pretrained(saved / "inner")
-    own = {"guidance_scale": (1.0, 5.0), "temperature": 0.8, "top_k": 20, "top_p": 1.0, "steps": 6, "solver": "euler"}
+    own = {
+        "guidance_scale": (1.0, 5.0),
+        "temperature": 0.8,
+        "top_k": 20,
+        "top_p": 1.0,
+        "steps": 6,
+        "solver": "euler",
+        "sampler": "sequential",
+    }
     plain = pipe("cat", seed=3)
     assert plain.settings.values() == own
     assert_same(plain, pipe("cat", seed=3, **own))
@@ -252,3 +260,22 @@ def test_the_default_dtype_of_torch_does_not_matter(saved: Path, other_default: 
     for found, wanted in zip(outcome(), expected, strict=True):
         assert found.dtype == wanted.dtype
         assert torch.equal(found, wanted)
+
+
+def test_drafts_give_other_images_of_the_same_kind(pipeline: DARPipeline) -> None:
+    drafted = pipeline(["cat", 1, 2], seed=3, sampler="drafts")
+    assert not torch.equal(drafted.tokens, pipeline(["cat", 1, 2], seed=3).tokens)
+    assert_same(drafted, pipeline(["cat", 1, 2], seed=3, sampler="drafts", batch_size=1))
+    *_, last = pipeline.stream(["cat", 1, 2], seed=3, sampler="drafts")
+    assert torch.equal(last.tokens, drafted.tokens)
+    decoded = pipeline.tokenizer.decode(drafted.tokens, seed=[3, 4, 5], solver=drafted.settings.solver)
+    torch.testing.assert_close(decoded, drafted.pixels, rtol=0, atol=1e-4)
+
+
+def test_the_likeliest_tokens_are_the_same_however_they_are_drawn(pipeline: DARPipeline) -> None:
+    assert_same(pipeline(["cat", 1], temperature=0, sampler="drafts"), pipeline(["cat", 1], temperature=0))
+
+
+def test_drafts_keep_no_layout(pipeline: DARPipeline) -> None:
+    with pytest.raises(DARError, match="'drafts' cannot keep the tokens of a layout"):
+        pipeline.stream("cat", layout=ARRAY, layout_tokens=4, sampler="drafts")

@@ -40,7 +40,8 @@ def test_a_picture_tells_how_it_was_made(tmp_path: Path) -> None:
 def test_records_hold_the_settings_beside_the_rest() -> None:
     assert list(MADE.record()) == [
         *("model", "tokenizer", "prior", "class_name", "class_index", "seed"),
-        *("guidance_scale", "temperature", "top_k", "top_p", "steps", "solver", "dtype", "kept_tokens", "version"),
+        *("guidance_scale", "temperature", "top_k", "top_p", "steps", "solver", "sampler"),
+        *("dtype", "kept_tokens", "version"),
     ]
     interval = replace(MADE, settings=GenerationSettings(guidance_scale="1:3@2-5", steps=4))
     assert Provenance.from_record(json.loads(json.dumps(interval.record()))) == interval
@@ -101,3 +102,9 @@ def test_pictures_of_versions_that_told_no_dtype_were_computed_in_float32(tmp_pa
     assert read_provenance(saved(tmp_path / "new.png", told.texts())) == told
     record = {name: value for name, value in told.record().items() if name != "dtype"}
     assert read_provenance(saved(tmp_path / "old.png", {KEYWORD: json.dumps(record)})) == MADE
+
+
+def test_records_without_a_sampler_are_of_the_sequential_one() -> None:
+    record = json.loads(json.dumps(MADE.record()))
+    del record["sampler"]
+    assert Provenance.from_record(record) == MADE

@@ -35,6 +35,7 @@ def test_a_file_is_what_people_would_write(tmp_path: Path) -> None:
         "top_p": 0.95,
         "steps": 4,
         "solver": "euler",
+        "sampler": "sequential",
     }
     (tmp_path / SAMPLING).write_text('{"guidance": 2}')
     assert load_settings(tmp_path) == GenerationSettings(guidance_scale=(2.0, 2.0))

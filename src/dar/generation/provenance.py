@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngImageFile
 from dar import __version__
 from dar.dtypes import FLOAT32
 from dar.errors import DARError, quoted
-from dar.generation.settings import DENOISING, GenerationSettings, label, setting_fields, setting_text
+from dar.generation.settings import DENOISING, SEQUENTIAL, GenerationSettings, label, setting_fields, setting_text
 from dar.image_files import opened_image
 
 KEYWORD = "dar"
@@ -56,7 +56,7 @@ class Provenance:
         Raises:
             ValueError: if something is missing, is not known, or is of another kind.
         """
-        record = {"dtype": FLOAT32, **record}
+        record = {"dtype": FLOAT32, "sampler": SEQUENTIAL, **record}
         sampling = {one.name for one in setting_fields()}
         known = {field.name for field in fields(cls)} - {"settings"} | sampling
         if record.keys() != known:

@@ -10,7 +10,7 @@ from dar.checks import positive
 from dar.errors import DARError
 from dar.generation.layout import Layout, kept_prefix, layout_prefix
 from dar.generation.memory import BatchSize, image_memory, packed_bytes, settled_batch_size
-from dar.generation.settings import GenerationSettings, GivenSettings
+from dar.generation.settings import DRAFTS, GenerationSettings, GivenSettings
 from dar.prior import PriorConfig
 from dar.prior.classes import Classes
 from dar.randomness import Generators, Seed, chosen_seeds
@@ -103,6 +103,8 @@ def make_request(
         if prefix is not None:
             raise DARError("a layout and tokens to keep were both given: leave one out")
         prefix = kept_prefix(tokenizer.config, kept, len(wanted))
+    if prefix is not None and settings.sampler == DRAFTS:
+        raise DARError("the sampler 'drafts' cannot keep the tokens of a layout: take 'sequential'")
     indices = [index for index in wanted for _ in range(copies)]
     return Request(
         indices,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict
 
 from dar.checks import nearest
-from dar.errors import DARError
+from dar.errors import DARError, quoted
 from dar.files import read_json, write_json
 from dar.prior.drawing import Sampling, option
 from dar.prior.guidance import Guidance, GuidanceLike
@@ -15,6 +15,10 @@ from dar.tokenizer.config import TokenizerConfig
 
 SAMPLING = "sampling.json"
 """The file of a model folder that holds its own settings."""
+
+SEQUENTIAL, DRAFTS = "sequential", "drafts"
+SAMPLERS = (SEQUENTIAL, DRAFTS)
+"""The ways to get from the prior to tokens."""
 
 _GUIDANCE = "guidance"
 """What the file calls ``guidance_scale``."""
@@ -29,6 +33,7 @@ class GivenSettings(TypedDict, total=False):
     top_p: float
     steps: int | None
     solver: str
+    sampler: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,8 @@ class GenerationSettings(Sampling):
             that is linear over the tokens, or a text such as "1:3@16-64"; 1 is unguided.
         steps: denoising steps; None for the tokenizer's own number.
         solver: "adams-bashforth-2" or "euler".
+        sampler: "sequential" draws tokens one by one; "drafts" several a pass, other ones from the same distribution,
+            faster for few images (``dar.prior.speculative``).
 
     Raises:
         DARError: at construction, for a value that cannot be.
@@ -58,10 +65,16 @@ class GenerationSettings(Sampling):
     steps: int | None = field(default=None, metadata=option("Denoising steps", minimum=1))
     solver: str = field(default=DEFAULT_SOLVER, metadata=option(" or ".join(sorted(SOLVERS))))
 
+    sampler: str = field(
+        default=SEQUENTIAL,
+        metadata=option("sequential, or drafts, which draws several tokens a pass: faster for few images"),
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "guidance_scale", Guidance.of(self.guidance_scale))
         check_steps(self.steps)
         solver_named(self.solver)
+        _check_sampler(self.sampler)
         super().__post_init__()
 
     def replaced(self, given: GivenSettings) -> Self:
@@ -96,6 +109,11 @@ class GenerationSettings(Sampling):
         ]
         steps = "the tokenizer's number of" if self.steps is None else self.steps
         return ", ".join([*parts, f"{steps} {'step' if steps == 1 else 'steps'} of {self.solver}"])
+
+
+def _check_sampler(name: object) -> None:
+    if name not in SAMPLERS:
+        raise DARError(f"there is no sampler {quoted(repr(name))}: choose among {', '.join(SAMPLERS)}")
 
 
 DENOISING = ("steps", "solver")

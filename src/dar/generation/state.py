@@ -108,6 +108,10 @@ class GenerationState:
         """Draw the next token of every image that has one left."""
         self._drawing.draw()
 
+    def take(self, drawn_R: Tensor) -> None:
+        """Take the next token of every image from where it was drawn, R tokens; see ``DrawingState.take``."""
+        self._drawing.take(drawn_R)
+
     def denoise(self) -> Denoised:
         """Run the next step of the images that are ready, in one call of the network."""
         rows = self.ready()

@@ -183,3 +183,9 @@ def _rotate_(x_RT2HC: Tensor, turns: Tensor) -> None:
         if pairs.dtype == x_RT2HC.dtype:
             return
     x_RT2HC.copy_(pairs.flatten(-2))
+
+
+def computing_dtype(prior: Prior) -> torch.dtype:
+    """Return the dtype to compute in: autocast's where that is on, else that of the weights."""
+    kind = prior.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else prior.dtype

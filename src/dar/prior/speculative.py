@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar.prior.choice import kept_probabilities
-from dar.prior.decoding import decoder_of
+from dar.prior.decoding import computing_dtype, decoder_of
 from dar.prior.drawing import Sampling
 from dar.prior.guidance import UNGUIDED, Guidance
 from dar.prior.model import Prior
@@ -49,7 +49,7 @@ def generate_tokens_by_drafts(
     classes_B, is_guided = classes_B.to(device), bool((scales != 1).any())
     last = prior.class_tokens(classes_B)
     null = prior.class_tokens(torch.full_like(classes_B, config.null_class))
-    decoder = decoder_of(prior, prior.dtype)
+    decoder = decoder_of(prior, computing_dtype(prior))
     cache = decoder.new_cache(len(classes_B) * (1 + is_guided))
 
     tokens = torch.zeros(len(classes_B), config.num_tokens + window, dtype=torch.int64, device=device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dar.prior.choice import draw
-from dar.prior.decoding import decoder_of
+from dar.prior.decoding import computing_dtype, decoder_of
 from dar.prior.drawing import Sampling
 from dar.prior.model import Prior
 from dar.token_cache import TokenCache
@@ -71,7 +71,7 @@ class DrawingState:
         null = torch.full_like(classes_R[guided], prior.config.null_class)
         first = prior.class_tokens(torch.cat([classes_R, null]))
         seen = torch.cat([first[:, None], self._rows(self.tokens[:, :kept])], dim=1)
-        self._decoder = decoder_of(prior, _dtype_of(prior))
+        self._decoder = decoder_of(prior, computing_dtype(prior))
         self._cache = self._decoder.new_cache(len(seen))
         self._next = seen  # what the prior has yet to see, as many ids of each row
 
@@ -102,6 +102,12 @@ class DrawingState:
         self._next = self._rows(drawn)[:, None]
         self.counts = [count + 1 for count in self.counts]
         return drawn
+
+    def take(self, drawn_R: Tensor) -> None:
+        """Take the next token of every image from where it was drawn; all have as many, and one left."""
+        _column_put(self.tokens, self.counts, drawn_R)
+        self._next = torch.cat([self._next, self._rows(drawn_R)[:, None]], dim=1)
+        self.counts = [count + 1 for count in self.counts]
 
     def _combined(self, logits: Tensor) -> Tensor:
         """Combine the logits of guided images with those without a class."""
@@ -188,9 +194,3 @@ def _column_put(values_RN: Tensor, columns: Sequence[int], new_R: Tensor) -> Non
         values_RN[:, columns[0]] = new_R
     else:
         values_RN.scatter_(1, torch.tensor(columns, device=values_RN.device)[:, None], new_R[:, None])
-
-
-def _dtype_of(prior: Prior) -> torch.dtype:
-    """The dtype to compute in: autocast's where that is on, else that of the weights."""
-    kind = prior.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else prior.dtype

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dar.generation.layout import kept_prefix, layout_prefix
-from dar.generation.settings import GenerationSettings, GivenSettings
+from dar.generation.settings import SEQUENTIAL, GenerationSettings, GivenSettings
 from dar.images import read_image
 from dar.pipeline import DARPipeline
 from dar.prior.guidance import Guidance
@@ -64,8 +64,8 @@ def read_wanted(pipe: DARPipeline, fields: Fields, wanted_class: Any, param: str
 
 
 def read_settings(pipe: DARPipeline, fields: Fields) -> GenerationSettings:
-    """Read how to sample; the model's own settings hold for what is left out."""
-    given: GivenSettings = {}
+    """Read how to sample; the model's own settings hold for what is left out, but tokens are drawn one by one."""
+    given: GivenSettings = {"sampler": SEQUENTIAL}
     scale = fields.raw("guidance_scale")
     if scale is not None:
         if isinstance(scale, str) and len(scale) > 100:
