@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dar.prior.choice import kept_probabilities
-from dar.prior.decoding import computing_dtype, decoder_of
+from dar.prior.decoding import TokenDecoder, computing_dtype, decoder_of
 from dar.prior.drawing import Sampling
 from dar.prior.guidance import UNGUIDED, Guidance
 from dar.prior.model import Prior
+from dar.token_cache import TokenCache
 
 WINDOW = 8
 """Tokens that a row sees in one pass."""
@@ -62,9 +63,8 @@ def generate_tokens_by_drafts(
         ids = torch.cat([last[:, None], drafts[:, : width - 1]], dim=1)
         if is_guided:
             without = torch.cat([null[:, None] if given == 0 else ids[:, :1], ids[:, 1:]], dim=1)
-            conditional, unconditional = decoder.all_logits(torch.cat([ids, without]), cache).chunk(2)
             scale = scales[places.clamp(max=config.num_tokens - 1)][..., None]
-            logits = unconditional + scale * (conditional - unconditional)
+            logits = _guided_logits(decoder, cache, ids, without, scale)
         else:
             logits = decoder.all_logits(ids, cache)
         p = _distributions(logits, sampling)
@@ -100,6 +100,13 @@ def verify(drafts: Tensor, q: Tensor, p: Tensor, accepting: Tensor, replacing: T
     threshold = replacing[..., None] * cumulative[..., -1:]
     replaced = torch.searchsorted(cumulative, threshold, right=True)[..., 0].clamp(max=p.shape[-1] - 1)
     return torch.where(stays, drafts, replaced), stays
+
+
+def _guided_logits(
+    decoder: TokenDecoder, cache: TokenCache, ids_BW: Tensor, without_BW: Tensor, scale_BW1: Tensor
+) -> Tensor:
+    conditional, unconditional = decoder.all_logits(torch.cat([ids_BW, without_BW]), cache).chunk(2)
+    return unconditional + scale_BW1 * (conditional - unconditional)
 
 
 def _distributions(logits_BWV: Tensor, sampling: Sampling) -> Tensor:
