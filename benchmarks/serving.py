@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,12 +39,14 @@ class Answer:
 
     Attributes:
         status: of HTTP; 0 where there was no answer.
+        start: when it was asked for, by ``time.perf_counter``.
         seconds: until the answer was whole.
         first: until the first event with an image; None where there was none.
         retry_after: whether a refusal said when to try again.
     """
 
     status: int
+    start: float
     seconds: float
     first: float | None = None
     retry_after: bool = False
@@ -63,9 +66,9 @@ def ask(port: int, seed: int, partial_images: int = 0) -> Answer:
             if first is None and line.startswith(b"event:"):
                 first = time.perf_counter() - start
         told = answer.getheader("retry-after") is not None
-        return Answer(answer.status, time.perf_counter() - start, first, told)
+        return Answer(answer.status, start, time.perf_counter() - start, first, told)
     except OSError:
-        return Answer(0, time.perf_counter() - start)
+        return Answer(0, start, time.perf_counter() - start)
     finally:
         connection.close()
 
@@ -172,6 +175,20 @@ def in_turn(runs: int, *measures: Callable[[], float]) -> list[float]:
     return [statistics.median(each) for each in zip(*taken, strict=True)]
 
 
+def served_meanwhile(answers: list[Answer]) -> list[int]:
+    """Count for each image how many were answered from its request to its own answer, in rising order.
+
+    Slots and queue bound this number whatever the speed of the machine at that time.
+    """
+    ends = sorted(one.start + one.seconds for one in answers)
+    return sorted(bisect_right(ends, one.start + one.seconds) - bisect_right(ends, one.start) for one in answers)
+
+
+def _of_hundred(values: list[Any], percent: int) -> Any:
+    """The value that so many in a hundred of them do not exceed; they rise."""
+    return values[min(percent * len(values) // 100, len(values) - 1)]
+
+
 def overload(port: int, pid: int, rate: float, seconds: float) -> dict[str, Any]:
     """Send twice what can be served, and sum up what came of it."""
     memory = [resident_bytes(pid)]
@@ -179,7 +196,8 @@ def overload(port: int, pid: int, rate: float, seconds: float) -> dict[str, Any]
     for share in (0.25, 0.25, 0.5):
         answers += open_arrivals(port, 2 * rate, share * seconds)
         memory.append(resident_bytes(pid))
-    served = sorted(answer.seconds for answer in answers if answer.status == 200)
+    images = [answer for answer in answers if answer.status == 200]
+    served, meanwhile = sorted(answer.seconds for answer in images), served_meanwhile(images)
     refused = [answer for answer in answers if answer.status == 429]
     return {
         "seconds": seconds,
@@ -188,8 +206,9 @@ def overload(port: int, pid: int, rate: float, seconds: float) -> dict[str, Any]
         "refused": len(refused),
         "refused without Retry-After": sum(not answer.retry_after for answer in refused),
         "other answers": len(answers) - len(served) - len(refused),
-        "p50 seconds": served[len(served) // 2],
-        "p99 seconds": served[min(int(0.99 * len(served)), len(served) - 1)],
+        "p50 seconds": _of_hundred(served, 50),
+        "p99 seconds": _of_hundred(served, 99),
+        "p50, p99, most served meanwhile": [*(_of_hundred(meanwhile, p) for p in (50, 99)), meanwhile[-1]],
         "MB at first, after a quarter, a half, and all": [round(one / 1e6) for one in memory],
         "is healthy afterwards": _is_ready(port),
     }
