@@ -1,6 +1,7 @@
 """The velocity network on pixels (docs/architecture.md, step 5)."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -135,7 +136,8 @@ class DiffusionDecoder(nn.Module):
         Returns:
             B x 3 x H x W.
         """
-        return self.forward_with_hidden(x_B3HW, t_B, condition_BSD)[0]
+        last = deque(self._states(x_B3HW, t_B, condition_BSD), maxlen=1).pop()  # earlier ones are freed as it goes
+        return self._end(last)
 
     def see(self, condition_BSD: Tensor, cache: TokenCache) -> None:
         """Compute, once for all steps, what patches look at of S more conditions."""
@@ -164,12 +166,18 @@ class DiffusionDecoder(nn.Module):
 
         ``visible_BS`` is False for the conditions that an image's patches may not look at; None lets them see all.
         """
+        *hidden, last = self._states(x_B3HW, t_B, condition_BSD, visible_BS)
+        return self._end(last), tuple(hidden)
+
+    def _states(
+        self, x_B3HW: Tensor, t_B: Tensor, condition_BSD: Tensor, visible_BS: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the patch tokens that each block is given, then those that the last one gives."""
         h, condition = self.inward(self._to_patches(x_B3HW)), layer_norm(self.condition_in(condition_BSD))
-        hidden = []
+        yield h
         for block in self.blocks:
-            hidden.append(h)
             h = block(h, t_B, condition, (self.cos, self.sin), visible_BS)
-        return self._end(h), tuple(hidden)
+            yield h
 
     def _end(self, h_BTD: Tensor) -> Tensor:
         """Turn the last block's patch tokens into the velocity."""
