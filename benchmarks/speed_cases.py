@@ -124,7 +124,7 @@ def _fits(case: Case, name: str) -> bool:
 
 def build(case: Case, device: torch.device) -> DARPipeline:
     """Load the model of a case, or make one of its sizes with random weights."""
-    pipe = _random_published(case.model) if case.model in (V1, *PRIOR_SIZES) else _loaded(case)
+    pipe = random_published(case.model) if case.model in (V1, *PRIOR_SIZES) else _loaded(case)
     return pipe.to(device) if case.dtype == "float32" else pipe.to(device, getattr(torch, case.dtype))
 
 
@@ -140,7 +140,8 @@ def _loaded(case: Case) -> DARPipeline:
     return pipe
 
 
-def _random_published(model: str) -> DARPipeline:
+def random_published(model: str) -> DARPipeline:
+    """Make a prior of a published size, or "v1" for any, and the v1 tokenizer, with random weights."""
     sizes = PRIOR_SIZES["B" if model == V1 else model]
     classes = tuple(map(str, range(1000)))
     return _random(TokenizerConfig(**TOKENIZER_SIZES["v1"]), PriorConfig(class_names=classes, **sizes))

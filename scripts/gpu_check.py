@@ -1,6 +1,6 @@
 """Check and time generation on a GPU, piece by piece; what has passed is not run again.
 
-    python scripts/gpu_check.py --out out/gpu
+    python -m scripts.gpu_check --out out/gpu
 
 Writes a JSON file for each piece; one that fails leaves its traceback there and is run again the next time.
 """
@@ -19,30 +19,15 @@ import typer
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.speed_cases import random_published
 from dar.errors import DARError
 from dar.files import read_json, write_json
 from dar.generation.memory import image_memory
 from dar.pipeline import DARPipeline
-from dar.prior import Prior, PriorConfig
-from dar.prior.config import PRIOR_SIZES
 from dar.prior.decoding import decoder_of
-from dar.tokenizer import SequentialDiffusionTokenizer, TokenizerConfig
-from dar.tokenizer.config import TOKENIZER_SIZES
 
 Results = dict[str, Any]
 CLASSES = [3, 8, 0, 5]
-
-
-def published(size: str, dtype: torch.dtype, device: torch.device) -> DARPipeline:
-    """Make a prior of a published size and the v1 tokenizer, with random weights."""
-    torch.manual_seed(0)
-    config = PriorConfig(class_names=tuple(map(str, range(1000))), **PRIOR_SIZES[size])
-    tokenizer = SequentialDiffusionTokenizer(TokenizerConfig(**TOKENIZER_SIZES["v1"]))
-    pipe = DARPipeline(tokenizer, Prior(config))
-    for parameter in (one for model in (pipe.tokenizer, pipe.prior) for one in model.parameters()):
-        if not parameter.any():  # what training starts at zero would let values pass unchanged
-            torch.nn.init.normal_(parameter, std=0.02)
-    return pipe.to(device, dtype)
 
 
 def median_seconds(action: Callable[[], object], runs: int = 5) -> float:
@@ -127,7 +112,7 @@ def check_dtypes(device: torch.device) -> Results:
 
 def check_memory(device: torch.device) -> Results:
     """Memory is what was predicted, at most; what doesn't fit is refused in words."""
-    pipe, found = published("B", torch.bfloat16, device), {}
+    pipe, found = random_published("B").to(device, torch.bfloat16), {}
     predicted = image_memory(pipe.tokenizer.config, pipe.prior.config, torch.bfloat16, guided=True).peak
     for batch in (1, 16, 64):
         gc.collect()
@@ -147,7 +132,7 @@ def check_memory(device: torch.device) -> Results:
 
 def time_published(size: str, batch: int, *, compiled: bool) -> Callable[[torch.device], Results]:
     def piece(device: torch.device) -> Results:
-        pipe = published(size, torch.bfloat16, device)
+        pipe = random_published(size).to(device, torch.bfloat16)
         if compiled:
             pipe.compile()
         classes, tokens = list(range(batch)), torch.randint(16384, (batch, 256), device=device)
@@ -194,7 +179,7 @@ def _token_seconds(pipe: DARPipeline, classes: list[int]) -> Results:
 
 def time_transformers(device: torch.device) -> Results:
     """transformers' guided generation of 64 tokens by the same prior."""
-    pipe = published("L", torch.bfloat16, device)
+    pipe = random_published("L").to(device, torch.bfloat16)
     prompt = pipe.prior.class_tokens(torch.tensor([1], device=device))[:, None]
     null = torch.full_like(prompt, pipe.prior.config.codebook_size + pipe.prior.config.null_class)
 
@@ -241,6 +226,8 @@ def main(
     minutes: Annotated[float, typer.Option(help="Begin no piece after so long.")] = 9,
 ) -> None:
     """Run what has not passed yet."""
+    if not torch.cuda.is_available():
+        raise typer.BadParameter("torch finds no NVIDIA GPU here: run it where there is one")
     device, started = torch.device("cuda"), time.monotonic()
     machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "python": platform.python_version()}
     failed = False
