@@ -13,7 +13,7 @@ def test_devices_go_by_names_in_any_case(name: str | torch.device) -> None:
     assert as_device(name) == CPU
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x", 99, None])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x", 99, None, "meta", "hpu", "privateuseone"])
 def test_unknown_devices_are_refused_in_a_sentence(name: object) -> None:
     with pytest.raises(DARError, match=r"cannot compute on .* here: choose another device, such as cpu"):
         as_device(name)  # type: ignore[arg-type]

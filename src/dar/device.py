@@ -20,8 +20,8 @@ def as_device(device: Device) -> torch.device:
     """
     try:
         found = torch.device(device.strip().lower() if isinstance(device, str) else device)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch raises any, at length
+        torch.zeros(1, device=found).item()  # fails where values are not kept, too
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:  # torch raises any, at length
         raise DARError(f"cannot compute on {quoted(device)} here: choose another device, such as cpu") from error
     return found
 

@@ -50,14 +50,22 @@ def solver_named(name: str) -> Solver:
     return SOLVERS[name]
 
 
+MOST_STEPS = 10_000
+"""More than a picture can show, and still a list of times that is short."""
+
+
 def check_steps(steps: int | None) -> None:
     """Make sure that a number of denoising steps is valid; None means the model's own.
 
     Raises:
-        DARError: if it is none, or less than one.
+        DARError: if it is none, less than one, or more than ``MOST_STEPS``.
     """
-    if steps is not None and whole_number("the number of denoising steps", steps) < 1:
+    if steps is None:
+        return
+    if whole_number("the number of denoising steps", steps) < 1:
         raise DARError(f"at least 1 denoising step is needed, not {steps}")
+    if steps > MOST_STEPS:
+        raise DARError(f"at most {MOST_STEPS:,} denoising steps can be taken: ask for fewer")
 
 
 @dataclass(frozen=True)

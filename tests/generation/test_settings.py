@@ -82,6 +82,8 @@ def test_files_that_cannot_be_are_refused_by_name(tmp_path: Path, content: str, 
         ({"top_p": 2}, "top-p must lie above 0 and at most at 1, not 2"),
         ({"steps": "4"}, "denoising steps must be a whole number, not '4'"),
         ({"steps": 0}, "at least 1 denoising step"),
+        ({"steps": 10**9}, "at most 10,000 denoising steps"),
+        ({"steps": 10**30}, "at most 10,000 denoising steps"),
         ({"solver": None}, "there is no solver None: choose one of euler"),
     ],
 )

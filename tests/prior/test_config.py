@@ -41,6 +41,7 @@ def test_underscores_in_class_names_may_be_spaces() -> None:
         ("", "there is no class ''"),
         ("--3", "'--3'"),
         ("²", "'²'"),
+        (5000 * "9", "there is no class '999"),
         (3, "class index 3 is out of range: this model has classes 0 to 2"),
         ("3", "class index 3 is out of range"),
         (-1, "class index -1 is out of range"),

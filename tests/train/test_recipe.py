@@ -155,3 +155,16 @@ def test_settings_of_data_are_checked(override: str, said: str) -> None:
 def test_settings_of_a_tokenizer_training_are_checked(override: str, said: str) -> None:
     with pytest.raises(DARError, match=said):
         small_recipe(f"tokenizer_training.{override}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: !!bool x", "a: !!timestamp x", "a: !!int ''", "a: !!float ''", "a: " + 20_000 * "[", "a: " + "9" * 6000],
+)
+def test_values_that_a_yaml_library_stumbles_over_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(DARError, match="recipe"):
+        load_recipe(str(path))
+    with pytest.raises(DARError, match="recipe debug"):
+        load_recipe("debug", [f"tokenizer.image_size={text.removeprefix('a: ')}"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dar.cli.generation_plan import Plan
     from dar.pipeline import DARPipeline
 
+MOST_IMAGES = 100_000
 FIXED_BY_PICTURE = ("class_", "num", "seed", *ALL, "layout", "layout_tokens", "dtype")
 """Options that do not go with --like."""
 
@@ -34,7 +35,7 @@ def generate(
         Path | None, typer.Option(help="Picture that this command made: make it again, instead of all settings.")
     ] = None,
     model: options.Model = None,
-    num: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 1,
+    num: Annotated[int, typer.Option(min=1, max=MOST_IMAGES, help="Images of each class; dar sample makes more.")] = 1,
     seed: options.Seed = 0,
     *,
     given: GivenSettings,

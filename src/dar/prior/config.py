@@ -110,8 +110,8 @@ class PriorConfig:
             raise DARError(f"several classes are named {name!r}: give an index of {matches}")
         if matches:
             return matches[0]
-        if not re.fullmatch(r"-?[0-9]+", name.strip()):
-            raise DARError(f"there is no class {name!r}; {self._suggestion(name)}")
+        if not re.fullmatch(r"-?[0-9]{1,18}", name.strip()):
+            raise DARError(f"there is no class {quoted(repr(name))}; {self._suggestion(name)}")
         return int(name)
 
     def _suggestion(self, wanted: str) -> str:

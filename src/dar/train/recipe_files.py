@@ -45,7 +45,7 @@ def read_recipe(
         raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(names)}")
     path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parsed(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("a recipe is a mapping of sections")
         for override in overrides:
@@ -71,7 +71,15 @@ def _apply_override(content: Any, override: str) -> None:
     section, dot, name = path.partition(".")
     if not (equals and dot and isinstance(content.get(section, {}), dict)):
         raise ValueError(f"{override!r} is not of the form section.field=value, as in tokenizer_training.steps=100")
-    content.setdefault(section, {})[name] = yaml.safe_load(value)
+    content.setdefault(section, {})[name] = _parsed(value)
+
+
+def _parsed(text: str) -> Any:
+    """Parse YAML; tags that their text doesn't fit and deep nesting make its library raise anything."""
+    try:
+        return yaml.safe_load(text)
+    except (LookupError, AttributeError, RecursionError, TypeError) as error:
+        raise yaml.YAMLError(f"a value does not fit its tag, or is nested too deep ({type(error).__name__})") from error
 
 
 def build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
