@@ -1,4 +1,5 @@
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -117,3 +118,18 @@ def test_hidden_tokens_are_what_each_block_is_given() -> None:
     assert hidden[0].shape == (2, 16, 64)
     assert all(torch.equal(*pair) for pair in zip(hidden, given[:3], strict=True))
     assert not torch.equal(hidden[0], hidden[1])
+
+
+@torch.no_grad()
+def test_hidden_tokens_are_kept_only_where_they_are_asked_for() -> None:
+    decoder = tiny.randomise(DiffusionDecoder(dataclasses.replace(tiny.TOKENIZER, decoder_depth=3)), seed=0)
+    given: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+    for block in decoder.blocks:
+        block.register_forward_pre_hook(lambda _, arguments: given.append(weakref.ref(arguments[0])))
+    decoder.blocks[-1].register_forward_hook(lambda *_: alive.append(given[0]() is not None))
+    x, t, condition = tiny.noise(1), torch.tensor([0.4]), conditions(1)
+    decoder(x, t, condition)
+    given.clear()
+    decoder.forward_with_hidden(x, t, condition)
+    assert alive == [False, True]
