@@ -5,23 +5,32 @@ from collections.abc import Collection
 
 MAX_LISTED = 8
 MAX_QUOTED = 160
+MAX_SENTENCE = 1000
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Matches control characters, line breaks, what turns the direction of writing, and bytes that are no text."""
 
 
 class DARError(ValueError):
     """Bad input; one sentence names the thing and the remedy.
 
-    The command line prints the sentence and exits with code 2; programs can catch it as a ``ValueError``.
+    The command line prints the sentence and exits with code 2; programs can catch it as a ``ValueError``. Whatever
+    names and values from outside it holds, it is one line of at most ``MAX_SENTENCE`` printable letters.
     """
 
     def __init__(self, sentence: object) -> None:
-        super().__init__(printable(sentence))
+        super().__init__(_cut(printable(sentence)))
 
 
 def printable(text: object) -> str:
     """Make text printable on one line: names of files may hold line breaks, or bytes that are no text."""
     return _UNPRINTABLE.sub("?", str(text))
+
+
+def _cut(line: str) -> str:
+    """Cut the middle out of a line that is too long: it begins with the thing and ends with the remedy."""
+    end = MAX_SENTENCE // 3
+    return line if len(line) <= MAX_SENTENCE else f"{line[: MAX_SENTENCE - end - 5]} ... {line[-end:]}"
 
 
 def quoted(text: object) -> str:

@@ -18,6 +18,10 @@ MAX_SIZE = 2**24
 """Largest size of a model; a larger one came from a damaged or hostile file."""
 
 
+MOST_STEPS = 10_000
+"""Largest number of denoising steps: more than a picture can show, and still a short list of times."""
+
+
 def check_types(config: "DataclassInstance") -> None:
     """Make sure that the fields typed as int, float, str or bool hold such; an int will do for a float."""
     for field in fields(config):

@@ -14,9 +14,13 @@ from typing import Any
 from safetensors import SafetensorError
 
 from dar.errors import DARError
+from dar.json_text import parse_json
 
 CONFIG = "config.json"
 """Name of a file of settings, as the Hub's libraries call it."""
+
+MOST_BYTES = 2**28
+"""Of a file of text that is read whole; a longer one holds something else."""
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 """Error numbers that mean that a disk is full, or takes nothing."""
@@ -105,6 +109,22 @@ def check_regular_file(path: Path) -> None:
         raise DARError(f"{path} is a {kind}, not a file: write its content to a file, and give that")
 
 
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """Read a file of text in UTF-8, with or without a mark at its start that says so.
+
+    Raises:
+        DARError: if it is no regular file.
+        OSError: if it cannot be read.
+        ValueError: if it is no such text, or too long.
+    """
+    check_regular_file(path)
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it is longer than {most_bytes} bytes")
+    return content.decode("utf-8-sig")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with writing(path) as aside:
@@ -117,12 +137,13 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         DARError: if the file is missing, is not JSON, or is not an object.
     """
-    check_regular_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except FileNotFoundError:
         raise DARError(f"{path} does not exist: is {path.parent} a model folder?") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except DARError:
+        raise
+    except (OSError, ValueError) as error:
         raise DARError(f"{path} cannot be read as JSON ({error}): copy or convert it again") from error
     if not isinstance(content, dict):
         raise DARError(f"{path} holds a {type(content).__name__}, not a JSON object: copy or convert it again")

@@ -1,5 +1,7 @@
 """Models that the Hub's libraries load and save: ``from_pretrained`` and its kin."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -13,7 +15,7 @@ from dar.errors import DARError
 from dar.files import CONFIG, read_json
 from dar.locations import here
 from dar.model_folder import HubOptions, model_folder
-from dar.storage import WEIGHTS, load_weights, parameters_without_memory, save_weights
+from dar.storage import WEIGHTS, check_layout, load_weights, parameters_without_memory, save_weights
 
 CARD = "README.md"
 """Name of a model's card on the Hub."""
@@ -93,9 +95,11 @@ class HubModel(PyTorchModelHubMixin):
     def _from_pretrained(  # type: ignore[override]  # files are here by now
         cls, *, model_id: str, config: Any, dtype: torch.dtype, device: torch.device, **kwargs: Any
     ) -> Self:
+        weights = Path(model_id) / WEIGHTS
+        make: Callable[[], Any] = partial(cls, config)
+        check_layout(weights, make)
         with parameters_without_memory():
-            model = cls(config)
-        assert isinstance(model, nn.Module)
+            model = make()
         convert_weights(model, dtype)  # whatever torch's default is
-        load_weights(model, Path(model_id) / WEIGHTS)
+        load_weights(model, weights)
         return model.to(device).eval()

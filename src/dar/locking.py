@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dar.errors import DARError, quoted
+from dar.json_text import parse_json
 
 LOCK = ".lock"
 """Name of the file in a folder that is owned."""
@@ -135,7 +136,7 @@ def _beat(descriptor: int, ended: threading.Event) -> None:
 
 def _record(descriptor: int) -> dict[str, Any]:
     try:
-        record = json.loads(os.pread(descriptor, 4096, 0))
+        record = parse_json(os.pread(descriptor, 4096, 0))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

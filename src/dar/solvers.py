@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dar.checks import whole_number
 from dar.errors import DARError, quoted
+from dar.fields import MOST_STEPS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,10 +49,6 @@ def solver_named(name: str) -> Solver:
     if not isinstance(name, str) or name not in SOLVERS:
         raise DARError(f"there is no solver {quoted(repr(name))}: choose one of {', '.join(SOLVERS)}")
     return SOLVERS[name]
-
-
-MOST_STEPS = 10_000
-"""More than a picture can show, and still a list of times that is short."""
 
 
 def check_steps(steps: int | None) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,54 @@ def parameters_without_memory() -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def few_parameters(most: int) -> Iterator[None]:
+    """Let this thread make at most so many parameters: a configuration may ask for more layers than can ever be made.
+
+    Raises:
+        DARError: at the parameter that is one too many.
+    """
+    thread, count = threading.get_ident(), 0
+
+    def counted(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        count += threading.get_ident() == thread
+        if count > most:
+            raise DARError(f"its configuration asks for more than {most} tensors: take that of these weights")
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def check_layout(path: Path, make: Callable[[], nn.Module]) -> None:
+    """Make sure that a safetensors file holds a model's state, before any memory or time is spent on either.
+
+    Args:
+        path: the file, of which only names and shapes are read.
+        make: makes the model; it is called where tensors have no memory.
+
+    Raises:
+        DARError: naming every missing, extra and mis-shaped tensor.
+    """
+    found = _shapes_in(path)
+    try:
+        with torch.device("meta"), few_parameters(len(found)):
+            wanted = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
+    except DARError as error:
+        raise DARError(f"{path} does not go with its config.json: {error}") from error
+    except (RuntimeError, OverflowError) as error:  # of sizes whose product no number can tell
+        raise DARError(f"{path} cannot hold the tensors of its configuration: their sizes are too large") from error
+    check_names_and_shapes(path, wanted, found)
+
+
+def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    with open_tensors(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -56,7 +56,7 @@ def test_every_difference_is_named_with_both_values_and_the_remedy() -> None:
         (1, "1", "constant is 1 and '1'"),
         ([1, 2], [1, 3], "constant is 1, 2 and 1, 3"),
         ({}, {"deep": 1}, "constant is {} and absent; constant.deep is absent and 1"),
-        ("x" * 5000 + "a", "x" * 5000 + "b", "xa' and 'x"),
+        ("x" * 5000 + "a", "x" * 5000 + "b", "xa' and ...xx"),
         ("a\nb", "a\x1b[31m", "constant is a b and a [31m"),
     ],
 )

@@ -168,3 +168,30 @@ def test_values_that_a_yaml_library_stumbles_over_are_refused(text: str, tmp_pat
         load_recipe(str(path))
     with pytest.raises(DARError, match="recipe debug"):
         load_recipe("debug", [f"tokenizer.image_size={text.removeprefix('a: ')}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"tokenizer: \xff\xfe", "codec can't decode"),
+        (b"a: &a [1]\nb: [*a, *a]", "has an alias"),
+        (b"a: " + 200 * b"[" + 200 * b"]", "nested too deep"),
+        (b"a: 1\n" * 100_000, "longer than 262144 bytes"),
+        (b"tokenizer: 5", "tokenizer must be a mapping of fields to values, not 5"),
+        (b"prior: [a]", "prior must be a mapping"),
+        (b"prior: {size: [a]}", "prior has no size"),
+        (b"prior: {norm_eps: true}", "norm_eps must be a number, not True"),
+    ],
+)
+def test_files_that_are_no_recipe_are_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    start = b"" if content.startswith(b"a") else b"tokenizer_training: {steps: 1000, batch_size: 1, learning_rate: 1}\n"
+    start += start.replace(b"tokenizer", b"prior")
+    path.write_bytes(start + content)
+    with pytest.raises(DARError, match=said):
+        load_recipe(str(path))
+
+
+def test_names_that_are_too_long_for_the_system_are_no_recipes() -> None:
+    with pytest.raises(DARError, match="there is no recipe 'xxx"):
+        load_recipe("x" * 5000)

@@ -44,3 +44,17 @@ def test_a_line_after_a_torn_one_is_not_lost(tmp_path: Path) -> None:
     append_line(path, {"start": 3})
     append_line(path, {"start": 4})
     assert read_lines(path) == [{"start": 1}, {"start": 3}, {"start": 4}]
+
+
+HOSTILE = b'null\n[]\n3\n"x"\n\xff\xfe\n{}\n{"step": null}\n{"step": [1], "loss": 1}\n{"step": 1, "loss": {}}\n'
+DEEP = 100_000 * b"[" + b"\n" + 300 * b'{"step":' + b"1" + 300 * b"}" + b"\n" + b'{"step": ' + 5000 * b"9" + b"}\n"
+
+
+def test_odd_lines_of_log_and_launches_keep_no_run_from_going_on(photos: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert train_tokenizer(small_recipe(*BRIEF), photos, run.path) is Outcome.FINISHED
+    for path in (run.log, run.launches):
+        path.write_bytes(HOSTILE + DEEP + path.read_bytes())
+    longer = small_recipe(*BRIEF, "tokenizer_training.steps=4")
+    assert train_tokenizer(longer, photos, run.path, resume=True) is Outcome.FINISHED
+    assert [entry["step"] for entry in run.read_log() if "images" in entry][-1] == 4

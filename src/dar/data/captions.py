@@ -1,7 +1,6 @@
 """Captions of the images of a folder, from ``metadata.jsonl`` or ``metadata.csv`` beside them."""
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from dar.data.columns import CAPTION_NAMES
 from dar.data.found import counted_as, some
 from dar.errors import DARError, quoted
+from dar.json_text import parse_json
 
 
 def captions_of(files: Sequence[Path], metadata: Iterable[Path]) -> tuple[list[str | None] | None, tuple[str, ...]]:
@@ -53,7 +53,7 @@ def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[Mapping[str, Any]]
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             if not isinstance(row, dict):
                 raise ValueError("it is no object")
         except ValueError as error:

@@ -1,6 +1,5 @@
 """Classes of a data set: from names or numbers to indices."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from dar.data.columns import Columns
 from dar.data.found import Found
 from dar.data.listing import CLASS_LISTS
 from dar.errors import DARError, quoted
+from dar.files import read_text
+from dar.json_text import parse_json
 
 UNLABELLED = -1
 """Stands for the class index of an image without a label."""
@@ -124,8 +125,10 @@ def named_classes(found: Found) -> tuple[str, ...] | None:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
+        text = read_text(path)
+        names = parse_json(text) if path.suffix == ".json" else text.rstrip().splitlines()
+    except DARError:
+        raise
     except (OSError, ValueError) as error:
         raise DARError(f"the class names in {path} cannot be read ({error}): write them again") from error
     if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):

@@ -4,7 +4,6 @@
 ``0001.json`` (a caption) make a sample, also where samples of a set, or of one shard, have images of different endings.
 """
 
-import json
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from dar.data.columns import CAPTION_NAMES, LABEL_NAMES
 from dar.errors import DARError, listed, quoted
 from dar.image_files import IMAGE_ENDINGS
+from dar.json_text import parse_json
 
 SAMPLED_ROWS = 16
 """Number of first samples that show what a set has."""
@@ -138,7 +138,7 @@ def _caption(sample: Sample) -> str | None:
     if "json" not in sample:
         return None
     try:
-        facts = json.loads(sample["json"][1])
+        facts = parse_json(sample["json"][1])
     except ValueError:
         return None
     found = (

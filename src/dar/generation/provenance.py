@@ -13,6 +13,7 @@ from dar.dtypes import FLOAT32
 from dar.errors import DARError, quoted
 from dar.generation.settings import DENOISING, SEQUENTIAL, GenerationSettings, label, setting_fields, setting_text
 from dar.image_files import opened_image
+from dar.json_text import parse_json
 
 KEYWORD = "dar"
 """Of the text in a PNG file that holds the record, as JSON."""
@@ -132,8 +133,8 @@ def read_provenance(path: Path) -> Provenance:
             "if no other program changed them and they were not written with --no-metadata"
         )
     try:
-        return Provenance.from_record(json.loads(text))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return Provenance.from_record(parse_json(text))
+    except (ValueError, TypeError, AttributeError) as error:
         raise DARError(
             f"{path} tells wrongly how it was made ({quoted(error)}): it was changed, or made by another version"
         ) from error

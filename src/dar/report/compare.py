@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dar.errors import DARError, quoted
+from dar.errors import MAX_QUOTED, DARError, quoted
 from dar.report.report import Estimate, Metric, Report, flattened, metric_named, shown
 
 _SAMPLED = {"num": "--num", "reference": "--reference", "extractor": "--extractor"}
@@ -16,6 +16,9 @@ OPTIONS = {
     "layout": {"images": "--data", "count": "--num", "extractors": "--classifier", "tokens_kept": "--tokens"},
 }
 """By kind of report: command-line options, by the names of the protocol's entries that they set."""
+
+SHOWN_BEFORE = 20
+"""Letters before the first difference of two long values."""
 
 MARKS = {"best": " *", "noise": " ~", "": ""}
 MARKS_EXPLAINED = "Marked * is the best of a row, and ~ what is within noise of it: their 95 % intervals overlap."
@@ -166,7 +169,20 @@ def compare_reports(reports: Sequence[Report], names: Sequence[str]) -> Comparis
 def _distinguished(x: Any, y: Any) -> tuple[str, str]:
     """Write two different JSON values, as short as shows the difference."""
     brief = _brief(x), _brief(y)
-    return brief if brief[0] != brief[1] else (repr(x), repr(y))
+    if brief[0] != brief[1]:
+        return brief
+    one, other = repr(x), repr(y)
+    if max(len(one), len(other)) <= MAX_QUOTED:
+        return one, other
+    pairs = enumerate(zip(one, other, strict=False))
+    start = max(0, next((i for i, (a, b) in pairs if a != b), len(one)) - SHOWN_BEFORE)
+    return _cut(one, start), _cut(other, start)
+
+
+def _cut(text: str, start: int) -> str:
+    """Cut off what surrounds a difference."""
+    end = start + MAX_QUOTED
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
 
 
 def _brief(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from dar.errors import DARError, quoted
-from dar.files import check_regular_file, refuse_existing, writing
+from dar.files import read_text, refuse_existing, writing
 from dar.report.page import report_page
 from dar.report.report import Report
 from dar.report.serialization import from_json, to_json
@@ -54,12 +54,13 @@ def read_report(path: Path) -> Report:
         DARError: if there is none, or it is damaged, of another version or of another kind.
     """
     file = path / REPORT if path.is_dir() else path
-    check_regular_file(file)
     try:
-        return from_json(file.read_text(encoding="utf-8"))
+        return from_json(read_text(file))
+    except DARError:
+        raise
     except FileNotFoundError:
         raise DARError(f"{file} does not exist: give a report.json, or the folder that an evaluation wrote") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DARError(
             f"{file} cannot be read as a report ({quoted(error)}): "
             "give the report.json that this version of dar evaluate wrote"

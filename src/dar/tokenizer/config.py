@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dar.fields import HEAD_WIDTH, check_sizes, require_at_least, require_one_of
+from dar.fields import HEAD_WIDTH, MOST_STEPS, check_sizes, require_at_least, require_one_of
 
 DECODER_CONTEXTS = ("group", "prefix")
+
+MOST_SEEN = 2**15
+"""Patches and tokens that the encoder may see; what each may look at takes the square of that in bytes."""
+
+MOST_DENOISED = 2**18
+"""Patches that the diffusion decoder may denoise; no tensor of the weights tells their number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +75,18 @@ class TokenizerConfig:
         if self.num_tokens % self.num_groups:
             raise ValueError(f"num_tokens {self.num_tokens} is not a multiple of num_groups {self.num_groups}")
         require_at_least(self, 2, "codebook_size")
+        self._check_bounds()
+
+    def _check_bounds(self) -> None:
+        """Bound what weights do not: a file of a few bytes could else ask for any memory and time."""
+        seen = (self.image_size // self.encoder_patch_size) ** 2 + self.num_tokens
+        if seen > MOST_SEEN:
+            raise ValueError(f"the encoder would see {seen} patches and tokens, but at most {MOST_SEEN} are possible")
+        denoised = (self.image_size // self.decoder_patch_size) ** 2
+        if denoised > MOST_DENOISED:
+            raise ValueError(f"the decoder would denoise {denoised} patches, but at most {MOST_DENOISED} are possible")
+        if self.num_steps > MOST_STEPS:
+            raise ValueError(f"num_steps must be at most {MOST_STEPS}, not {self.num_steps}")
 
     @property
     def tokens_per_group(self) -> int:

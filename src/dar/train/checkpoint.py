@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dar.errors import DARError, listed
 from dar.files import flush, read_json, sync, write_json
+from dar.json_text import parse_json
 from dar.storage import open_tensors, save_tensors
 from dar.train.distributed import Distributed
 from dar.train.run_folder import RunFolder
@@ -175,10 +176,21 @@ def _blocks(path: Path, part: str) -> Iterator[dict[str, list[_Block]]]:
     with ExitStack() as stack:
         for file in sorted(path.glob(f"{part}.safetensors")) + sorted(path.glob(f"{part}-*.safetensors")):
             opened = stack.enter_context(open_tensors(file))
-            first_rows = json.loads((opened.metadata() or {}).get(_ROWS, "{}"))
+            first_rows = _first_rows(file, opened)
             for name in opened.keys():  # noqa: SIM118 (not a dict)
                 blocks.setdefault(name, []).append(_Block(opened, name, first_rows.get(name, 0)))
         yield blocks
+
+
+def _first_rows(path: Path, opened: Any) -> dict[str, int]:
+    """Read at which row of the whole tensor each tensor of a file begins; those of row 0 are left out."""
+    try:
+        first_rows = parse_json((opened.metadata() or {}).get(_ROWS, "{}"))
+        if not (isinstance(first_rows, dict) and all(type(start) is int for start in first_rows.values())):
+            raise ValueError("these are no rows by name")
+    except ValueError as error:
+        raise DARError(f"{path} does not tell which rows it holds ({error}): remove this checkpoint") from error
+    return first_rows
 
 
 def _whole_shape(blocks: list[_Block]) -> tuple[int, ...]:

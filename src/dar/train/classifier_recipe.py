@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dar.fields import require_at_least, require_share, require_share_below_1
 from dar.train.recipe import OF_CLASSIFIERS, TrainingRecipe
-from dar.train.recipe_files import all_names, build, read_recipe
+from dar.train.recipe_files import all_names, build, read_recipe, section_of
 
 if TYPE_CHECKING:
     from dar.features.classifier import ClassifierConfig
@@ -76,8 +76,8 @@ class ClassifierRecipe:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Make a recipe from plain dictionaries; raises ValueError for an impossible value."""
-        training = build(ClassifierTraining, "classifier_training", content.get("classifier_training") or {})
-        sections = {"classifier": content.get("classifier") or {}, "classifier_training": training}
+        training = build(ClassifierTraining, "classifier_training", section_of(content, "classifier_training"))
+        sections = {"classifier": section_of(content, "classifier"), "classifier_training": training}
         return build(cls, "the recipe", {**content, **sections})
 
 

@@ -34,7 +34,8 @@ def agreed_init(run: RunFolder, init: str | Path | None, *, resume: bool) -> str
     named = None if init is None else str(_absolute(init))
     if not resume:
         return named
-    begun_with = next((launch.get("init") for launch in read_lines(run.launches)), None)
+    starts = (launch.get("init") for launch in read_lines(run.launches))
+    begun_with = next((start for start in starts if isinstance(start, str)), None)
     if named not in (None, begun_with):
         raise DARError(
             f"the run in {run.path} was begun with {begun_with or 'random weights'}, not with {init}: leave --init out "

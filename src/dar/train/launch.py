@@ -162,5 +162,5 @@ def _check_same(run: RunFolder, recipe: "Recipe | ClassifierRecipe", record: Map
     changed = [name for name, value in recipe.fixed_settings().items() if before[name] != value]
     if changed:
         raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
-    if any(launch["data"] != record["data"] for launch in read_lines(run.launches)):
+    if any(launch.get("data") != record["data"] for launch in read_lines(run.launches)):
         tqdm.write("the data is not quite what the run began with (other files, times or place): results may differ")

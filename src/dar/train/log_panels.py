@@ -58,7 +58,7 @@ def panels(entries: Sequence[Mapping[str, Any]]) -> Panels:
     """
     found: Panels = {}
     for name in sorted({name for entry in entries for name in entry} - NOT_PLOTTED, key=_place):
-        points = [(entry["step"], entry[name]) for entry in entries if name in entry]
+        points = [(entry["step"], entry[name]) for entry in entries if isinstance(entry.get(name), int | float)]
         seen = [line for title, lines in found.items() if title.startswith("loss") for line in lines.values()]
         is_term = name.startswith("loss")
         if any(value for _, value in points) and not (is_term and any(_are_alike(points, one) for one in seen)):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dar.checks import real_number, whole_number
 from dar.data import MicroBatches
 from dar.device import full_tensor, use_bf16
 from dar.environment import versions
@@ -200,8 +201,14 @@ class _Training:
         for part, tensors in (self._parts() | {"optimizer": self._blank_moments(names)}).items():
             read_part(path, part, tensors)
         state = read_state(path)
-        self.step, self.seconds_before = state["step"], state["seconds"]
-        self.log.restore(state["log"])
+        try:
+            self.step, self.seconds_before = (
+                whole_number("step", state["step"]),
+                real_number("seconds", state["seconds"]),
+            )
+            self.log.restore(state["log"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DARError(f"{path} does not tell how far training was ({error!r}): remove this checkpoint") from error
 
     def _parts(self) -> dict[str, Mapping[str, Tensor]]:
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.task.model.named_parameters()}

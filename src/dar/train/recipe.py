@@ -17,7 +17,7 @@ from dar.fields import (
 )
 from dar.prior.config import PRIOR_SIZES, PriorConfig
 from dar.tokenizer.config import TOKENIZER_SIZES, TokenizerConfig
-from dar.train.recipe_files import all_names, build, read_recipe
+from dar.train.recipe_files import all_names, build, read_recipe, section_of
 
 OF_CLASSIFIERS = "classifier-"
 """Begins the names of the package's recipes of classifiers; all others are of models."""
@@ -290,15 +290,15 @@ class Recipe:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Make a recipe from plain dictionaries; raises ValueError for an impossible value."""
-        sizes = _sized(TOKENIZER_SIZES, "tokenizer", content.get("tokenizer") or {})
+        sizes = _sized(TOKENIZER_SIZES, "tokenizer", section_of(content, "tokenizer"))
         sections = {
-            "data": build(DataRecipe, "data", content.get("data") or {}),
+            "data": build(DataRecipe, "data", section_of(content, "data")),
             "tokenizer": build(TokenizerConfig, "tokenizer", sizes),
             "tokenizer_training": build(
-                TokenizerTraining, "tokenizer_training", content.get("tokenizer_training") or {}
+                TokenizerTraining, "tokenizer_training", section_of(content, "tokenizer_training")
             ),
-            "prior": content.get("prior") or {},
-            "prior_training": build(PriorTraining, "prior_training", content.get("prior_training") or {}),
+            "prior": section_of(content, "prior"),
+            "prior_training": build(PriorTraining, "prior_training", section_of(content, "prior_training")),
         }
         return build(cls, "the recipe", {**content, **sections})
 
@@ -313,10 +313,10 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return read_recipe(source, overrides, recipe_names(), Recipe.from_dict)
 
 
-def _sized(named: Mapping[str, Mapping[str, Any]], section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _sized(named: Mapping[str, Mapping[str, Any]], part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Resolve a model's fields, some of which the name of a ``size`` chooses together."""
     chosen = dict(values)
     size = chosen.pop("size", None)
-    if size is not None and size not in named:
-        raise ValueError(f"{section} has no size {size!r}: choose one of {', '.join(named)}")
+    if size is not None and size not in list(named):
+        raise ValueError(f"{part} has no size {size!r}: choose one of {', '.join(named)}")
     return {**(named[size] if size is not None else {}), **chosen}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from dar.errors import DARError
-from dar.files import check_regular_file, writing
+from dar.files import check_regular_file, read_text, writing
+from dar.json_text import check_depth
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+
+MOST_BYTES = 2**18
+"""Of a recipe; a longer file holds something else, and YAML is read slowly."""
 
 
 def all_names() -> list[str]:
@@ -41,11 +46,12 @@ def read_recipe(
     """
     name = str(source)
     check_regular_file(Path(name))
-    if not Path(name).is_file() and name not in names:
+    is_file = os.path.isfile(name)  # noqa: PTH113 (a Path would raise where the system finds the name too long)
+    if not is_file and name not in names:
         raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(names)}")
-    path = Path(name) if Path(name).is_file() else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
+    path = Path(name) if is_file else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
     try:
-        content = _parsed(path.read_text(encoding="utf-8"))
+        content = _parsed(read_text(path, MOST_BYTES))
         if not isinstance(content, dict):
             raise ValueError("a recipe is a mapping of sections")
         for override in overrides:
@@ -53,7 +59,7 @@ def read_recipe(
         return parse(content)
     except yaml.YAMLError as error:
         raise DARError(f"recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
-    except (TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise DARError(f"recipe {name}: {error}") from error
 
 
@@ -74,35 +80,54 @@ def _apply_override(content: Any, override: str) -> None:
     content.setdefault(section, {})[name] = _parsed(value)
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads plain values, without aliases: a page of these can stand for more values than a memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias (*): write the value out again")
+        return super().compose_node(parent, index)
+
+
 def _parsed(text: str) -> Any:
     """Parse YAML; tags that their text doesn't fit and deep nesting make its library raise anything."""
     try:
-        return yaml.safe_load(text)
+        content = yaml.load(text, _Loader)
     except (LookupError, AttributeError, RecursionError, TypeError) as error:
         raise yaml.YAMLError(f"a value does not fit its tag, or is nested too deep ({type(error).__name__})") from error
+    check_depth(content)
+    return content
 
 
-def build(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
+def section_of(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of a recipe, empty where it is left out; raises ValueError where it has no fields."""
+    found = content.get(name) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be a mapping of fields to values, not {found!r}")
+    return found
+
+
+def build(kind: type[T], where: str, values: Mapping[str, Any]) -> T:
     """Make a dataclass from a mapping; unknown and missing fields are named, and whole numbers taken as floats."""
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
-            raise ValueError(f"{section} has no field {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
-    converted = {name: _value(section, known[name], value) for name, value in values.items()}
+            raise ValueError(f"{where} has no field {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    converted = {name: _value(where, known[name], value) for name, value in values.items()}
     try:
         return kind(**converted)
     except TypeError as error:
-        raise ValueError(f"{section}: {str(error).split(') ')[-1]}") from error
+        raise ValueError(f"{where}: {str(error).split(') ')[-1]}") from error
     except ValueError as error:
-        raise ValueError(f"{section}: {error}") from error
+        raise ValueError(f"{where}: {error}") from error
 
 
-def _value(section: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
+def _value(where: str, known: "dataclasses.Field[Any]", value: Any) -> Any:
     """Convert a value that YAML reads as another type: 1e-3 as text, 1 as a whole number where a float is meant."""
     if known.type is float:
         try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{section}: {known.name} must be a number, not {value!r}") from None
+            return value if isinstance(value, bool) else float(value)  # true is no number: the dataclass will say so
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{where}: {known.name} must be a number, not {value!r}") from None
     return tuple(value) if isinstance(value, list) else value

@@ -4,12 +4,15 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dar.errors import DARError
+from dar.fields import is_whole
 from dar.files import writing
+from dar.json_text import parse_json
 from dar.locking import LOCK
 
 PROVEN_STEPS = 50
@@ -93,8 +96,8 @@ class RunFolder:
         append_line(self.log, entry)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Read all whole lines of the log."""
-        return read_lines(self.log)
+        """Read all whole lines of the log that tell their step."""
+        return [entry for entry in read_lines(self.log) if is_whole(entry.get("step"))]
 
     def progress(self) -> dict[str, Any]:
         """Read how far training came: step, images, seconds and loss of the log's last line that has them."""
@@ -168,11 +171,9 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read all whole lines of a file of JSON objects; one that a crash has torn is left out."""
+    """Read all whole lines of a file of JSON objects; what is none, as one that a crash has torn, is left out."""
     entries = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
+        with suppress(ValueError):
+            entries.append(parse_json(line))
+    return [entry for entry in entries if isinstance(entry, dict)]

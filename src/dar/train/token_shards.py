@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dar.data import UNLABELLED
 from dar.errors import DARError
+from dar.json_text import parse_json
 from dar.storage import load_tensors, open_tensors, save_tensors, tensor_start
 from dar.train.token_manifest import MANIFEST, Manifest, read_manifest
 
@@ -62,7 +63,7 @@ def read_shard(folder: Path, manifest: Manifest, index: int) -> Shard:
         metadata = file.metadata() or {}
     tensors = load_tensors(path)
     try:
-        said = json.loads(metadata["dar"])
+        said = parse_json(metadata["dar"])
         if said["manifest"] != manifest.identity:
             raise ValueError(f"it does not belong to {MANIFEST}")
         shard = Shard(tensors["tokens"], tensors["labels"], tensors["indices"], said["broken"])
