@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import dar
 from dar.errors import MAX_SENTENCE, DARError, printable
 
 
@@ -12,3 +15,13 @@ def test_long_sentences_keep_the_thing_and_the_remedy() -> None:
     assert said.startswith("there is no model at xxx")
     assert said.endswith("xxx: check the path")
     assert " ... " in said
+
+
+def test_lines_are_printed_in_two_places_alone_which_make_them_printable() -> None:
+    package = Path(dar.__file__).parent
+    printing = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if any(call in path.read_text(encoding="utf-8") for call in ("typer.echo(", "tqdm.write(", " print("))
+    }
+    assert printing == {"cli/options.py", "progress.py"}

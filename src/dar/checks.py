@@ -2,6 +2,7 @@
 
 import difflib
 import operator
+import re
 from collections.abc import Collection, Iterable
 from numbers import Real
 
@@ -40,6 +41,11 @@ def positive(name: str, value: object) -> int:
     if number < 1:
         raise DARError(f"{name} must be at least 1, not {number}")
     return number
+
+
+def spelled_number(text: str) -> int | None:
+    """Read a whole number that a text spells in at most 18 digits, so that 64 bits hold it; None for any other text."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
 
 
 def real_number(name: str, value: object) -> float:

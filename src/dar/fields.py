@@ -22,6 +22,10 @@ MOST_STEPS = 10_000
 """Largest number of denoising steps: more than a picture can show, and still a short list of times."""
 
 
+MOST_WORKERS = 256
+"""Largest number of processes that decode ahead; a machine that is told to start many more stands still."""
+
+
 def check_types(config: "DataclassInstance") -> None:
     """Make sure that the fields typed as int, float, str or bool hold such; an int will do for a float."""
     for field in fields(config):

@@ -19,6 +19,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from dar.checks import spelled_number
 from dar.errors import DARError, quoted
 from dar.files import check_regular_file
 
@@ -46,6 +47,9 @@ MAX_PIXELS = 2**27
 """Pixels of the largest picture that is read by default, 11585 x 11585: a small file can claim any size, and decoding
 takes 8 bytes a pixel, 16 of WebP, which is 2 GiB."""
 
+TITLE_LETTERS = 50
+"""Letters of a title that a file's name takes: systems allow 255 bytes, of which a letter may take four."""
+
 MAX_PIXELS_VARIABLE = "DAR_MAX_PIXELS"
 """Environment variable that sets another limit, for all that reads pictures."""
 
@@ -68,8 +72,12 @@ def numbered_names(titles: Iterable[str]) -> list[str]:
     >>> numbered_names(["cat", "Great Dane"])
     ['0000-cat.png', '0001-great-dane.png']
     """
-    plain = ("".join(letter if letter.isalnum() else "-" for letter in title.lower()) for title in titles)
+    plain = ("".join(map(_plain, title.lower()[:TITLE_LETTERS])) for title in titles)
     return [f"{i:04d}-{title}.png" for i, title in enumerate(plain)]
+
+
+def _plain(letter: str) -> str:
+    return letter if letter.isalnum() else "-"
 
 
 @contextmanager
@@ -104,11 +112,12 @@ def default_max_pixels() -> int:
         DARError: if the environment sets something else than a whole number above 0.
     """
     value = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
-    if not (value.isascii() and value.isdecimal() and int(value) > 0):
+    pixels = spelled_number(value)
+    if pixels is None or pixels < 1:
         raise DARError(
             f"{MAX_PIXELS_VARIABLE} must be a whole number above 0, not {value!r}: set it to one, or unset it"
         )
-    return int(value)
+    return pixels
 
 
 @contextmanager

@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dar.errors import DARError, quoted
 from dar.json_text import parse_json
+from dar.progress import say
 
 LOCK = ".lock"
 """Name of the file in a folder that is owned."""
@@ -92,7 +91,7 @@ def _take(path: Path, descriptor: int, is_new: bool) -> None:
     died_here = is_locked and (not owner or owner.get("host") == socket.gethostname())
     if is_new or died_here:
         return
-    tqdm.write(f"{path.parent} was last used by {_name(owner)}: watching whether that still lives")
+    say(f"{path.parent} was last used by {_name(owner)}: watching whether that still lives")
     if _is_beating(path):
         raise _in_use(path, owner)
     _locked(path, descriptor)  # again: closing a file, as watching does, unlocks it

@@ -6,11 +6,23 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dar.errors import printable
+
 LOG_SECONDS = 30.0
 """The least time between two lines in a log."""
 
 LOG_FORMAT = "{n_fmt} of {total_fmt} {unit}s, {elapsed} so far, {remaining} left, {rate_fmt}{postfix}"
 """Line of a log, after what is being done; the names are tqdm's."""
+
+
+def say(sentence: object, *, error: bool = False) -> None:
+    """Print a line, above a bar where there is one; names from outside in it steer no terminal.
+
+    Args:
+        sentence: what to print.
+        error: whether it goes to standard error.
+    """
+    tqdm.write(printable(sentence), file=sys.stderr if error else None)
 
 
 def progress_bar(

@@ -156,6 +156,15 @@ def test_reconstruct_needs_only_a_tokenizer(dar, model: str, tmp_path: Path) -> 
     assert dar("reconstruct", tmp_path / "a.png", "--model", f"{model}/tokenizer", "--out", tmp_path / "out") == 0
 
 
+def test_reconstruct_leaves_no_folder_after_a_refusal(dar, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("null")
+    command = ["reconstruct", tmp_path / "a.png", "--out", tmp_path / "new" / "out", "--model", tmp_path / "model"]
+    assert "holds a NoneType, not a JSON object" in refused(dar, capsys, *command)
+    assert not (tmp_path / "new").exists()
+
+
 def test_reconstruct_refuses_what_is_no_image(
     dar, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,3 +82,16 @@ def test_resuming_with_other_weights_is_refused(
     assert dar("tokenize", "--data", photos, "--model", model, "--out", out) == 0
     again = refused(dar, capsys, "tokenize", "--data", photos, "--model", tmp_path / "other", "--out", out)
     assert "made with another tokenizer" in again
+
+
+def test_where_nothing_can_be_read_no_shard_is_left(
+    dar, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        (tmp_path / "photos" / f"{i}.png").write_bytes(b"no picture")
+    for out in (tmp_path / "new" / "shards", tmp_path / "there"):
+        out.parent.mkdir(exist_ok=True)
+        said = refused(dar, capsys, "tokenize", "--data", tmp_path / "photos", "--model", model, "--out", out)
+        assert "none of the 3 images of" in said
+        assert not out.exists()

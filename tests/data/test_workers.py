@@ -46,3 +46,9 @@ def test_a_program_can_end_while_workers_are_still_wanted() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout == "0\n"
+
+
+@pytest.mark.parametrize("workers", [-1, 10**9])
+def test_more_processes_than_a_machine_can_bear_are_refused(workers: int) -> None:
+    with pytest.raises(DARError, match=f"workers must be a number from 0 to 256, not {workers}"):
+        next(in_workers(abs, range(7), workers))

@@ -1,5 +1,6 @@
 """The command line: ``dar`` and its commands."""
 
+import errno
 import gc
 import os
 import sys
@@ -25,7 +26,10 @@ from dar.cli import (
     train,
 )
 from dar.cli.threads import share_cores
-from dar.errors import DARError
+from dar.errors import DARError, quoted
+
+_ABOUT_PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Numbers of errors that another path mends, wherever they come up."""
 
 
 class _Commands(TyperGroup):
@@ -49,7 +53,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dar {__version__}")
+        options.say(f"dar {__version__}")
         raise typer.Exit
 
 
@@ -86,7 +90,13 @@ def main() -> None:
     try:
         app()
     except DARError as error:
-        typer.echo(f"error: {error}", err=True)
+        options.say(f"error: {error}", error=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _ABOUT_PATHS or error.filename is None:
+            raise
+        path = quoted(os.fsdecode(error.filename))
+        options.say(f"error: {path} cannot be used ({error.strerror}): choose another path", error=True)
         sys.exit(2)
     finally:
         gc.unfreeze()  # what ``loading`` froze, for a program that goes on

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import checks
+from dar.cli import checks, options
 
 
 def convert(
@@ -21,4 +21,4 @@ def convert(
     from dar.convert.published import convert as convert_published
 
     for folder in convert_published(out, tokenizer, prior):
-        typer.echo(f"wrote {folder}")
+        options.say(f"wrote {folder}")

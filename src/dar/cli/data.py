@@ -30,7 +30,7 @@ def data(
         bool, typer.Option("--streaming", help="Read images as they come: the first 1000, or --num.")
     ] = False,
     all_classes: Annotated[bool, typer.Option("--all", help="List and draw all classes, however many.")] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0,
+    workers: options.Workers = 0,
     max_broken_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of images that may be unreadable in training.")
     ] = 0.01,
@@ -50,7 +50,7 @@ def data(
     from dar.inspection.job import inspect_data
 
     images = open_images(source, split, image_column=image_column, label_column=label_column, streaming=streaming)
-    typer.echo(images.summary.sentence())
+    options.say(images.summary.sentence())
     if out:
         options.prepare_outputs(out, [SHEET, RECORD], overwrite=overwrite)
     with options.interruptible("nothing was written; --num looks at fewer images"):
@@ -65,10 +65,10 @@ def data(
     if out:
         _write(report, sheet, out)
     for line in report.lines(all_classes=all_classes):
-        typer.echo(line)
+        options.say(line)
     if sheet is not None:
         hint = out / SHEET if out else "--out FOLDER writes pictures to look at, and all of this as JSON"
-        typer.echo(f"{'sheet':<12}{hint}")
+        options.say(f"{'sheet':<12}{hint}")
     if report.refusal:
         raise DARError(report.refusal)
 

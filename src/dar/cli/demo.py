@@ -10,7 +10,6 @@ from dar.cli.demo_commands import DemoCommands
 from dar.cli.loading import loading
 from dar.cli.sampling import DRAWING, as_options, print_settings, setting_options
 from dar.dtypes import FLOAT32
-from dar.errors import printable
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
@@ -57,11 +56,11 @@ def demo(
         page = demo_page(shown, _model_info(pipe, model), commands.by_section(shown))
         with writing(out) as aside:
             aside.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
-    typer.echo(f"{'page':<16}{printable(out)}, open {out.resolve().as_uri()}")
+    options.say(f"{'page':<16}{out}, open {out.resolve().as_uri()}")
 
 
 def _print_section(section: str, count: int, seconds: float) -> None:
-    typer.echo(f"{section:<16}{count} images in {seconds:.1f} s")
+    options.say(f"{section:<16}{count} images in {seconds:.1f} s")
 
 
 def _model_info(pipe: "DARPipeline", model: str | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dar.cli import checks, options
 from dar.cli.loading import loading
 from dar.cli.sampling import ALL, flag, setting_options
 from dar.dtypes import FLOAT32
-from dar.errors import DARError, printable
+from dar.errors import DARError
 from dar.generation.settings import GivenSettings
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ def generate(
     if album.made:
         _write_sheets(album, journey, animate, previews=previews)
     if interrupted:
-        typer.echo(f"interrupted: {len(album.made)} of {len(plan.images)} images are in {printable(out)}")
+        options.say(f"interrupted: {len(album.made)} of {len(plan.images)} images are in {out}")
         raise typer.Exit(options.INTERRUPTED)
     if like is not None:
-        typer.echo(_compared(like, out / plan.file(0)))
+        options.say(_compared(like, out / plan.file(0)))
 
 
 def _check_options(context: typer.Context, classes: list[str] | None, like: Path | None, animate: Path | None) -> None:
@@ -145,16 +145,14 @@ def _write_sheets(album: "Album", journey: "Journey | None", animate: Path | Non
     from dar.cli.album import ANIMATION, STRIP
 
     album.write_record()
-    typer.echo(
-        f"{len(album.made)} {'image' if len(album.made) == 1 else 'images'} and {printable(album.write_sheet())}"
-    )
+    options.say(f"{len(album.made)} {'image' if len(album.made) == 1 else 'images'} and {album.write_sheet()}")
     if journey is not None and previews:
         journey.write_strip(album.out / STRIP)
         journey.write_animation(album.out / ANIMATION)
-        typer.echo(f"coarse to fine: {printable(album.out / STRIP)} and {printable(album.out / ANIMATION)}")
+        options.say(f"coarse to fine: {album.out / STRIP} and {album.out / ANIMATION}")
     if journey is not None and animate is not None:
         journey.write_animation(animate)
-        typer.echo(f"animation: {printable(animate)}")
+        options.say(f"animation: {animate}")
 
 
 def _compared(like: Path, again: Path) -> str:
@@ -165,7 +163,7 @@ def _compared(like: Path, again: Path) -> str:
 
     first, second = (np.asarray(read_image(path), dtype=np.int16) for path in (like, again))
     if first.shape != second.shape:
-        return f"{printable(like)} was resized since it was made, so that the two cannot be compared"
+        return f"{like} was resized since it was made, so that the two cannot be compared"
     if not (largest := abs(first - second).max()):
-        return f"{printable(again)} equals {printable(like)} to the last digit"
-    return f"{printable(again)} differs from {printable(like)} by at most {largest} of 255 levels"
+        return f"{again} equals {like} to the last digit"
+    return f"{again} differs from {like} by at most {largest} of 255 levels"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dar.errors import DARError, printable
+from dar.cli import options
+from dar.errors import DARError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,10 +41,11 @@ def info(
     if model is not None and Path(model).is_file():
         from dar.generation.provenance import read_provenance
 
-        typer.echo("\n".join(read_provenance(Path(model)).lines()))
+        for line in read_provenance(Path(model)).lines():
+            options.say(line)
         return
     for about, text in _model_lines(model, everything):
-        typer.echo(f"{about:<12}{printable(text)}".rstrip())
+        options.say(f"{about:<12}{text}".rstrip())
 
 
 def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import checks
+from dar.cli import checks, options
 
 export_app = typer.Typer(no_args_is_help=True)
 import_app = typer.Typer(no_args_is_help=True)
@@ -36,7 +36,7 @@ def export_llama(
     from dar.pipeline import load_prior
 
     export_llama(load_prior(model), out)
-    typer.echo(f"wrote {out}")
+    options.say(f"wrote {out}")
 
 
 @import_app.command("llama")
@@ -63,4 +63,4 @@ def import_llama(
         shutil.copytree(part_folder(model_folder(tokenizer), TOKENIZER), aside / TOKENIZER)
         prior.save_pretrained(aside / PRIOR)
         save_settings(aside, load_settings(model_folder(tokenizer)))
-    typer.echo(f"wrote {out}")
+    options.say(f"wrote {out}")

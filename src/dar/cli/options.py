@@ -3,27 +3,34 @@
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
 
 import typer
 
+from dar.checks import spelled_number
 from dar.dtypes import DTYPES, checked_dtype
-from dar.errors import DARError, quoted
+from dar.errors import DARError, printable, quoted
+from dar.fields import MOST_WORKERS
 
 SOURCES = "Folder with a subfolder of images per class, Parquet file, WebDataset shards (.tar), or Hub id."
 
+MOST_AT_ONCE = 100_000
+"""Images that one batch may have."""
+
+MOST_SAMPLES = 10_000_000
+"""Images that one command may sample."""
 
 Model = Annotated[str | None, typer.Option(help="Folder or Hub id of a model; the bundled one by default.")]
 Seed = Annotated[int, typer.Option(help="Image i uses seed + i.")]
-Num = Annotated[int, typer.Option(min=1, help="Number of images.")]
+Num = Annotated[int, typer.Option(min=1, max=MOST_SAMPLES, help="Number of images.")]
 Labels = Annotated[str, typer.Option(help="random, or balanced: equally many of each class.")]
 OnlyClasses = Annotated[
     list[str] | None, typer.Option("--class", help="Only this class, name or index; repeat it for several.")
 ]
-Chunk = Annotated[int, typer.Option(min=1, help="Consecutive images computed as one batch.")]
+Chunk = Annotated[int, typer.Option(min=1, max=MOST_AT_ONCE, help="Consecutive images computed as one batch.")]
 Rounding = Annotated[str, typer.Option(help="adm: down from 127.5 (x + 1); dit: down from 127.5 x + 128.")]
 ImageColumn = Annotated[
     str, typer.Option(help="Column of the images, or their ending in tars, where several fit; found by default.")
@@ -44,10 +51,21 @@ Dtype = Annotated[
 BatchSize = Annotated[
     str, typer.Option(metavar="INTEGER|auto", help="Images computed at a time; auto: as many as fit into memory.")
 ]
+Workers = Annotated[int, typer.Option(min=0, max=MOST_WORKERS, help="Processes that decode images ahead.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there already.")]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, so that a script does not go on without a model or samples."""
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print a line; names from outside in it steer no terminal.
+
+    Args:
+        text: what to print.
+        error: whether it goes to standard error.
+    """
+    typer.echo(printable(text), err=error)
 
 
 @contextmanager
@@ -56,7 +74,7 @@ def interruptible(after: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; {after}")
+        say(f"interrupted; {after}")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -112,9 +130,12 @@ def probe_output(out: Path, names: Iterable[str] = (), *, overwrite: bool = Fals
         DARError: if it can't, or one of the files is there already and may not be replaced.
     """
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    prepare_outputs(out, names, overwrite=overwrite)
-    for folder in new:
-        folder.rmdir()
+    try:
+        prepare_outputs(out, names, overwrite=overwrite)
+    finally:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def rank_and_world_size() -> tuple[int, int]:
@@ -123,10 +144,12 @@ def rank_and_world_size() -> tuple[int, int]:
     Raises:
         DARError: if these cannot be.
     """
-    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
-        raise DARError(f"RANK={rank} and WORLD_SIZE={size} cannot be: RANK counts from 0 to WORLD_SIZE - 1")
-    return int(rank), int(size)
+    texts = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    rank, size = map(spelled_number, texts)
+    if rank is None or size is None or not 0 <= rank < size:
+        given = " and ".join(f"{name}={quoted(text)}" for name, text in zip(("RANK", "WORLD_SIZE"), texts, strict=True))
+        raise DARError(f"{given} cannot be: RANK counts from 0 to WORLD_SIZE - 1")
+    return rank, size
 
 
 def own_device(device: str) -> str:
@@ -143,6 +166,7 @@ def batch_size(text: str) -> Literal["auto"] | int:
     word = text.strip().lower()
     if word == "auto":
         return "auto"
-    if not word.isdecimal() or not int(word):
-        raise DARError(f"--batch-size must be a whole number of at least 1, or auto, not {quoted(text)}")
-    return int(word)
+    number = spelled_number(word)
+    if number is None or not 1 <= number <= MOST_AT_ONCE:
+        raise DARError(f"--batch-size must be a whole number from 1 to {MOST_AT_ONCE}, or auto, not {quoted(text)}")
+    return number

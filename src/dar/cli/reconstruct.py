@@ -8,7 +8,6 @@ import typer
 from dar.cli import checks, options
 from dar.cli.loading import loading
 from dar.dtypes import FLOAT32
-from dar.errors import printable
 
 
 def reconstruct(
@@ -38,7 +37,7 @@ def reconstruct(
 
     images = [read_image(path) for path in image]
     files = [f"{i:04d}-{path.stem}.png" for i, path in enumerate(image)]
-    options.prepare_outputs(out, files, overwrite=overwrite)
+    options.probe_output(out, files, overwrite=overwrite)
     tokenizer, solver = load_tokenizer(model, device=device, dtype=dtype), load_settings(model_folder(model)).solver
     with options.interruptible("the pictures named above are finished"):
         for i, (picture, file) in enumerate(zip(images, files, strict=True)):
@@ -46,4 +45,4 @@ def reconstruct(
             stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed + i, solver)]
             save_image(reconstruction_sheet(pixels, stages), out / file)
             curve = " ".join(f"{psnr(stage, pixels).item():.1f}" for stage in stages)
-            typer.echo(f"{printable(out / file)}: PSNR in dB from 1 to {len(stages)} groups {curve}")
+            options.say(f"{out / file}: PSNR in dB from 1 to {len(stages)} groups {curve}")

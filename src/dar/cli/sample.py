@@ -62,9 +62,9 @@ def sample(
         if complete and png is not None and process == 0:
             write_pngs(open_samples(out), png, _texts(pipe, model, settings) if metadata else None)
     if complete:
-        typer.echo(f"complete: {out} holds {num} images, {out.with_suffix('.json')} tells how they were made")
+        options.say(f"complete: {out} holds {num} images, {out.with_suffix('.json')} tells how they were made")
     else:
-        typer.echo("this process has done its part; process 0 joins all parts")
+        options.say("this process has done its part; process 0 joins all parts")
 
 
 def _texts(pipe: "DARPipeline", model: str | None, settings: "SampleSettings") -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
+from dar.cli import options
 from dar.generation.settings import DENOISING, GenerationSettings, GivenSettings, label, setting_fields, setting_text
 from dar.prior.drawing import Sampling
 from dar.prior.guidance import Guidance
@@ -94,7 +95,7 @@ def print_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
         DARError: if a setting cannot be.
     """
     names = ", ".join(flag(name).removeprefix("--") for name in given)
-    typer.echo(
+    options.say(
         f"sampling with {pipe.resolved(given)} ({f'given: {names}; the rest is' if names else 'all'} the model's own)"
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dar.checks import spelled_number
 from dar.cli import checks, options
 from dar.cli.loading import loading
 from dar.dtypes import FLOAT32, plain_name
@@ -89,10 +90,10 @@ def _slots(given: str, pipe: "DARPipeline") -> int:
     """
     from dar.generation.request import fitting_batch_size
 
-    most = int(given) if given.isdecimal() else given
-    if most == "auto":
+    most = spelled_number(given)
+    if given == "auto":
         most = fitting_batch_size(pipe.tokenizer, pipe.prior.config, pipe.settings, {"kept_tokens": [0]}, "auto", 10**6)
-    if not isinstance(most, int) or most < 1:
+    if most is None or most < 1:
         raise DARError(f"slots must be a whole number of at least 1, or auto, not {given[:40]!r}")
     return fitting_batch_size(pipe.tokenizer, pipe.prior.config, pipe.settings, {"kept_tokens": [0]}, None, most)
 
@@ -118,4 +119,4 @@ def _tell(pipe: "DARPipeline", engine: "Engine", name: str, address: str, *, is_
         "API": f"{address}/v1 (OpenAI's images; /health, /ready, /metrics)",
     }
     for about, text in lines.items():
-        typer.echo(f"{about:<12}{text}")
+        options.say(f"{about:<12}{text}")

@@ -9,6 +9,8 @@ from dar.cli import checks, options
 from dar.dtypes import FLOAT32
 from dar.errors import DARError
 
+MOST_IN_A_SHARD = 10_000_000
+
 
 def tokenize(
     data: Annotated[str, typer.Option(help=options.SOURCES)],
@@ -20,11 +22,11 @@ def tokenize(
         bool, typer.Option("--ten-crop", help="Ten views of each image: corners and centre, and their mirror images.")
     ] = False,
     flip: Annotated[bool, typer.Option(help="Also the mirror image of each central square.")] = True,
-    batch_size: Annotated[int, typer.Option(min=1, help="Views encoded at a time.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, max=options.MOST_AT_ONCE, help="Views encoded at a time.")] = 128,
     device: options.Device = "cpu",
     dtype: options.Dtype = FLOAT32,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0,
-    shard_size: Annotated[int, typer.Option(min=1, help="Images in a file.")] = 8192,
+    workers: options.Workers = 0,
+    shard_size: Annotated[int, typer.Option(min=1, max=MOST_IN_A_SHARD, help="Images in a file.")] = 8192,
     max_broken_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of images that may be unreadable.")
     ] = 0.01,
@@ -53,7 +55,7 @@ def tokenize(
     with options.interruptible("the same command goes on"):
         images = ImageDataset(data, image_column=image_column, label_column=label_column)
         if process == 0:
-            typer.echo(images.summary.sentence())
+            options.say(images.summary.sentence())
         complete = tokenize_images(
             load_tokenizer(model, device=options.own_device(device), dtype=dtype),
             images,
@@ -68,9 +70,9 @@ def tokenize(
         )
     manifest = read_manifest(out)
     if complete:
-        typer.echo(f"complete: {out} holds the tokens of {manifest.images} images, {manifest.views} views of each")
+        options.say(f"complete: {out} holds the tokens of {manifest.images} images, {manifest.views} views of each")
     else:
-        typer.echo(
+        options.say(
             f"this process has done its part; {missing_shards(out, manifest)} of {manifest.shards} shards are missing: "
             "wait for the other processes, or run this command again"
         )

@@ -171,13 +171,13 @@ def _report_found(process: int, *sources: object) -> None:
     """Print what was found; tokens have no summary, since their images were described when they were made."""
     for source in sources:
         if process == 0 and (summary := getattr(source, "summary", None)) is not None:
-            typer.echo(summary.sentence())
+            options.say(summary.sentence())
 
 
 def _report_estimate(process: int, estimate: "Estimate", hardware: "Hardware") -> None:
     if process == 0:
         for line in estimate.lines(hardware):
-            typer.echo(line)
+            options.say(line)
 
 
 def _report(outcome: "Outcome", out: Path, process: int) -> None:
@@ -185,8 +185,8 @@ def _report(outcome: "Outcome", out: Path, process: int) -> None:
 
     if process == 0:  # one of many processes speaks
         if outcome is Outcome.FINISHED:
-            typer.echo(f"done: the model is in {out / 'model'}, the curves are in {out / 'curves.png'}")
+            options.say(f"done: the model is in {out / 'model'}, the curves are in {out / 'curves.png'}")
         else:
-            typer.echo(f"{outcome.value}, with a checkpoint in {out}; the same command with --resume goes on")
+            options.say(f"{outcome.value}, with a checkpoint in {out}; the same command with --resume goes on")
     if outcome is Outcome.INTERRUPTED:
         raise typer.Exit(options.INTERRUPTED)

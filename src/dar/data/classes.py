@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dar.checks import spelled_number
 from dar.data.columns import Columns
 from dar.data.found import Found
 from dar.data.listing import CLASS_LISTS
@@ -62,7 +63,7 @@ def is_missing(value: Any) -> bool:
 
 def is_whole(value: Any) -> bool:
     """Tell whether a value is a whole number, or the text of one."""
-    return isinstance(value, int) or (isinstance(value, str) and value.removeprefix("-").isdecimal())
+    return isinstance(value, int) or (isinstance(value, str) and spelled_number(value) is not None)
 
 
 def classes_of(source: str, columns: Columns, distinct: Callable[[], Iterable[Any]]) -> Classes:

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
-from tqdm import tqdm
-
 from dar.errors import DARError
+from dar.progress import say
 
 FEW_BROKEN = 10
 """Number of broken images that never stops a run, however few images there are."""
@@ -40,7 +39,7 @@ class BrokenImages:
         for message in messages:
             if message not in self.messages:
                 self.messages[message] = None
-                tqdm.write(f"skipped, {len(self)} so far: {message}")
+                say(f"skipped, {len(self)} so far: {message}")
         if why := refusal(self.source, self.seen, self.messages, self.max_share):
             raise DARError(why)
 

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dar.errors import DARError
+from dar.fields import MOST_WORKERS
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -27,11 +28,13 @@ def in_workers(function: Callable[[A], B], items: Iterable[A], workers: int) -> 
         workers: 0 computes in this process.
 
     Raises:
-        DARError: if the function does, or a worker dies.
+        DARError: if the function does, a worker dies, or there cannot be so many.
     """
     if workers == 0:
         yield from map(function, items)
         return
+    if not 0 < workers <= MOST_WORKERS:
+        raise DARError(f"workers must be a number from 0 to {MOST_WORKERS}, not {workers}")
     others = multiprocessing.active_children()
     results = _start_workers(
         DataLoader(

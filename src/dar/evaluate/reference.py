@@ -18,7 +18,7 @@ from dar.features.extractor import Extractor
 from dar.features.inception import Inception
 from dar.files import check_regular_file
 from dar.locations import here
-from dar.progress import progress_bar
+from dar.progress import progress_bar, say
 from dar.samples.archive import UNREADABLE
 from dar.samples.opening import open_samples
 from dar.samples.samples import check_square, file_sha256
@@ -91,7 +91,7 @@ def _check_size(source: str, found: int, wanted: int) -> None:
 
 
 def _from_data(data: ImageDataset, extractor: Extractor, image_size: int, batch_size: int, workers: int) -> Reference:
-    tqdm.write(data.summary.sentence())
+    say(data.summary.sentence())
     shown = data.preview_images(PREVIEWED_IMAGES)
     if shown and max(min(image.size) for image in shown) < image_size:
         raise DARError(

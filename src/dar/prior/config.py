@@ -1,12 +1,12 @@
 """Sizes, vocabulary and classes of a prior."""
 
 import difflib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dar.checks import spelled_number
 from dar.errors import DARError, quoted
 from dar.fields import check_sizes, require_names
 
@@ -110,9 +110,10 @@ class PriorConfig:
             raise DARError(f"several classes are named {name!r}: give an index of {matches}")
         if matches:
             return matches[0]
-        if not re.fullmatch(r"-?[0-9]{1,18}", name.strip()):
+        index = spelled_number(name.strip())
+        if index is None:
             raise DARError(f"there is no class {quoted(repr(name))}; {self._suggestion(name)}")
-        return int(name)
+        return index
 
     def _suggestion(self, wanted: str) -> str:
         names = {_plain(name): name for name in self.class_names}

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from dar.data.listing import list_folder
-from dar.errors import DARError, printable
+from dar.errors import DARError
 from dar.files import writing
 from dar.images import png_texts, read_image
-from dar.progress import progress_bar
+from dar.progress import progress_bar, say
 from dar.samples.samples import Samples, file_sha256
 
 
@@ -38,7 +37,7 @@ class FolderSamples:
         listing = list_folder(path)
         self._files = [path.joinpath(*parts) for parts in listing.files.get("images", ())]
         if listing.left_out:
-            tqdm.write(printable(f"left out of {path}: {', '.join(map(str, listing.left_out))}"))
+            say(f"left out of {path}: {', '.join(map(str, listing.left_out))}")
         if not self._files:
             raise DARError(f"{path} holds no images: give a folder of PNG files, or an .npz file")
         self.width, self.height = read_image(self._files[0]).size

@@ -5,7 +5,6 @@ Process 0 then waits for the others' chunks, computes those that nobody seems to
 """
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from dar.environment import run_record
 from dar.errors import DARError, quoted
 from dar.files import read_json, write_json, writing
 from dar.pipeline import DARPipeline
-from dar.progress import progress_bar
+from dar.progress import progress_bar, say
 from dar.samples.archive import write_header, write_samples
 from dar.samples.opening import open_samples
 from dar.samples.samples import Samples
@@ -189,7 +188,7 @@ class _Job:
         """Wait for chunks of other processes; compute them here once none has come for ``patience`` seconds."""
         quiet_since, before = time.monotonic(), self._missing()
         if before:
-            tqdm.write(f"waiting for {self._named(before)}", file=sys.stderr)
+            say(f"waiting for {self._named(before)}", error=True)
         taken_over = False
         self._show(bar)
         while (missing := self._missing()) and not self.out.exists():
@@ -201,7 +200,7 @@ class _Job:
                 time.sleep(min(POLL_SECONDS, patience))
             else:
                 if not taken_over:
-                    tqdm.write(f"doing {self._named(missing, 'silent ')}", file=sys.stderr)
+                    say(f"doing {self._named(missing, 'silent ')}", error=True)
                     taken_over = True
                 self._compute(missing.pop())  # the one that its own process would come to last
             before = missing

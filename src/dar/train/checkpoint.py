@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from tqdm import tqdm
 
 from dar.errors import DARError, listed
 from dar.files import flush, read_json, sync, write_json
 from dar.json_text import parse_json
+from dar.progress import say
 from dar.storage import open_tensors, save_tensors
 from dar.train.distributed import Distributed
 from dar.train.run_folder import RunFolder
@@ -218,7 +218,7 @@ def newest_whole(run: RunFolder) -> Path | None:
             aside = path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
         except OSError as error:
             raise DARError(f"{path} is damaged and cannot be put aside ({error.strerror}): remove it") from error
-        tqdm.write(f"{path} is damaged ({problem}): it is now {aside.name}, and the one before is used")
+        say(f"{path} is damaged ({problem}): it is now {aside.name}, and the one before is used")
     if found:
         raise DARError(f"all checkpoints in {run.path} are damaged: start again in another folder")
     return None

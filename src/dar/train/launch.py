@@ -6,13 +6,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tqdm import tqdm
-
 from dar.data import DataSummary
 from dar.environment import run_record
 from dar.errors import DARError
 from dar.extras import check_trackers
 from dar.locking import owned
+from dar.progress import say
 from dar.train.distributed import Distributed
 from dar.train.fine_tuning import agreed_init
 from dar.train.loop import Outcome, fit
@@ -92,7 +91,7 @@ class Launch:
         """Print sentences in the main process alone."""
         if self.distributed.is_main:
             for sentence in sentences:
-                tqdm.write(sentence)
+                say(sentence)
 
     @contextmanager
     def begun(self, recipe: "Recipe | ClassifierRecipe", fingerprint: str) -> Iterator[None]:
@@ -163,4 +162,4 @@ def _check_same(run: RunFolder, recipe: "Recipe | ClassifierRecipe", record: Map
     if changed:
         raise DARError(f"the run in {run.path} cannot be resumed with another {', '.join(changed)}")
     if any(launch.get("data") != record["data"] for launch in read_lines(run.launches)):
-        tqdm.write("the data is not quite what the run began with (other files, times or place): results may differ")
+        say("the data is not quite what the run began with (other files, times or place): results may differ")

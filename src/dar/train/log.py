@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from torch import Tensor
-from tqdm import tqdm
 
+from dar.progress import say
 from dar.train.distributed import Distributed
 from dar.train.run_folder import RunFolder
 
@@ -132,7 +132,7 @@ class Trackers:
         try:
             action()
         except Exception as error:  # a tracker raises whatever its network and its disk raise
-            tqdm.write(f"the tracker {name} failed ({error}) and is left out; log.jsonl has everything")
+            say(f"the tracker {name} failed ({error}) and is left out; log.jsonl has everything")
             if tracker in self._active:
                 self._active.remove(tracker)
 

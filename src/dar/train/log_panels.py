@@ -69,7 +69,7 @@ def panels(entries: Sequence[Mapping[str, Any]]) -> Panels:
 
 def _title_and_group(name: str) -> tuple[str, str]:
     """Whose panel it is, and the number of the group that it was measured for, if any."""
-    numbered = re.fullmatch(r"(.*_of_group)_(\d+)", name)
+    numbered = re.fullmatch(r"(.*_of_group)_([0-9]{1,9})", name)
     return (numbered[1], numbered[2]) if numbered else (name, "")
 
 

@@ -16,7 +16,7 @@ from dar.data import MicroBatches
 from dar.device import full_tensor, use_bf16
 from dar.environment import versions
 from dar.errors import DARError
-from dar.progress import progress_bar
+from dar.progress import progress_bar, say
 from dar.randomness import derived_seed, step_generator
 from dar.train.checkpoint import newest_whole, read_part, read_state, tensor_names, write_checkpoint
 from dar.train.distributed import Distributed, recompute_activations
@@ -116,7 +116,7 @@ class _Training:
                 self._report(bar)
                 interrupted, preempted, due = self.distributed.any(stop.interrupted, stop.preempted, self._is_due())
                 if (interrupted or preempted) and self.distributed.is_main:
-                    tqdm.write("stopping, with a checkpoint")
+                    say("stopping, with a checkpoint")
                 if interrupted or preempted or due or self.step == self.recipe.steps:
                     with self.log.paused():
                         self._save()

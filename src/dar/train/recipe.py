@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dar.fields import (
+    MOST_WORKERS,
     check_types,
     lists_to_tuples,
     require_at_least,
@@ -56,6 +57,8 @@ class DataRecipe:
         if self.in_memory and (self.streaming or self.crop != "centre"):
             raise ValueError("in_memory goes with the centre crop and without streaming: leave one of them out")
         require_at_least(self, 0, "workers")
+        if self.workers > MOST_WORKERS:
+            raise ValueError(f"workers must be at most {MOST_WORKERS}, not {self.workers}")
         require_at_least(self, 1, "shuffle_buffer")
         require_share(self, "max_broken_share")
 

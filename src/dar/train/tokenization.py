@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dar.dtypes import plain_name
 from dar.errors import DARError
 from dar.files import write_json
 from dar.images import from_uint8
-from dar.progress import progress_bar
+from dar.progress import progress_bar, say
 from dar.storage import weights_hash
 from dar.tokenizer import SequentialDiffusionTokenizer
 from dar.train.token_manifest import MANIFEST, Manifest, read_manifest
@@ -189,6 +190,14 @@ def _begin(folder: Path, manifest: Manifest) -> Manifest:
     return found
 
 
+def _remove_shards(folder: Path, manifest: Manifest) -> None:
+    """Remove shards without images, which nothing can be trained on, and what describes them."""
+    for path in (*(manifest.shard(folder, index) for index in range(manifest.shards)), folder / MANIFEST):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # it holds other files
+        folder.rmdir()
+
+
 def _finish(folder: Path, manifest: Manifest) -> bool:
     """If all shards are there, complete the manifest with all broken images and clear away what was left unfinished."""
     if missing_shards(folder, manifest):
@@ -196,10 +205,11 @@ def _finish(folder: Path, manifest: Manifest) -> bool:
     shards = [read_shard(folder, manifest, index) for index in range(manifest.shards)]
     broken = [message for shard in shards for message in shard.broken]
     if len(broken) == manifest.images:
+        _remove_shards(folder, manifest)
         raise DARError(f"none of the {manifest.images} images of {manifest.source} can be read; first: {broken[0]}")
     write_json(folder / MANIFEST, {**asdict(manifest), "broken": broken})
     for leftover in folder.glob(".shard-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     if broken:
-        tqdm.write(f"{len(broken)} of {manifest.images} images of {manifest.source} could not be read and were skipped")
+        say(f"{len(broken)} of {manifest.images} images of {manifest.source} could not be read and were skipped")
     return True

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dar.cli import checks
+from dar.cli import checks, options
 from dar.errors import DARError
 
 
@@ -36,12 +36,13 @@ def compare(
     read = [read_report(path) for path in reports]
     names = names_of(reports)
     comparison = compare_reports(read, names)
-    typer.echo(comparison.text(), nl=False)
+    for line in comparison.text().splitlines():
+        options.say(line)
     if out:
         content = comparison.markdown() if out.suffix == ".md" else comparison_page(read, names)
         with writing(out) as aside:
             aside.write_text(content, encoding="utf-8", errors="replace")
-        typer.echo(f"wrote {out}")
+        options.say(f"wrote {out}")
 
 
 def names_of(reports: Sequence[Path]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dar.cli import checks
+from dar.cli import checks, options
 from dar.cli.evaluate import shared
 from dar.cli.option_groups import grouped
 from dar.errors import DARError
@@ -76,4 +76,4 @@ def _print_as_adm(report: "Report") -> None:
     found = report.metrics[Inception.name]
     for key, name in ADM_NAMES.items():
         if key in found:  # a reference of a mean and covariance alone gives fewer
-            typer.echo(f"{name}: {found[key].value}")
+            options.say(f"{name}: {found[key].value}")

@@ -39,8 +39,8 @@ RESUMES, STARTS_ANEW = "the same command goes on", "nothing was written; the sam
 class ComputeOptions:
     """How images are read and looked at."""
 
-    batch_size: Annotated[int, typer.Option(min=1, help="Images looked at together.")] = 64
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images ahead.")] = 0
+    batch_size: Annotated[int, typer.Option(min=1, max=options.MOST_AT_ONCE, help="Images looked at together.")] = 64
+    workers: options.Workers = 0
     device: options.Device = "cpu"
 
 
@@ -68,7 +68,7 @@ class DataOptions:
         from dar.data import ImageDataset
 
         images = ImageDataset(self.data, image_column=self.image_column, label_column=self.label_column)
-        typer.echo(images.summary.sentence())
+        options.say(images.summary.sentence())
         return images
 
 
@@ -163,7 +163,7 @@ def report_in(out: Path, evaluation: "Callable[[], EvaluationResult]", *, after_
     with options.interruptible(after_interrupt):
         result = evaluate_into(out, evaluation)
     _print_metrics(result.report)
-    typer.echo(f"report: {out / PAGE}")
+    options.say(f"report: {out / PAGE}")
     return result.report
 
 
@@ -172,12 +172,12 @@ def _print_metrics(report: "Report") -> None:
     from dar.report.report import metric_named
 
     for space, estimates in report.metrics.items():
-        typer.echo(space)
+        options.say(space)
         for key, estimate in estimates.items():
             metric = metric_named(key)
             interval = metric.interval(estimate)
             unit = f" {metric.unit}" if metric.unit else ""
-            typer.echo(
+            options.say(
                 f"  {metric.title}: {metric.number(estimate.value)}{unit}" + (f"  ({interval})" if interval else "")
             )
 
@@ -195,7 +195,7 @@ def read_record(samples: "Samples") -> dict[str, Any]:
     except DARError:
         record = {}
     if not is_recorded(samples, record):
-        typer.echo(f"{beside} does not tell of this very file, and is left alone")
+        options.say(f"{beside} does not tell of this very file, and is left alone")
         return {}
     names = record.get("class_names", [])
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

@@ -42,4 +42,4 @@ def statistics(
         space = load_extractor(extractor, compute.device)
         reference = load_reference(data, space, image_size, compute.batch_size, compute.workers, image_column)
     reference.save(out)
-    typer.echo(f"{out}: statistics of {data} as {reference.extractor} sees it")
+    options.say(f"{out}: statistics of {data} as {reference.extractor} sees it")
