@@ -19,7 +19,7 @@ class DARError(ValueError):
     """
 
     def __init__(self, sentence: object) -> None:
-        super().__init__(_cut(printable(sentence)))
+        super().__init__(shortened(printable(sentence)))
 
 
 def printable(text: object) -> str:
@@ -27,8 +27,8 @@ def printable(text: object) -> str:
     return _UNPRINTABLE.sub("?", str(text))
 
 
-def _cut(line: str) -> str:
-    """Cut the middle out of a line that is too long: it begins with the thing and ends with the remedy."""
+def shortened(line: str) -> str:
+    """Cut the middle out of a line that is too long: sentences begin with the thing and end with the remedy."""
     end = MAX_SENTENCE // 3
     return line if len(line) <= MAX_SENTENCE else f"{line[: MAX_SENTENCE - end - 5]} ... {line[-end:]}"
 

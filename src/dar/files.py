@@ -92,6 +92,14 @@ def refuse_existing(path: Path) -> None:
         raise DARError(f"{path} exists already: choose another output folder")
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether something is at a path, if only a link to nowhere; no name is too odd or too long to ask for."""
+    try:
+        return path.exists() or path.is_symlink()
+    except (OSError, ValueError):  # too long a name, or a null byte
+        return False
+
+
 def check_regular_file(path: Path) -> None:
     """Make sure that reading a file cannot wait for ever, as reading a pipe, a socket or a device may.
 

@@ -43,6 +43,11 @@ def check_depth(content: Any) -> None:
     raise ValueError("it is nested too deep")
 
 
+def storable(text: str) -> str:
+    """Replace halves of letters, which JSON can tell and UTF-8 cannot."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
 def _whole_number(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"it holds a whole number of {len(digits)} digits")

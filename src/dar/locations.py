@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from dar.errors import DARError, quoted
+from dar.files import is_there
 
 Kind = Literal["model", "dataset"]
 
@@ -37,7 +38,7 @@ def looks_like_path(source: str | Path) -> bool:
         or text.endswith("/")
         or Path(text).suffix.lower() in _ENDINGS
         or text.count("/") >= 2
-        or _is_there(Path(text.split("/")[0]))
+        or is_there(Path(text.split("/")[0]))
     )
 
 
@@ -54,7 +55,7 @@ def here(source: str | Path, what: str, remedy: str = "check the path") -> Path 
     """
     text = str(source)
     path = Path(text).expanduser() if text.startswith("~") else Path(text)
-    if text and _is_there(path):
+    if text and is_there(path):
         return path
     if not text or looks_like_path(source):
         raise DARError(f"there is no {what} at {quoted(text) or 'an empty path'}: {remedy}")
@@ -126,10 +127,3 @@ def unreachable(name: str, what: str) -> DARError:
     return DARError(
         f"there is no {what} {quoted(name)} here, and the Hub cannot be reached to look for it: check the name or path"
     )
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists() or path.is_symlink()
-    except (OSError, ValueError):  # too long a name, or a null byte
-        return False

@@ -17,6 +17,9 @@ TOKENIZER, PRIOR = "tokenizer", "prior"
 RECIPE, FIGURES = "recipe.yaml", "figures.json"
 """Files that a model may hold beside them: how it was trained, and what was measured."""
 
+MOST_RECIPE_BYTES = 2**18
+"""Of a recipe; a longer file holds something else, and YAML is read slowly."""
+
 
 class HubOptions(TypedDict, total=False):
     """Keywords of ``huggingface_hub.snapshot_download``, explained there.
@@ -93,6 +96,15 @@ def check_whole(folder: Path) -> None:
 def is_model(folder: Path) -> bool:
     """Tell whether a folder holds a model, or a part of one."""
     return any((folder / name).exists() for name in (TOKENIZER, PRIOR, CONFIG))
+
+
+def recipe_text(folder: Path) -> str | None:
+    """Read how a model was trained, as it stands in its recipe; None where it has none."""
+    path = folder / RECIPE
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.read(MOST_RECIPE_BYTES).decode("utf-8", errors="replace")
 
 
 def part_folder(folder: Path, part: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dar.cli import options
-from dar.errors import DARError
+from dar.errors import DARError, shortened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,12 +45,12 @@ def info(
             options.say(line)
         return
     for about, text in _model_lines(model, everything):
-        options.say(f"{about:<12}{text}".rstrip())
+        options.say(shortened(f"{about:<12}{text}".rstrip()))
 
 
 def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:
     from dar.files import read_json
-    from dar.model_folder import FIGURES, RECIPE, TOKENIZER, model_folder
+    from dar.model_folder import FIGURES, TOKENIZER, model_folder
 
     folder = model_folder(model)  # a slip is answered before anything heavy is imported
     from dar.pipeline import DARPipeline, load_tokenizer
@@ -63,7 +63,7 @@ def _model_lines(model: str | None, everything: bool) -> Iterator[Line]:
     metrics = read_json(folder / FIGURES) if (folder / FIGURES).exists() else {}
     yield from _metrics(metrics, tokenizer.config.codebook_size)
     if everything:
-        yield from _details(folder, tokenizer, prior, metrics, folder / RECIPE)
+        yield from _details(folder, tokenizer, prior, metrics)
     else:
         yield "more", "dar info --all tells hashes, all metrics and the recipe"
 
@@ -117,11 +117,12 @@ def _training(folder: Path, *, with_prior: bool) -> Iterator[Line]:
         return
     took = read_json(folder / TRAINING) if (folder / TRAINING).exists() else {}
     parts = {"tokenizer": recipe.tokenizer_training, **({"prior": recipe.prior_training} if with_prior else {})}
-    yield from _under("trained", (_training_line(name, part, took.get(name, {})) for name, part in parts.items()))
+    yield from _under("trained", (_training_line(name, part, took.get(name)) for name, part in parts.items()))
 
 
-def _training_line(name: str, training: "TrainingRecipe", took: Mapping[str, Any]) -> str:
-    time = f", in {took['seconds'] / 60:.0f} min" if "seconds" in took else ""
+def _training_line(name: str, training: "TrainingRecipe", took: object) -> str:
+    seconds = took.get("seconds") if isinstance(took, dict) else None
+    time = f", in {seconds / 60:.0f} min" if isinstance(seconds, int | float) else ""
     return f"{name}: {training.steps:,} steps of {training.batch_size} images{time}"
 
 
@@ -136,10 +137,12 @@ def _metrics(metrics: Mapping[str, Any], codebook_size: int) -> Iterator[Line]:
         "codebook_perplexity": lambda value: f"codebook perplexity {value} of {codebook_size}",
         "cross_entropy_nats": lambda value: f"held-out cross-entropy {value} nats a token",
     }
-    shown = [way(metrics[name]) for name, way in ways.items() if name in metrics] or [
-        f"{name.replace('_', ' ')} {json.dumps(value)}" for name, value in [*metrics.items()][:SHOWN_METRICS]
-    ]
-    yield from _under("metrics", shown)
+    try:
+        shown = [way(metrics[name]) for name, way in ways.items() if name in metrics]
+    except (TypeError, ValueError, LookupError):  # whoever measured them calls other things by these names
+        shown = []
+    first = [f"{name.replace('_', ' ')} {json.dumps(value)}" for name, value in [*metrics.items()][:SHOWN_METRICS]]
+    yield from _under("metrics", shown or first)
 
 
 def _details(
@@ -147,8 +150,8 @@ def _details(
     tokenizer: "SequentialDiffusionTokenizer",
     prior: "Prior | None",
     metrics: Mapping[str, Any],
-    recipe: Path,
 ) -> Iterator[Line]:
+    from dar.model_folder import recipe_text
     from dar.storage import weights_hash
 
     yield "folder", str(folder)
@@ -157,5 +160,4 @@ def _details(
     yield from _under(
         "all metrics", (f"{name.replace('_', ' ')}: {json.dumps(value)}" for name, value in metrics.items())
     )
-    missing = ["not recorded with this model"]
-    yield from _under("recipe", recipe.read_text("utf-8").splitlines() if recipe.is_file() else missing)
+    yield from _under("recipe", (recipe_text(folder) or "not recorded with this model").splitlines())

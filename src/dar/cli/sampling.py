@@ -102,10 +102,9 @@ def print_settings(pipe: "DARPipeline", given: GivenSettings) -> None:
 
 def describe(model: str | None) -> dict[str, Any]:
     """Describe a model for records and reports, beside its hash."""
-    from dar.model_folder import RECIPE, model_folder
+    from dar.model_folder import model_folder, recipe_text
 
-    recipe = model_folder(model) / RECIPE
-    return {"model": model or "bundled", "recipe": recipe.read_text("utf-8") if recipe.is_file() else None}
+    return {"model": model or "bundled", "recipe": recipe_text(model_folder(model))}
 
 
 def made_images(

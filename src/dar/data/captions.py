@@ -8,7 +8,8 @@ from typing import Any
 from dar.data.columns import CAPTION_NAMES
 from dar.data.found import counted_as, some
 from dar.errors import DARError, quoted
-from dar.json_text import parse_json
+from dar.files import is_there
+from dar.json_text import parse_json, storable
 
 
 def captions_of(files: Sequence[Path], metadata: Iterable[Path]) -> tuple[list[str | None] | None, tuple[str, ...]]:
@@ -23,7 +24,7 @@ def captions_of(files: Sequence[Path], metadata: Iterable[Path]) -> tuple[list[s
     metadata = list(metadata)
     found = dict(pair for path in metadata for pair in _captions_in(path))
     captions = [found.get(str(file)) for file in files]
-    astray = [name for name in set(found).difference(map(str, files)) if not Path(name).exists()]
+    astray = [name for name in set(found).difference(map(str, files)) if not is_there(Path(name))]
     notes = []
     if astray:
         notes.append(
@@ -41,7 +42,7 @@ def _captions_in(path: Path) -> Iterator[tuple[str, str]]:
             for row in rows:
                 texts = [row[name].strip() for name in CAPTION_NAMES if isinstance(row.get(name), str)]
                 if any(texts) and isinstance(row.get("file_name"), str):
-                    yield str(path.parent / row["file_name"]), next(filter(None, texts))
+                    yield str(path.parent / row["file_name"]), storable(next(filter(None, texts)))
     except DARError:
         raise
     except (OSError, ValueError, csv.Error) as error:

@@ -14,7 +14,7 @@ from typing import Any
 from dar.data.columns import CAPTION_NAMES, LABEL_NAMES
 from dar.errors import DARError, listed, quoted
 from dar.image_files import IMAGE_ENDINGS
-from dar.json_text import parse_json
+from dar.json_text import parse_json, storable
 
 SAMPLED_ROWS = 16
 """Number of first samples that show what a set has."""
@@ -144,4 +144,4 @@ def _caption(sample: Sample) -> str | None:
     found = (
         [facts[name] for name in CAPTION_NAMES if isinstance(facts.get(name), str)] if isinstance(facts, dict) else []
     )
-    return found[0] if found else None
+    return storable(found[0]) if found else None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
@@ -12,16 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from dar.errors import DARError
-from dar.files import check_regular_file, read_text, writing
+from dar.files import check_regular_file, is_there, read_text, writing
 from dar.json_text import check_depth
+from dar.model_folder import MOST_RECIPE_BYTES
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
-
-MOST_BYTES = 2**18
-"""Of a recipe; a longer file holds something else, and YAML is read slowly."""
 
 
 def all_names() -> list[str]:
@@ -46,12 +43,12 @@ def read_recipe(
     """
     name = str(source)
     check_regular_file(Path(name))
-    is_file = os.path.isfile(name)  # noqa: PTH113 (a Path would raise where the system finds the name too long)
+    is_file = is_there(Path(name)) and Path(name).is_file()
     if not is_file and name not in names:
         raise DARError(f"there is no recipe {name!r}: give a YAML file or one of {', '.join(names)}")
     path = Path(name) if is_file else Path(str(files("dar") / "recipes" / f"{name}.yaml"))
     try:
-        content = _parsed(read_text(path, MOST_BYTES))
+        content = _parsed(read_text(path, MOST_RECIPE_BYTES))
         if not isinstance(content, dict):
             raise ValueError("a recipe is a mapping of sections")
         for override in overrides:
