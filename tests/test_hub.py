@@ -26,9 +26,9 @@ def changed(folder: Path, **values: Any) -> Path:
     [
         ({"encoder_width": HUGE}, r"mis-shaped: encoder\."),
         ({"decoder_width": HUGE}, r"mis-shaped: diffusion_decoder\."),
-        ({"encoder_depth": HUGE}, "asks for more than [0-9]+ tensors"),
-        ({"decoder_depth": HUGE}, "asks for more than [0-9]+ tensors"),
-        ({"latent_decoder_depth": HUGE}, "asks for more than [0-9]+ tensors"),
+        ({"encoder_depth": HUGE}, "config.json asks for more than the [0-9]+ tensors"),
+        ({"decoder_depth": HUGE}, "config.json asks for more than the [0-9]+ tensors"),
+        ({"latent_decoder_depth": HUGE}, "config.json asks for more than the [0-9]+ tensors"),
         ({"codebook_size": HUGE}, r"mis-shaped: quantizer\.codebook"),
         ({"codebook_dim": HUGE}, "mis-shaped: encoder"),
         ({"num_tokens": 2**14}, "mis-shaped: encoder.queries"),
@@ -51,7 +51,7 @@ def test_sizes_of_a_tokenizer_that_its_weights_lack_are_refused(
     [
         ({"width": HUGE}, "mis-shaped"),
         ({"mlp_width": HUGE}, "mis-shaped: llama.model.layers.0.mlp"),
-        ({"depth": HUGE}, "asks for more than [0-9]+ tensors"),
+        ({"depth": HUGE}, "config.json asks for more than the [0-9]+ tensors"),
         ({"codebook_size": HUGE}, "mis-shaped: llama.lm_head"),
         ({"width": HUGE, "mlp_width": HUGE, "codebook_size": HUGE}, "mis-shaped|too large"),
         ({"norm_eps": True}, "norm_eps must be a number, not True"),
@@ -70,7 +70,7 @@ def test_whole_numbers_will_do_where_a_prior_has_fractions(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"depth": HUGE}, "asks for more than [0-9]+ tensors"),
+        ({"depth": HUGE}, "config.json asks for more than the [0-9]+ tensors"),
         ({"widths": [HUGE, HUGE]}, "mis-shaped"),
         ({"class_names": ["a", "b", "c"]}, "mis-shaped: head"),
     ],

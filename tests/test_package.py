@@ -12,12 +12,12 @@ import dar.data
 SOURCE = Path(dar.__file__).parent
 FORBIDDEN = {"torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "lpips", "timm"}
 LAYERS = [
-    {"errors", "lazily", "fields"},
-    {"checks", "dtypes", "files", "pages"},
+    {"errors", "lazily", "fields", "json_text"},
+    {"checks", "dtypes", "files", "pages", "progress"},
     {"packed_linear", "token_cache"},
     {"locations", "locking", "extras", "storage", "randomness", "nn", "flow", "solvers", "environment", "metrics"}
     | {"rgb", "lettering", "device", "free_memory"},
-    {"progress", "plots", "image_files", "model_folder"},
+    {"plots", "image_files", "model_folder"},
     {"hub"},
     {"images", "sheets"},
     {"class_sheet", "terminal"},

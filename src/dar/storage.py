@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dar.errors import DARError, listed
-from dar.files import check_regular_file, writing
+from dar.files import CONFIG, check_regular_file, writing
 
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 """The format's names of dtypes that weights may have."""
@@ -120,8 +120,12 @@ def parameters_without_memory() -> Iterator[None]:
 
 
 @contextmanager
-def few_parameters(most: int) -> Iterator[None]:
+def few_parameters(most: int, config: object) -> Iterator[None]:
     """Let this thread make at most so many parameters: a configuration may ask for more layers than can ever be made.
+
+    Args:
+        most: how many.
+        config: what to call the configuration in the error.
 
     Raises:
         DARError: at the parameter that is one too many.
@@ -132,7 +136,9 @@ def few_parameters(most: int) -> Iterator[None]:
         nonlocal count
         count += threading.get_ident() == thread
         if count > most:
-            raise DARError(f"its configuration asks for more than {most} tensors: take that of these weights")
+            raise DARError(
+                f"{config} asks for more than the {most} tensors that there can be: take the one of these weights"
+            )
 
     hook = register_module_parameter_registration_hook(counted)
     try:
@@ -153,10 +159,8 @@ def check_layout(path: Path, make: Callable[[], nn.Module]) -> None:
     """
     found = _shapes_in(path)
     try:
-        with torch.device("meta"), few_parameters(len(found)):
+        with torch.device("meta"), few_parameters(len(found), path.with_name(CONFIG)):
             wanted = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
-    except DARError as error:
-        raise DARError(f"{path} does not go with its config.json: {error}") from error
     except (RuntimeError, OverflowError) as error:  # of sizes whose product no number can tell
         raise DARError(f"{path} cannot hold the tensors of its configuration: their sizes are too large") from error
     check_names_and_shapes(path, wanted, found)

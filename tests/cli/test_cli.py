@@ -1,13 +1,17 @@
 """The commands as people call them: what they write, and what they say to bad input."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from dar import __version__
 from dar.images import centre_crop, read_image
+from dar.pipeline import DARPipeline
+from tests import tiny
 from tests.convert import published
 from tests.on_sheets import positions
 from tests.train.photos import photo_folder
@@ -154,6 +158,20 @@ def test_reconstruct_draws_original_and_every_step(
 def test_reconstruct_needs_only_a_tokenizer(dar, model: str, tmp_path: Path) -> None:
     Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
     assert dar("reconstruct", tmp_path / "a.png", "--model", f"{model}/tokenizer", "--out", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize("command", [["generate", "--class", "cat"], ["reconstruct", "a.png"]])
+def test_pictures_of_no_numbers_are_refused_and_leave_no_folder(
+    dar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (16, 16)).save("a.png")
+    tokenizer = tiny.tokenizer()
+    for parameter in tokenizer.diffusion_decoder.parameters():
+        torch.nn.init.constant_(parameter, math.nan)
+    DARPipeline(tokenizer, tiny.prior()).save_pretrained("model")
+    assert "gives images of NaN" in refused(dar, capsys, *command, "--model", "model", "--out", "out")
+    assert not Path("out").exists()
 
 
 def test_reconstruct_leaves_no_folder_after_a_refusal(dar, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -263,7 +263,7 @@ def test_sizes_of_batches_that_cannot_be_are_refused(
     out = ["--out", tmp_path / "out"]
     for size in ("0", "many", "1.5"):
         said = refused(dar, capsys, *command, *out, "--batch-size", size)
-        assert said == f"error: --batch-size must be a whole number of at least 1, or auto, not {size}\n"
+        assert said == f"error: --batch-size must be a whole number from 1 to 100000, or auto, not {size}\n"
     monkeypatch.setattr("dar.generation.memory.free_memory", lambda device: 2 * 10**6)
     said = refused(dar, capsys, *command, *out, "--num", "20", "--batch-size", "20")
     assert re.search(r"20 images at a time need .* compute at most [1-9] at a time \(batch_size\)", said)

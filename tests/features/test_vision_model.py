@@ -208,3 +208,21 @@ def test_a_damaged_preprocessor_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text("{")
     with pytest.raises(DARError, match=r"preprocessor_config\.json cannot be read as JSON"):
         load_vision_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_hidden_layers": 2**24}, "the configuration of .* asks for more than the 20000 tensors"),
+        ({"num_attention_heads": 2**24}, "no vision model can be loaded from"),
+        ({"num_attention_heads": 0}, "no vision model can be loaded from"),
+        ({"patch_size": 0}, "no vision model can be loaded from"),
+        ({"hidden_size": 2**24}, "no vision model can be loaded from"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, int], said: str) -> None:
+    saved(ViTModel, VIT, tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(DARError, match=said):
+        load_vision_model(tmp_path)

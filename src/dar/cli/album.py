@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dar.files import write_json
-from dar.images import save_animation, save_image
+from dar.images import check_finite, save_animation, save_image
 from dar.reconstruction import groups_named
 from dar.sheets import captioned_grid, display_scale
 
@@ -43,8 +43,10 @@ class Album:
         """Write the next batch, all of it even if Ctrl-C comes meanwhile.
 
         Raises:
+            DARError: if the model gave something else than numbers; none of the batch is then written.
             KeyboardInterrupt: if it came, after that.
         """
+        check_finite(preview.pixels)
         interrupted = False
         kept = self.plan.layout_tokens or len(self.plan.settings.get("kept_tokens") or ())
         for image, tokens in zip(preview.images, preview.tokens[:, :kept].tolist(), strict=True):

@@ -52,7 +52,7 @@ def data(
     images = open_images(source, split, image_column=image_column, label_column=label_column, streaming=streaming)
     options.say(images.summary.sentence())
     if out:
-        options.prepare_outputs(out, [SHEET, RECORD], overwrite=overwrite)
+        options.probe_output(out, [SHEET, RECORD], overwrite=overwrite)
     with options.interruptible("nothing was written; --num looks at fewer images"):
         report, sheet = inspect_data(
             images,

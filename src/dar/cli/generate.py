@@ -115,9 +115,9 @@ def _prepare_files(out: Path, names: list[str], like: Path | None, animate: Path
         raise DARError(f"{animate} is written with other content: choose another name for the animation")
     if like is not None and like.resolve() in taken:
         raise DARError(f"{like} would be replaced by its copy: choose another --out folder")
-    options.prepare_outputs(out, names, overwrite=overwrite)
+    options.probe_output(out, names, overwrite=overwrite)
     if animate is not None:
-        options.prepare_outputs(animate.parent, [animate.name], overwrite=overwrite)
+        options.probe_output(animate.parent, [animate.name], overwrite=overwrite)
 
 
 def _generate(pipe: "DARPipeline", plan: "Plan", album: "Album", journey: "Journey | None", show: bool | None) -> bool:

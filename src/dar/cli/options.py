@@ -106,12 +106,22 @@ def noticing_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None:
-    """Make the output folder before anything is spent.
+def probe_output(out: Path, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
+    """Make sure, before anything is spent, that a folder can be written to; leaves nothing behind.
 
     Raises:
-        DARError: if it can't be written to, or one of the files is there already and may not be replaced.
+        DARError: if it can't, or one of the files is there already and may not be replaced.
     """
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        _try_output(out, names, overwrite=overwrite)
+    finally:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _try_output(out: Path, names: Iterable[str], *, overwrite: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".dar-write-test"
@@ -121,21 +131,6 @@ def prepare_outputs(out: Path, names: Iterable[str], *, overwrite: bool) -> None
         raise DARError(f"cannot write to {out} ({error.strerror}): choose another --out folder") from error
     if not overwrite and (there := [name for name in names if (out / name).exists()]):
         raise DARError(f"{out / there[0]} exists already: choose another --out folder, or pass --overwrite")
-
-
-def probe_output(out: Path, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
-    """Make sure, before hours are spent, that a folder can be written to; leaves nothing behind.
-
-    Raises:
-        DARError: if it can't, or one of the files is there already and may not be replaced.
-    """
-    new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        prepare_outputs(out, names, overwrite=overwrite)
-    finally:
-        for folder in new:
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def rank_and_world_size() -> tuple[int, int]:

@@ -29,7 +29,7 @@ def reconstruct(
     checks.paths("picture", *image)
     with loading():
         from dar.generation.settings import load_settings
-        from dar.images import centre_crop, read_image, save_image, to_pixels
+        from dar.images import centre_crop, check_finite, read_image, save_image, to_pixels
         from dar.metrics.similarity import psnr
         from dar.model_folder import model_folder
         from dar.pipeline import load_tokenizer
@@ -43,6 +43,7 @@ def reconstruct(
         for i, (picture, file) in enumerate(zip(images, files, strict=True)):
             pixels = to_pixels([centre_crop(picture, tokenizer.config.image_size)])
             stages = [stage.cpu() for stage in reconstructions(tokenizer, pixels, seed + i, solver)]
+            check_finite(stages[-1])
             save_image(reconstruction_sheet(pixels, stages), out / file)
             curve = " ".join(f"{psnr(stage, pixels).item():.1f}" for stage in stages)
             options.say(f"{out / file}: PSNR in dB from 1 to {len(stages)} groups {curve}")

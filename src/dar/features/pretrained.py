@@ -14,12 +14,16 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from dar.errors import DARError, listed
 from dar.files import check_regular_file
 from dar.locations import here, on_hub
+from dar.storage import few_parameters
 
 _ERRORS = (
-    *(OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError),
+    *(OSError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError),
     *(SafetensorError, StrictDataclassError),
 )
 """Errors of transformers where a folder does not hold what it should."""
+
+MOST_TENSORS = 20_000
+"""Of a network; ten times as many as the largest for images have."""
 
 
 @contextmanager
@@ -82,15 +86,16 @@ def load_network(kind: Any, place: Pretrained, config: PreTrainedConfig) -> PreT
     Raises:
         DARError: naming tensors that are missing, or that the network has no place for; else as transformers does.
     """
-    network, loading = kind.from_pretrained(
-        place.source,
-        config=config,
-        local_files_only=place.local_files_only,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    with few_parameters(MOST_TENSORS, f"the configuration of {place.source}"):
+        network, loading = kind.from_pretrained(
+            place.source,
+            config=config,
+            local_files_only=place.local_files_only,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     for problem in ("missing_keys", "unexpected_keys"):
         if names := loading[problem]:
             raise DARError(f"{place.source} does not hold the tensors of its sizes; {problem[:-5]}: {listed(names)}")

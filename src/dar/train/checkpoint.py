@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from dar.errors import DARError, listed
+from dar.errors import DARError, listed, quoted
 from dar.files import flush, read_json, sync, write_json
 from dar.json_text import parse_json
 from dar.progress import say
@@ -87,6 +87,8 @@ def damage(path: Path) -> str:
     try:
         manifest = read_json(path / MANIFEST)
         for name, description in manifest.items():
+            if Path(name).name != name:
+                return f"{MANIFEST} names {quoted(name)}, which is no file in it"
             if not (path / name).is_file():
                 return f"{name} is missing"
             if _description(path / name) != description:
