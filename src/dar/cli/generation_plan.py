@@ -1,6 +1,7 @@
 """The plan of ``dar generate``: from its options, or like a picture that it made before."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,11 @@ class Plan:
 
     def file(self, place: int) -> str:
         """Name of an image's file."""
-        return numbered_names([image.class_name for image in self.images])[place]
+        return self._files[place]
+
+    @cached_property
+    def _files(self) -> list[str]:
+        return numbered_names([image.class_name for image in self.images])
 
     def places(self, most: int, each: int | None = None) -> list[int]:
         """Choose at most ``most`` images: the first of each class, and at most ``each`` of these."""
