@@ -17,10 +17,8 @@ HEAD_WIDTH = 64
 MAX_SIZE = 2**24
 """Largest size of a model; a larger one came from a damaged or hostile file."""
 
-
 MOST_STEPS = 10_000
 """Largest number of denoising steps: more than a picture can show, and still a short list of times."""
-
 
 MOST_WORKERS = 256
 """Largest number of processes that decode ahead; a machine that is told to start many more stands still."""
@@ -45,9 +43,7 @@ def check_sizes(config: "DataclassInstance") -> None:
     check_types(config)
     numbers = [field.name for field in fields(config) if field.type in (int, float)]
     require_positive(config, *numbers)
-    for name in numbers:
-        if getattr(config, name) > MAX_SIZE:
-            raise ValueError(f"{name} must be at most {MAX_SIZE}, not {getattr(config, name)!r}")
+    require_at_most(config, MAX_SIZE, *numbers)
 
 
 def require_positive(config: "DataclassInstance", *names: str) -> None:
@@ -62,6 +58,13 @@ def require_at_least(config: "DataclassInstance", least: int, *names: str) -> No
     for name in names:
         if not least <= getattr(config, name) < math.inf:
             raise ValueError(f"{name} must be at least {least}, not {getattr(config, name)!r}")
+
+
+def require_at_most(config: "DataclassInstance", most: int, *names: str) -> None:
+    """Make sure that numbers are not larger than ``most``."""
+    for name in names:
+        if getattr(config, name) > most:
+            raise ValueError(f"{name} must be at most {most}, not {getattr(config, name)!r}")
 
 
 def require_share(config: "DataclassInstance", *names: str) -> None:

@@ -157,7 +157,8 @@ def check_layout(path: Path, make: Callable[[], nn.Module]) -> None:
     Raises:
         DARError: naming every missing, extra and mis-shaped tensor.
     """
-    found = _shapes_in(path)
+    with open_tensors(path) as file:
+        found = _shapes_in(file)
     try:
         with torch.device("meta"), few_parameters(len(found), path.with_name(CONFIG)):
             wanted = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
@@ -166,9 +167,9 @@ def check_layout(path: Path, make: Callable[[], nn.Module]) -> None:
     check_names_and_shapes(path, wanted, found)
 
 
-def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
-    with open_tensors(path) as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
+def _shapes_in(file: Any) -> dict[str, tuple[int, ...]]:
+    """Read the shapes in an open safetensors file, of which only the header is read."""
+    return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -187,8 +188,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     with open_tensors(path) as file:
         target = model.state_dict()
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, shapes)
+        check_names_and_shapes(path, {name: tuple(tensor.shape) for name, tensor in target.items()}, _shapes_in(file))
         state = {name: _like(tensor, file.get_tensor(name)) for name, tensor in target.items()}
     model.load_state_dict(state, assign=True)
 

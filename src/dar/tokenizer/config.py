@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dar.fields import HEAD_WIDTH, MOST_STEPS, check_sizes, require_at_least, require_one_of
+from dar.fields import HEAD_WIDTH, MOST_STEPS, check_sizes, require_at_least, require_at_most, require_one_of
 
 DECODER_CONTEXTS = ("group", "prefix")
 
@@ -85,8 +85,7 @@ class TokenizerConfig:
         denoised = (self.image_size // self.decoder_patch_size) ** 2
         if denoised > MOST_DENOISED:
             raise ValueError(f"the decoder would denoise {denoised} patches, but at most {MOST_DENOISED} are possible")
-        if self.num_steps > MOST_STEPS:
-            raise ValueError(f"num_steps must be at most {MOST_STEPS}, not {self.num_steps}")
+        require_at_most(self, MOST_STEPS, "num_steps")
 
     @property
     def tokens_per_group(self) -> int:

@@ -10,6 +10,7 @@ from dar.fields import (
     check_types,
     lists_to_tuples,
     require_at_least,
+    require_at_most,
     require_names,
     require_one_of,
     require_positive,
@@ -57,8 +58,7 @@ class DataRecipe:
         if self.in_memory and (self.streaming or self.crop != "centre"):
             raise ValueError("in_memory goes with the centre crop and without streaming: leave one of them out")
         require_at_least(self, 0, "workers")
-        if self.workers > MOST_WORKERS:
-            raise ValueError(f"workers must be at most {MOST_WORKERS}, not {self.workers}")
+        require_at_most(self, MOST_WORKERS, "workers")
         require_at_least(self, 1, "shuffle_buffer")
         require_share(self, "max_broken_share")
 
