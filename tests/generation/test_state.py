@@ -93,6 +93,22 @@ def test_rows_may_keep_tokens(pipe: DARPipeline) -> None:
     assert_equal(found[0], alone(pipe, 1))
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_tokens_drawn_elsewhere_are_as_those_that_are_kept(pipe: DARPipeline, begun: bool) -> None:
+    state, tokens = begin(pipe, [0]), alone(pipe, 0)[1]
+    if begun:
+        state.draw()
+    elsewhere = (tokens[state.counts[0] : 5] + 1) % pipe.prior.config.codebook_size
+    for token in elsewhere:
+        state.take(token[None])
+    prefix = torch.cat([tokens[: 5 - len(elsewhere)], elsewhere])[None]
+    state = GenerationState.joined([state, begin(pipe, [1])]).select([0])
+    found: dict[int, Tensor] = {}
+    while not found:
+        found = advance(state)
+    assert_equal((found[0], state.tokens[0]), alone(pipe, 0, kept_tokens=prefix))
+
+
 def test_all_tokens_may_be_kept(pipe: DARPipeline) -> None:
     tokens, state = tiny.tokens(2), begin(pipe, [0, 0], tiny.tokens(2))
     while not state.is_finished(0):

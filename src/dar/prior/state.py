@@ -72,8 +72,12 @@ class DrawingState:
         first = prior.class_tokens(torch.cat([classes_R, null]))
         seen = torch.cat([first[:, None], self._rows(self.tokens[:, :kept])], dim=1)
         self._decoder = decoder_of(prior, computing_dtype(prior))
-        self._cache = self._decoder.new_cache(len(seen))
         self._next = seen  # what the prior has yet to see, as many ids of each row
+
+    @cached_property
+    def _cache(self) -> TokenCache:
+        """What the prior has seen; images whose tokens are drawn elsewhere need none."""
+        return self._decoder.new_cache(len(self._next))
 
     def __len__(self) -> int:
         return len(self.counts)
