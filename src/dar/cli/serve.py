@@ -1,7 +1,6 @@
 """``dar serve``."""
 
 import logging
-import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,8 +58,6 @@ def serve(
     checks.model(model)
     if api_key is not None and not api_key.strip():
         raise DARError(f"the API key is empty: set --api-key or {KEY_VARIABLE} to a secret, or leave both out")
-    # torch's idle threads wait without computing, since who answers needs their core: a sixth off the first preview
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with loading():
         from dar.pipeline import DARPipeline
         from dar.serve.engine import Engine
