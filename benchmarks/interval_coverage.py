@@ -4,8 +4,8 @@ Samples are drawn from known distributions many times over. What an interval sho
 draws, since bias is no part of it; and its width is compared with 2 x 1.96 standard deviations over draws.
 """
 
-import argparse
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import typer
@@ -98,11 +98,8 @@ CASES: dict[str, tuple[Trial, int]] = {
 }
 
 
-def main() -> None:
+def main(only: Annotated[str, typer.Option(help="Cases whose names hold this.")] = "") -> None:
     """Print a table of all cases."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="cases whose names hold this")
-    only = parser.parse_args().only
     typer.echo("| metric | trials | coverage | width / right width |\n|---|---|---|---|")
     for name, (trial, trials) in CASES.items():
         if only in name:
@@ -111,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

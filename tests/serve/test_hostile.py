@@ -13,6 +13,7 @@ import pytest
 from dar.pipeline import DARPipeline
 from dar.serve.engine import Engine
 from dar.serve.service import ServerOptions
+from tests.hostile import nested
 from tests.serve.live import serving
 from tests.serve.test_live import ask, get, wait_for
 
@@ -35,9 +36,7 @@ NAMES = (
 
 
 def odd_value(chance: random.Random) -> Any:
-    deep: Any = "x"
-    for _ in range(chance.choice((1, 50, 900))):
-        deep = [deep]
+    deep = nested(chance.choice((1, 50, 900)), chance)
     return chance.choice(
         [
             *(None, True, False, 0, 1, -1, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, "", "cat", "0", "auto", "png"),

@@ -64,7 +64,6 @@ class GenerationSettings(Sampling):
     )
     steps: int | None = field(default=None, metadata=option("Denoising steps", minimum=1))
     solver: str = field(default=DEFAULT_SOLVER, metadata=option(" or ".join(sorted(SOLVERS))))
-
     sampler: str = field(
         default=SEQUENTIAL,
         metadata=option("sequential, or drafts, which draws several tokens a pass: faster for few images"),

@@ -131,9 +131,9 @@ def frechet_confidence(
 
     Each of 20 random groups of rows is left out in turn. Rows are halved at random 10 times besides, to take off the
     variance of pairs of rows, which a jackknife counts twice. Memory stays at a few D x D matrices, and no set holds
-    a row twice. A bootstrap would see every row in every replicate, and its
-    repeated rows cost rank: the distance then grows with the resampling itself. Neither is it part of the interval
-    that the reference is a sample too, nor that distances of few rows are too large on average.
+    a row twice. A bootstrap would see every row in every replicate, and its repeated rows cost rank: the distance
+    then grows with the resampling itself. Neither is it part of the interval that the reference is a sample too, nor
+    that distances of few rows are too large on average.
 
     Args:
         rows_ND: features.
