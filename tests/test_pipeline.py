@@ -211,6 +211,8 @@ def test_a_layout_picture_that_its_decoder_chokes_on_is_refused(pipeline: DARPip
         ({"kept_tokens": [32]}, "numbers from 0 to 31, not 1 from 32 to 32"),
         ({"kept_tokens": [0] * 9}, "at most 8 numbers"),
         ({"kept_tokens": [-1, 0.5]}, "a token to keep must be a whole number"),
+        ({"kept_tokens": [1, 2**63]}, "tokens to keep must be at most 8 numbers from 0 to"),
+        ({"kept_tokens": [-(2**70)]}, "tokens to keep must be at most 8 numbers from 0 to"),
         ({"classes": []}, "at least one class"),
         ({"classes": None}, "a class is a name or a whole number, not None"),
         ({"classes": "dog"}, "there is no class 'dog'"),

@@ -62,17 +62,17 @@ def kept_prefix(config: TokenizerConfig, tokens: Tensor | Sequence[int], classes
         DARError: if they are more than an image has, one is no entry of the codebook, or there is not a row a class.
     """
     if isinstance(tokens, Tensor) and tokens.dim() == 2:
-        rows = tokens
+        if tokens.is_floating_point() or len(tokens) != classes:
+            raise DARError(
+                f"tokens to keep must be {classes} rows of whole numbers, not {len(tokens)} of {tokens.dtype}"
+            )
+        rows = tokens.tolist()
     else:
-        rows = torch.tensor([[whole_number("a token to keep", token) for token in tokens]]).expand(classes, -1)
-    if rows.is_floating_point() or len(rows) != classes:
-        raise DARError(f"tokens to keep must be {classes} rows of whole numbers, not {len(rows)} of {rows.dtype}")
-    if not rows.numel():
-        return rows.long()
-    low, high = int(rows.min()), int(rows.max())
-    if rows.shape[1] > config.num_tokens or not 0 <= low <= high < config.codebook_size:
+        rows = [[whole_number("a token to keep", token) for token in tokens]] * classes
+    count, numbers = len(rows[0]), {token for row in rows for token in row}
+    if numbers and (count > config.num_tokens or not 0 <= min(numbers) <= max(numbers) < config.codebook_size):
         raise DARError(
             f"tokens to keep must be at most {config.num_tokens} numbers from 0 to {config.codebook_size - 1}, "
-            f"not {rows.shape[1]} from {low} to {high}"
+            f"not {count} from {min(numbers)} to {max(numbers)}"
         )
-    return rows.long()
+    return torch.tensor(rows, dtype=torch.int64)
