@@ -93,6 +93,22 @@ def test_previews_are_those_of_a_stream(engine: Engine) -> None:
         assert (told.step, told.num_steps) == (preview.step, preview.num_steps)
 
 
+def test_previews_do_not_tell_of_tokens_drawn_while_they_waited(engine: Engine) -> None:
+    begun, (first,) = threading.Event(), jobs(1, previews=True)
+    client = Client()
+    engine.submit([first], [lambda event: (client(event), begun.set())])
+    begun.wait(LONG)
+    wanted = [first, *jobs(2, class_index=1, previews=True, prefix=(3, 1, 4))]
+    clients = [client, *submit(engine, wanted[1:])]
+    for job, one in zip(wanted, clients, strict=True):
+        assert one.last
+        kept = {"kept_tokens": list(job.prefix)} if job.prefix else {}
+        stream = engine.pipe.stream([job.class_index], seed=job.seed, **kept, **SETTINGS.values())
+        previews = [event for event in one.events if isinstance(event, Previewed)]
+        for told, preview in zip(previews, stream, strict=False):
+            assert list(told.tokens) == preview.tokens[0].tolist()
+
+
 def test_images_share_calls_of_the_network(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     denoise, rows = GenerationState.denoise, []
 

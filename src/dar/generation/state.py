@@ -84,6 +84,10 @@ class GenerationState:
         """Tell how many steps an image has in all."""
         return self._steps[row]
 
+    def tokens_seen(self, row: int) -> int:
+        """Tell how many tokens of an image its steps so far have looked at."""
+        return self._denoising.groups_seen[row] * self._group
+
     def is_finished(self, row: int) -> bool:
         """Tell whether all steps of an image are done."""
         return self.steps_done[row] == self._steps[row]

@@ -107,7 +107,8 @@ class Batch:
             if state.is_finished(row):
                 made.append((one, Finished(pixels.cpu(), tuple(state.tokens[row].tolist()))))
             elif one.job.previews:
-                known = state.tokens[row, : state.counts[row]].tolist()
-                made.append((one, Previewed(step, state.num_steps(row), pixels.cpu(), tuple(known))))
+                known = max(len(one.job.prefix), state.tokens_seen(row))  # others may have been drawn while it waited
+                tokens = tuple(state.tokens[row, :known].tolist())
+                made.append((one, Previewed(step, state.num_steps(row), pixels.cpu(), tokens)))
         self.remove([one for one, event in made if isinstance(event, Finished)])
         return made

@@ -42,7 +42,7 @@ class Previewed:
         step: how many are done, from 1.
         num_steps: how many there are in all.
         pixels: 3 x H x W in [-1, 1], on the CPU.
-        tokens: known so far.
+        tokens: those that were kept, or that the steps so far have looked at, whichever are more.
     """
 
     step: int
